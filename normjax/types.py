@@ -1,0 +1,73 @@
+"""Aliases and the tuples that cross packages. Imports nothing of normjax."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import optax
+from jaxtyping import Array, Float, Int, PyTree, Shaped
+
+Settings = dict[str, Float[Array, "..."]]  # traced numbers by name: learning_rate, ...
+Optimizer = Callable[..., optax.GradientTransformation]  # keywords are its settings
+
+
+class Split(NamedTuple):
+    """Some examples of a classification set, as stored: not yet scaled."""
+
+    inputs: Shaped[Array, "examples *shape"]  # uint8 or float32
+    labels: Int[Array, " examples"]  # in [0, num_classes)
+
+
+class Scaling(NamedTuple):
+    """The affine map `(x - shift) * scale`, per pixel, fitted on the training split."""
+
+    shift: Float[Array, "*shape"]
+    scale: Float[Array, "*shape"]
+
+
+class Data(NamedTuple):
+    """All that training reads; shared by every lane, replicated over the devices."""
+
+    train: Split
+    validation: Split
+    test: Split
+    scaling: Scaling
+
+
+class Metrics(NamedTuple):
+    """Means over examples."""
+
+    loss: Float[Array, "..."]  # cross-entropy in nats, without any penalty
+    accuracy: Float[Array, "..."]  # fraction in [0, 1]
+
+
+class TrainState(NamedTuple):
+    """All that changes while one lane trains."""
+
+    step: Int[Array, "..."]  # steps taken; stops counting when the lane diverges
+    params: PyTree
+    stats: PyTree  # mutable flax collections, {"batch_stats": ...} or {}
+    opt_state: PyTree
+    diverged_at_step: Int[Array, "..."]  # -1 while every number is finite
+
+
+class Report(NamedTuple):
+    """What one lane reports after an epoch."""
+
+    train: Metrics  # accumulated while training, parameters moving; nan once frozen
+    validation: Metrics  # after the epoch, with running statistics
+    test: Metrics
+    probes: dict[str, Array]  # name -> measurement
+
+
+class Program(NamedTuple):
+    """What is compiled: hashed by value, so equal programs share one compilation."""
+
+    model: nn.Module  # a flax dataclass
+    optimizer: Optimizer  # a module-level function: hashed by identity
+    memoryless: bool  # the optimizer's state is thrown away before each step
+    decays: tuple[str, ...]  # of "l2", "weight_decay": penalties that are compiled in
+    batch_size: int
+    steps_per_epoch: int
+    sampling: str  # "permutation" or "replacement"
+    probes: tuple[str, ...]
