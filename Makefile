@@ -1,0 +1,39 @@
+# make run    installs what is needed, trains the quick-start study, writes its page
+# make test   installs what is needed, runs the tests
+# JAX=cuda13 (or cuda12, tpu) installs jax for that accelerator; the default is the CPU
+PYTHON ?= python3
+VENV ?= .venv
+JAX ?= cpu
+EXTRAS ?= dev
+WORKDIR ?= runs/quickstart
+
+extras = $(EXTRAS)$(if $(filter-out cpu,$(JAX)),$(comma)$(JAX))
+comma := ,
+installed = $(VENV)/installed-$(subst $(comma),-,$(extras))
+
+.PHONY: run test lint bench clean
+run: $(installed)
+	$(VENV)/bin/python launch.py --config=configs/quickstart.py --workdir=$(WORKDIR)
+
+test: $(installed)
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+lint: $(installed)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+bench: $(installed)
+	$(VENV)/bin/python -m benchmarks.training
+	$(VENV)/bin/python -m benchmarks.optimizers
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(installed): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "python: $$($(PYTHON) --version 2>&1) found, normjax needs at least 3.11;" \
+	  "name another with make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[$(extras)]'
+	@touch $@
