@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-Settings = dict[str, Float[Array, "..."]]  # traced numbers by name: learning_rate, ...
+Number = float | Float[Array, "..."] | Float[np.ndarray, "..."]
+Settings = dict[str, Number]  # traced numbers by name: learning_rate, ...
 Optimizer = Callable[..., optax.GradientTransformation]  # keywords are its settings
 
 

@@ -1,0 +1,267 @@
+"""Normalization as pure functions of arrays.
+
+Every function returns its output in the shape and dtype of `x` and computes in
+float32 or wider. `scale` and `bias` lie along the last axis; none is 1 and 0. A
+mask is true where `x` counts and has the shape of `x` without its last axis; where
+it is false `x` may be nan or inf, the output is 0 and so are all gradients. Nothing
+here owns a parameter, a key or a config.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Num, Shaped
+
+from normjax.ops import moments
+from normjax.tables import InputError
+
+Vector = Float[Array, " features"] | None
+Mask = Shaped[Array, "..."] | None  # bool; another dtype is refused by name
+
+
+def standardize(
+    x: Num[Array, "*batch features"],
+    mean: Float[Array, "..."],
+    var: Float[Array, "..."],
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    eps: float,
+    where: Bool[Array, "..."] | None = None,
+) -> Float[Array, "*batch features"]:
+    """`y = (x - mean) * (scale / sqrt(var + eps)) + bias`, and 0 outside `where`.
+
+    Computed in the wider of float32 and the dtypes given, returned in that of
+    `x`. `mean`, `var` and `where` have as many axes as `x` and broadcast to it.
+    """
+    row = (1,) * (x.ndim - 1) + x.shape[-1:]
+    y = moments.widen(x)
+    if where is not None:
+        y = jnp.where(where, y, 0)
+    factor = jax.lax.rsqrt(var + eps)
+    if scale is not None:
+        factor = factor * scale.reshape(row)
+    y = (y - mean) * factor
+    if bias is not None:
+        y = y + bias.reshape(row)
+    if where is not None:
+        y = jnp.where(where, y, 0)
+    return y.astype(x.dtype)
+
+
+def batch_norm(
+    x: Num[Array, "*batch features"],
+    running: moments.Running,
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    train: bool,
+    decay: float = 0.9,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> tuple[Float[Array, "*batch features"], moments.Running]:
+    """`y = scale * (x - mean) / sqrt(var + eps) + bias`, mean and var per feature.
+
+    In training they are over every axis but the last, and `running` is blended
+    with them; in evaluation they are `running`, which is returned as it is. The
+    variance is biased in both places, as in flax; the paper and PyTorch put the
+    unbiased one into `running`.
+
+    Args:
+        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
+        running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
+        train: whether to use, and blend in, the moments of `x`.
+        decay: weight of the past in `running`, per step.
+        eps: added to the variance, in the squared units of `x`.
+        mask: `[*batch]`. A batch without a single true entry leaves `running`.
+
+    Raises:
+        InputError: if `x` is not floating, the mask has another shape or dtype,
+            or, in training, a mean would be over a single element.
+
+    References:
+        Ioffe and Szegedy, 2015. Batch Normalization: Accelerating Deep Network
+        Training by Reducing Internal Covariate Shift. arXiv:1502.03167.
+    """
+    axes = tuple(range(x.ndim - 1))
+    return _over_batch(x, running, scale, bias, axes, train, decay, eps, mask)
+
+
+def scalar_batch_norm(
+    x: Num[Array, "*batch features"],
+    running: moments.Running,
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    train: bool,
+    decay: float = 0.9,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> tuple[Float[Array, "*batch features"], moments.Running]:
+    """Batch norm with one mean and one variance for the whole of `x`.
+
+    This is not batch normalization: features keep their relative means and
+    scales. It is what the source of the placement study computes, kept so that
+    its numbers can be reproduced. `running` holds two scalars; all else is as
+    in `batch_norm`.
+    """
+    axes = tuple(range(x.ndim))
+    return _over_batch(x, running, scale, bias, axes, train, decay, eps, mask)
+
+
+def layer_norm(
+    x: Num[Array, "*batch features"],
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    eps: float = 1e-5,
+) -> Float[Array, "*batch features"]:
+    """`y = scale * (x - mean) / sqrt(var + eps) + bias` over the last axis.
+
+    Each row is on its own, so `y` does not change when a row of `x` is shifted
+    or, but for `eps`, scaled. A constant row maps to `bias`. On images the
+    moments are per pixel, as in flax; `group_norm` with one group takes them
+    over the whole image, as Ba et al. do.
+
+    Raises:
+        InputError: if `x` is not floating or has a single feature.
+
+    References:
+        Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
+    """
+    _refuse_single(x, x.shape[-1], "give the layer more features")
+    m = moments.over(x, -1)
+    return standardize(x, m.mean, m.var, scale, bias, eps=eps)
+
+
+def rms_norm(
+    x: Num[Array, "*batch features"], scale: Vector = None, *, eps: float = 1e-5
+) -> Float[Array, "*batch features"]:
+    """`y = scale * x / sqrt(mean(x^2) + eps)` over the last axis.
+
+    Invariant, but for `eps`, to the scale of a row and not to a shift. Flax'
+    default eps is 1e-6.
+
+    Raises:
+        InputError: if `x` is not floating.
+
+    References:
+        Zhang and Sennrich, 2019. Root Mean Square Layer Normalization.
+        arXiv:1910.07467.
+    """
+    square = jnp.mean(jnp.square(moments.widen(x)), -1, keepdims=True)
+    return standardize(x, jnp.zeros_like(square), square, scale, eps=eps)
+
+
+def group_norm(
+    x: Num[Array, "batch *spatial features"],
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    num_groups: int,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> Float[Array, "batch *spatial features"]:
+    """`y = scale * (x - mean) / sqrt(var + eps) + bias` per example and group.
+
+    Mean and variance are over all spatial axes and the group's channels, which
+    are neighbours on the last axis. One group is layer norm over space and
+    channels; as many groups as channels is instance norm. Flax' default eps is
+    1e-6.
+
+    Args:
+        x: activations, channels last.
+        scale: `[features]`.
+        bias: `[features]`.
+        num_groups: divides the number of channels.
+        eps: added to the variance, in the squared units of `x`.
+        mask: `[batch, *spatial]`.
+
+    Raises:
+        InputError: if `x` is not floating, `num_groups` does not divide the
+            channels, a mean would be over a single element, or the mask has
+            another shape or dtype.
+
+    References:
+        Wu and He, 2018. Group Normalization. arXiv:1803.08494.
+    """
+    channels = x.shape[-1]
+    if num_groups < 1 or channels % num_groups:
+        divisors = [n for n in range(1, channels + 1) if channels % n == 0]
+        raise InputError(
+            f"num_groups={num_groups}: must divide the {channels} channels; "
+            f"use one of {', '.join(map(str, divisors))}."
+        )
+    size = channels // num_groups
+    _refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
+    where = _where(x, mask)
+
+    grouped = x.reshape(*x.shape[:-1], num_groups, size)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    m = moments.over(grouped, axes, where=None if where is None else where[..., None])
+    mean, var = (jnp.repeat(a.squeeze(-1), size, -1) for a in (m.mean, m.var))
+    return standardize(x, mean, var, scale, bias, eps=eps, where=where)
+
+
+def instance_norm(
+    x: Num[Array, "batch *spatial features"],
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> Float[Array, "batch *spatial features"]:
+    """`group_norm` with one channel per group: moments over space alone.
+
+    Raises:
+        InputError: as `group_norm`, and if `x` has no spatial axes.
+
+    References:
+        Ulyanov, Vedaldi and Lempitsky, 2016. Instance Normalization: The Missing
+        Ingredient for Fast Stylization. arXiv:1607.08022.
+    """
+    if x.ndim < 3:
+        raise InputError(
+            f"x.shape={x.shape}: instance norm needs spatial axes, "
+            "[batch, *spatial, channels]; use layer or group norm here."
+        )
+    return group_norm(x, scale, bias, num_groups=x.shape[-1], eps=eps, mask=mask)
+
+
+def _over_batch(x, running, scale, bias, axes, train, decay, eps, mask):
+    where = _where(x, mask)
+    if not train:
+        row = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+        mean, var = (a.reshape(row) for a in running)
+        y = standardize(x, mean, var, scale, bias, eps=eps, where=where)
+        return y, running
+    count = math.prod(x.shape[a] for a in axes)
+    _refuse_single(x, count, "train on batches of 2 or more")
+    now = moments.over(x, axes, where=where)
+    y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
+    return y, moments.blend(running, now, decay=decay)
+
+
+def _refuse_single(x, count: int, remedy: str) -> None:
+    if count < 2:
+        raise InputError(
+            f"x.shape={x.shape}: each mean would be over {count} element; must be at"
+            f" least 2, or the output is the same for every x; {remedy}."
+        )
+
+
+def _where(x, mask: Mask) -> Bool[Array, "..."] | None:
+    """The mask with an axis for the features, once it is known to be one."""
+    if mask is None:
+        return None
+    if mask.shape != x.shape[:-1]:
+        raise InputError(
+            f"mask.shape={mask.shape}: must be {x.shape[:-1]}, that of x without its"
+            " last axis; broadcast a mask of examples over the spatial axes."
+        )
+    if mask.dtype != bool:
+        raise InputError(f"mask.dtype={mask.dtype}: must be bool; pass mask > 0.")
+    return mask[..., None]
