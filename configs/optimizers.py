@@ -1,0 +1,43 @@
+r"""Which optimizer is fast, robust, stable?
+
+Run    python launch.py --config=configs/optimizers.py --workdir=runs/optimizers
+MNIST  python launch.py --config=configs/optimizers.py:dataset=mnist --workdir=runs/mnist
+Smoke  python launch.py --config=configs/optimizers.py:size=smoke --workdir=runs/smoke
+"""
+
+from ml_collections import ConfigDict
+
+from normjax import specs
+
+BATCH_SIZES = {"fashion_mnist": 128, "mnist": 256, "digits": 128}  # the source's
+
+
+def get_config(text: str = "") -> ConfigDict:
+    """Arguments: size=full|smoke, dataset=fashion_mnist|mnist|digits."""
+    size, dataset = specs.arguments(
+        text, size=("full", "smoke"), dataset=tuple(BATCH_SIZES)
+    )
+    full = size == "full"
+    return specs.config(
+        study="optimizers",
+        question="Which optimizer is fast, robust, stable?",
+        num_seeds=10 if full else 2,
+        seeds=(36549, 13790, 41463, 52126, 1272, 60548, 14578, 86558, 96271, 57229),
+        num_epochs=10 if full else 2,
+        batch_size=BATCH_SIZES[dataset],
+        target_accuracy={"fashion_mnist": 0.85}.get(dataset, 0.95),
+        probes=("third_moment",),
+        faults=("memoryless",),
+        data={
+            "name": dataset,
+            "num_train": 0 if full else 512,
+            "num_validation": 200 if dataset == "digits" else 10_000,
+        },
+        model={"widths": (128, 128)},
+        arms={
+            "protocol": ("corrected", "as_published"),
+            "optimizer": ("sgd", "adam", "rmsprop", "third_moment"),
+            "regularizer": ("none", "l2", "dropout"),
+        },
+        baseline={"optimizer": "adam"},
+    )

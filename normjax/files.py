@@ -1,0 +1,104 @@
+"""Files that are whole or absent: a reader never sees half of one.
+
+The same content gives the same bytes.
+"""
+
+import contextlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from normjax.tables import InputError
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON; NumPy values as numbers, one that is not finite as null."""
+    text = json.dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False)
+    _replace(Path(path), lambda file: file.write(f"{text}\n".encode()))
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Writes csv with the fewest digits that give every float back exactly."""
+    text = table.to_csv(index=False, na_rep="nan", lineterminator="\n")
+    _replace(Path(path), lambda file: file.write(text.encode()))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes bytes."""
+    _replace(Path(path), lambda file: file.write(content))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes text as UTF-8."""
+    _replace(Path(path), lambda file: file.write(text.encode()))
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an npz, keys sorted; its entries carry no time stamp."""
+    _replace(Path(path), lambda file: np.savez(file, **dict(sorted(arrays.items()))))
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: str keys, lists, Python numbers, null for nan and inf."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def damaged(path: Path, why: object) -> InputError:
+    """The error that a file is not what it should be, in one line."""
+    why = " ".join(str(why).split())
+    return InputError(f"{path}: damaged ({why}); run the study again in a new folder.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, or an InputError."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise damaged(path, f"an object expected, not {type(content).__name__}")
+    return content
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz, none if there is no such file, or an InputError."""
+    if not path.exists():
+        return {}
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise damaged(path, "not a whole npz of numbers") from error
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """A reader sees the old file or the new one, whole, whenever we are stopped."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror});"
+            " make room or allow it, or give another --workdir."
+        ) from error

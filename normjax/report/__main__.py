@@ -1,0 +1,31 @@
+"""Rebuilds tables, figures and page from the record alone.
+
+python -m normjax.report runs/optimizers [runs/more ...]
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from normjax.report import page
+from normjax.tables import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the path of each page; 2 and one line where there is no record."""
+    parser = argparse.ArgumentParser(
+        prog="python -m normjax.report",
+        description="Rebuild tables, figures and report.html from a study's record.",
+    )
+    parser.add_argument("workdir", nargs="+", help="folder that a study was run in")
+    try:
+        for workdir in parser.parse_args(argv).workdir:
+            print(page.build(workdir))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

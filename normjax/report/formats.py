@@ -1,0 +1,150 @@
+"""Numbers as people read them, and tables as csv, Markdown, LaTeX and plain text.
+
+Everything is text here: nothing is estimated, nothing is read.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from normjax.statistics import Interval
+
+PLACES = 4  # after the point at most: one of 10,000 test images is 0.0001
+LATEX = str.maketrans(
+    {x: f"\\{x}" for x in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+    | {"²": "$^2$", "±": r"$\pm$", "<": "$<$", ">": "$>$"}
+)
+
+
+def by_width(interval: Interval) -> str:
+    """`0.8765 [0.8751, 0.8779]`: as many places as two digits of the half-width."""
+    places = _places_of(interval)
+    return _bounds(interval, lambda x: f"{x:.{places}f}")
+
+
+def plus_minus(interval: Interval) -> str:
+    """`0.8765 ± 0.0014`: the same with the half-width, for intervals of a mean."""
+    estimate, low, high = interval[:3]
+    if math.isnan(low):
+        return by_width(interval)
+    places = _places_of(interval)
+    return f"{estimate:.{places}f} ± {(high - low) / 2:.{places}f}"
+
+
+def by_digits(interval: Interval) -> str:
+    """`1.2e-05 [6.1e-06, 4.0e-05]`: two digits of each, for numbers on a log scale."""
+    return _bounds(interval, two_digits)
+
+
+def by_three_digits(interval: Interval) -> str:
+    """`1.02 [0.981, 1.06]`: three digits of each, for seconds and for ratios."""
+    return _bounds(interval, three_digits)
+
+
+def steps(interval: Interval) -> str:
+    """`1,200 [800, never]`: whole steps."""
+    return _bounds(interval, whole).replace("never [never, never]", "never")
+
+
+def percent(interval: Interval) -> str:
+    """`90% [60, 98]` of a share in [0, 1]."""
+    return _bounds(interval, whole_percent).replace("%,", ",").replace("%]", "]")
+
+
+def whole(x: float) -> str:
+    """`1,200`, or `never` for inf."""
+    return "never" if math.isinf(x) else f"{x:,.0f}"
+
+
+def whole_percent(x: float) -> str:
+    """`90%` of a share in [0, 1]."""
+    return f"{100 * x:.0f}%"
+
+
+def significant(x: float, digits: int) -> str:
+    """`0.012`, `1.2e-05`, `1,234` for two digits; whole numbers are given in full."""
+    if x == 0 or not math.isfinite(x):
+        return "0" if x == 0 else "-"
+    if not 1e-3 <= abs(x) < 1e5:
+        return f"{x:.{digits - 1}e}"
+    return f"{x:,.{max(0, _places(x, digits))}f}"
+
+
+def two_digits(x: float) -> str:
+    """`significant(x, 2)`."""
+    return significant(x, 2)
+
+
+def three_digits(x: float) -> str:
+    """`significant(x, 3)`."""
+    return significant(x, 3)
+
+
+def number(x: float) -> str:
+    """A setting or a count in the fewest digits: `0.001`, `10`."""
+    return "-" if math.isnan(x) else f"{x:g}"
+
+
+def p_value(p: float) -> str:
+    """`0.004`, in three places."""
+    return "-" if math.isnan(p) else f"{p:.3f}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of GitHub's Markdown, aligned, numbers to the right."""
+    cells = [[x.replace("|", "\\|") for x in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = [" | ".join(_aligned(row, widths)) for row in cells]
+    rule = [("-" if i else ":") + "-" * (w - 2) for i, w in enumerate(widths)]
+    rule = [x + ("-" if i == 0 else ":") for i, x in enumerate(rule)]
+    lines.insert(1, " | ".join(rule))
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A tabular for the package booktabs."""
+
+    def line(row):
+        text = " & ".join(x.translate(LATEX) for x in row)
+        return f"{text} \\\\\n"
+
+    body = "".join(line(row) for row in rows)
+    return (
+        f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n{line(header)}"
+        f"\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns two blanks apart, for a terminal."""
+    cells = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in cells]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        x.rjust(w) if i else x.ljust(w) for i, (x, w) in enumerate(zip(row, widths))
+    ]
+
+
+def _places(x: float, digits: int) -> int:
+    """Places after the point that show `digits` significant digits of x."""
+    exact = f"{abs(x):.{digits - 1}e}"  # rounds 0.0999 to 1.0e-01 first
+    return digits - 1 - int(exact.partition("e")[2])
+
+
+def _places_of(interval: Interval) -> int:
+    half = (interval.high - interval.low) / 2
+    return min(PLACES, max(0, _places(half, 2))) if half > 0 else PLACES
+
+
+def _bounds(interval: Interval, text: Callable[[float], str]) -> str:
+    estimate, low, high = interval[:3]
+    if math.isnan(estimate):
+        return "-"
+    if math.isnan(low):
+        return text(estimate)
+    return f"{text(estimate)} [{text(low)}, {text(high)}]"

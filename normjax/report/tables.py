@@ -1,0 +1,144 @@
+"""The tables of a study as people read them: terminal, csv, Markdown, LaTeX.
+
+The numbers come from `estimates`; here they get headers, digits and a place.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normjax import files, records
+from normjax.report import estimates, formats
+from normjax.statistics import Interval
+
+
+def all_tables(record: records.Record) -> dict[str, pd.DataFrame]:
+    """The tables that have rows, by the name of their files."""
+    found = {
+        "summary": estimates.summary(record),
+        "differences": estimates.differences(record),
+        "protocols": estimates.protocols(record),
+        "third_moment": estimates.third_moment(record),
+    }
+    return {name: table for name, table in found.items() if len(table)}
+
+
+def display(
+    name: str, table: pd.DataFrame, settings: Sequence[str], *, narrow: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of text: arm, the settings of a grid, the columns of `name`.
+
+    A setting that each arm has one value of is not shown; the csv has it.
+    """
+    by_arm = table.groupby("arm")
+    shown = [x for x in settings if (by_arm[x].nunique() > 1).any()]
+    columns = {
+        header: (key, text)
+        for header, (key, text) in (NARROW if narrow else WIDE)[name].items()
+        if key in table and (key != "seeds" or table[key].nunique() > 1)
+    }
+    rows = [
+        [row["arm"], *(formats.number(row[x]) for x in shown)]
+        + [text(_interval(row, key)) for key, text in columns.values()]
+        for row in table.to_dict("records")
+    ]
+    return ["arm", *(x.replace("_", " ") for x in shown), *columns], rows
+
+
+def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
+    """Writes each table as csv (numbers), md and tex (text) and returns them."""
+    folder.mkdir(exist_ok=True)
+    found = all_tables(record)
+    for name, table in found.items():
+        header, rows = display(name, table, record.record["settings"])
+        files.write_table(folder / f"{name}.csv", table)
+        files.write_text(folder / f"{name}.md", formats.markdown(header, rows))
+        files.write_text(folder / f"{name}.tex", formats.latex(header, rows))
+    return found
+
+
+def text(record: records.Record) -> str:
+    """The summary and the differences for a terminal."""
+    parts = []
+    for name, table in all_tables(record).items():
+        lines = formats.plain(
+            *display(name, table, record.record["settings"], narrow=True)
+        )
+        parts.append(f"{title(name, record)}\n\n{lines}")
+    return "\n".join(parts) + "\n± is half the width of a 95% interval over seeds.\n"
+
+
+def title(name: str, record: records.Record) -> str:
+    """What a table holds, in a line."""
+    baseline = record.record.get("baseline") or {}
+    target = record.record.get("target_accuracy")
+    return {
+        "summary": "Speed, robustness and stability"
+        + (f" (target: test accuracy {target:g})" if target else ""),
+        "differences": "Paired differences to "
+        + ", ".join(f"{k} = {v}" for k, v in baseline.items()),
+        "protocols": f"Paired differences to protocol = {estimates.AS_PUBLISHED}",
+        "third_moment": "Third-moment optimizer against Adam",
+    }[name]
+
+
+def _interval(row: Mapping[str, Any], key: str) -> Interval:
+    """The three columns of `key`, or the one with bounds nan."""
+    low, high = (row.get(f"{key}_{end}", np.nan) for end in ("low", "high"))
+    return Interval(float(row[key]), float(low), float(high), row.get("seeds", 0))
+
+
+def _single(text: Callable[[float], str]) -> Callable[[Interval], str]:
+    return lambda interval: text(interval.estimate)
+
+
+Columns = dict[str, tuple[str, Callable[[Interval], str]]]  # header -> key, text
+COUNT = _single(formats.number)
+THIRD_MOMENT: Columns = {
+    "differing share, at most": (estimates.SHARE, _single(formats.two_digits)),
+    "smallest denominator": (estimates.DENOMINATOR, _single(formats.two_digits)),
+}
+WIDE: dict[str, Columns] = {
+    "summary": {
+        "test accuracy": ("test_accuracy", formats.by_width),
+        "lowest": ("test_accuracy_min", formats.by_width),
+        "highest": ("test_accuracy_max", formats.by_width),
+        "stability, nats²": ("stability", formats.by_digits),
+        "seconds": ("seconds", formats.by_three_digits),
+        "steps to target": ("steps_to_target", formats.steps),
+        "reached by": ("share_reached", formats.percent),
+        "diverged": ("diverged", COUNT),
+        "seeds": ("seeds", COUNT),
+    },
+    "differences": {
+        "accuracy, points": ("accuracy_points", formats.by_width),
+        "p": ("p", _single(formats.p_value)),
+        "stability, ratio": ("stability_ratio", formats.by_three_digits),
+        "seconds, ratio": ("seconds_ratio", formats.by_three_digits),
+        "pairs": ("seeds", COUNT),
+    },
+    "third_moment": THIRD_MOMENT,
+}
+WIDE["protocols"] = WIDE["differences"]
+NARROW: dict[str, Columns] = {
+    "summary": {
+        "test accuracy": ("test_accuracy", formats.plus_minus),
+        "stability": ("stability", _single(formats.two_digits)),
+        "seconds": ("seconds", _single(formats.three_digits)),
+        "steps": ("steps_to_target", _single(formats.whole)),
+        "reached": ("share_reached", _single(formats.whole_percent)),
+        "diverged": ("diverged", COUNT),
+        "seeds": ("seeds", COUNT),
+    },
+    "differences": {
+        "points": ("accuracy_points", formats.plus_minus),
+        "p": ("p", _single(formats.p_value)),
+        "stability, ratio": ("stability_ratio", formats.by_three_digits),
+        "seconds, ratio": ("seconds_ratio", _single(formats.three_digits)),
+    },
+    "third_moment": THIRD_MOMENT,
+}
+NARROW["protocols"] = NARROW["differences"]

@@ -1,0 +1,252 @@
+"""From a Study to a record: the only loop over arms."""
+
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import normjax
+from normjax import records
+from normjax.specs import Arm, Study
+from normjax.training import loop
+from normjax.types import Report
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def run(study: Study, workdir: str) -> None:
+    """Trains the arms that the record in `workdir` does not hold yet.
+
+    An arm is written when it is finished; Ctrl-C loses only the arm in work.
+
+    Raises:
+        InputError: the folder cannot be written or holds another study.
+    """
+    head = headline(study)
+    finished = records.start(workdir, study.config.to_dict())
+    missing = [arm for arm in study.arms if arm.name not in finished]
+    print("\n".join(head), flush=True)
+    if not missing:
+        print(f"complete: {workdir} holds all {len(study.arms)} arms")
+        return
+    if finished:
+        print(f"resuming: {len(finished)} of {len(study.arms)} arms are finished")
+    about = describe(study)
+    root = jax.random.key(study.config.root_seed)
+    keys = jax.vmap(lambda seed: jax.random.fold_in(root, seed))(
+        np.array(study.seeds, np.uint32)
+    )
+    num_epochs = study.config.num_epochs
+    layout = (
+        "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
+        " [{elapsed}<{remaining}{postfix}]"
+    )
+    total = len(missing) * num_epochs
+    with tqdm(total=total, bar_format=layout, file=sys.stderr) as bar:
+        networks = 0.0
+        for arm in missing:
+            bar.set_description_str(arm.name)
+            lanes_keys, settings = loop.grid(keys, arm.settings)
+            reports, seconds, compiling = [], [], 0.0
+            epochs = loop.train(
+                lanes_keys,
+                settings,
+                study.data,
+                program=arm.program,
+                num_epochs=num_epochs,
+            )
+            for state, report, spent, compiled in timed(epochs):
+                reports.append(report)
+                seconds.append(spent)
+                compiling += compiled
+                networks += len(lanes_keys) / num_epochs
+                rate = networks / max(bar.format_dict["elapsed"], 1e-9)
+                bar.set_postfix_str(f"{rate:.2f} networks/s", refresh=False)
+                bar.update()
+            diverged = np.asarray(state.diverged_at_step)[: len(lanes_keys)]
+            save(workdir, study, arm, about, reports, diverged, seconds, compiling)
+
+
+def timed(epochs: Iterator) -> Iterator[tuple]:
+    """Each `(state, report)` with the seconds it took to run, and those to compile."""
+    with compile_clock() as compiled:
+        start, before = time.perf_counter(), 0.0
+        for state, report in epochs:
+            spent, compiling = time.perf_counter() - start, compiled[0] - before
+            yield state, report, spent - compiling, compiling
+            start, before = time.perf_counter(), compiled[0]
+
+
+@contextmanager
+def compile_clock() -> Iterator[list[float]]:
+    """Seconds that jax spends tracing, lowering and compiling, as it reports them."""
+    total = [0.0]
+
+    def listen(event: str, seconds: float, **_) -> None:
+        if event.startswith("/jax/core/compile/"):
+            total[0] += seconds
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield total
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def save(
+    workdir: str,
+    study: Study,
+    arm: Arm,
+    about: dict,
+    reports: list[Report],
+    diverged_at_step: np.ndarray,
+    seconds: list[float],
+    compile_seconds: float,
+) -> None:
+    """Adds a finished arm to the record."""
+    stacked = jax.tree.map(lambda *x: np.stack(x, axis=-1), *reports)  # [lanes, epochs]
+    num_lanes, num_epochs = stacked.train.loss.shape
+    lanes = lane_columns(study, arm)
+    split_metrics = {
+        f"{split}_{metric}": getattr(getattr(stacked, split), metric)
+        for split in ("train", "validation", "test")
+        for metric in ("loss", "accuracy")
+    }
+    networks = lanes.assign(
+        **{
+            name: split_metrics[name][:, -1]
+            for name in split_metrics
+            if name != "validation_loss"
+        },
+        diverged_at_step=diverged_at_step,
+        seconds=sum(seconds) / num_lanes,
+    )
+    epochs = lanes.loc[lanes.index.repeat(num_epochs)].reset_index(drop=True)
+    numbers = np.tile(np.arange(1, num_epochs + 1), num_lanes)
+    epochs = epochs.assign(
+        epoch=numbers,
+        step=numbers * arm.program.steps_per_epoch,
+        **{name: values.ravel() for name, values in split_metrics.items()},
+    )
+    shape = (-1, len(study.seeds), num_epochs)
+    records.add_arm(
+        workdir,
+        networks=networks,
+        epochs=epochs,
+        probes={
+            f"{arm.name}/{name}": values.reshape(shape)
+            for name, values in stacked.probes.items()
+        },
+        record=about,
+        arm=arm.name,
+        entry={
+            "status": "complete",
+            "factors": arm.factors,
+            "lanes": num_lanes,
+            "num_parameters": arm.num_parameters,
+            "compile_seconds": round(compile_seconds, 3),
+            "run_seconds": round(sum(seconds), 3),
+            "epoch_seconds": [round(s / num_lanes, 6) for s in seconds],
+        },
+    )
+
+
+def lane_columns(study: Study, arm: Arm) -> pd.DataFrame:
+    """arm, factors, seed, settings: a row per lane, ordered `[settings, seeds]`."""
+    num_settings = len(next(iter(arm.settings.values())))
+    num_seeds = len(study.seeds)
+    return pd.DataFrame(
+        {
+            "arm": arm.name,
+            **arm.factors,
+            "seed": np.tile(study.seeds, num_settings),
+            **{
+                # the shortest decimal of the float32, so 0.1 reads 0.1
+                name: [float(str(v)) for v in np.repeat(values, num_seeds)]
+                for name, values in arm.settings.items()
+            },
+        }
+    )
+
+
+def headline(study: Study) -> list[str]:
+    """What runs where: printed before anything is compiled."""
+    where = environment()
+    lanes = sum(num_lanes(study, arm) for arm in study.arms)
+    each = sorted({num_lanes(study, arm) for arm in study.arms})
+    sizes = sorted({arm.num_parameters for arm in study.arms})
+    program = study.arms[0].program
+    versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
+    return [
+        f"device: {where['num_devices']} x {where['device']} ({versions})",
+        f"study: {study.config.study}: {len(study.arms)} arms x"
+        f" {' to '.join(str(n) for n in each)} lanes = {lanes} networks,"
+        f" {study.config.num_epochs} epochs of {program.steps_per_epoch} steps",
+        "parameters per network: "
+        + " to ".join(f"{n:,}" for n in sizes[:: len(sizes) - 1 or 1]),
+    ]
+
+
+def num_lanes(study: Study, arm: Arm) -> int:
+    """Networks of an arm: settings times seeds."""
+    return len(next(iter(arm.settings.values()))) * len(study.seeds)
+
+
+def describe(study: Study) -> dict:
+    """The part of record.json that is known before training."""
+    return {
+        "study": study.config.study,
+        "question": study.config.question,
+        "factors": list(study.arms[0].factors),
+        "settings": sorted(set().union(*(arm.settings for arm in study.arms))),
+        "baseline": study.config.baseline.to_dict(),
+        "target_accuracy": study.config.target_accuracy,
+        "seeds": list(study.seeds),
+        "num_seeds": len(study.seeds),
+        "num_examples": {
+            name: len(getattr(study.data, name).labels)
+            for name in ("train", "validation", "test")
+        },
+        "arm_order": [arm.name for arm in study.arms],
+        "num_parameters": {arm.name: arm.num_parameters for arm in study.arms},
+        "environment": environment(),
+    }
+
+
+def environment() -> dict:
+    """What is needed to repeat a run, and to judge its timings."""
+    devices = jax.devices()
+    version = importlib.metadata.version
+    return {
+        "device": devices[0].device_kind,
+        "platform": devices[0].platform,
+        "num_devices": len(devices),
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "mapping": "vmap over lanes, shard_map over devices",
+        "prng": jax.config.jax_default_prng_impl,
+        "commit": commit(),
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def commit() -> str:
+    """The commit of the checkout that runs, `-dirty` if changed, or `unknown`."""
+    folder = pathlib.Path(normjax.__file__).parent
+    try:
+        asked = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(
+            asked, cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

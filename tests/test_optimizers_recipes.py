@@ -1,0 +1,282 @@
+"""Recipes against float64 and their peers; penalties; what is traced."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from normjax.optimizers import recipes
+from normjax.tables import InputError, pick_or_import
+
+UNIT = 2.0**-24  # largest relative error of one rounding to float32
+STEPS = 50
+
+
+def gradients() -> np.ndarray:
+    """`[STEPS, 24]`, magnitudes 1e-9 to 100, each coordinate of one sign."""
+    draw = np.random.default_rng(2).uniform(0.5, 1.5, (STEPS, 24))
+    sign = np.where(np.arange(24) % 2, -1.0, 1.0)
+    return (draw * (sign * np.geomspace(1e-9, 100, 24))[None]).astype(np.float32)
+
+
+def average(powers: np.ndarray, decay: float, *, corrected: bool) -> np.ndarray:
+    """Float64 average of `powers` over the first axis, after each step."""
+    total, rows = np.zeros(powers.shape[1:]), []
+    for t, row in enumerate(powers, start=1):
+        total = decay * total + (1 - decay) * row
+        rows.append(total / (1 - decay**t) if corrected else total)
+    return np.array(rows)
+
+
+def traced(**settings) -> dict[str, jax.Array]:
+    return {name: jnp.float32(value) for name, value in settings.items()}
+
+
+def chain(recipe, settings, *, memoryless=False, decays=(), num_train=1):
+    return recipes.chain(
+        recipe, settings, memoryless=memoryless, decays=decays, num_train=num_train
+    )
+
+
+def run(recipe, settings, g, **choices):
+    """The updates of all steps, with traced settings."""
+
+    @jax.jit
+    def lane(settings, g):
+        tx = chain(recipe, settings, **choices)
+        params = jnp.zeros_like(g[0])
+
+        def step(state, g):
+            updates, state = tx.update(g, state, params)
+            return state, updates
+
+        return jax.lax.scan(step, tx.init(params), g)[1]
+
+    return np.asarray(lane(settings, jnp.asarray(g)), np.float64)
+
+
+def expected_sgd(g):
+    trace = np.zeros(g.shape[1:])
+    return np.array([-0.1 * (trace := 0.9 * trace + row) for row in g])
+
+
+def expected_rmsprop(g):
+    return -1e-3 * g / np.sqrt(average(g**2, 0.9, corrected=False) + 1e-7)
+
+
+def expected_adam(g, cubic=0.0):
+    nu = average(g**2, 0.999, corrected=True)
+    return -1e-3 * average(g, 0.9, corrected=True) / (np.sqrt(nu) + cubic + 1e-8)
+
+
+def expected_third_moment(g):
+    return expected_adam(g, 1e-8 * np.cbrt(average(g**3, 0.999987, corrected=True)))
+
+
+EXPECTED = {
+    "sgd": expected_sgd,
+    "adam": expected_adam,
+    "rmsprop": expected_rmsprop,
+    "third_moment": expected_third_moment,
+}
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_recipe_follows_float64_at_its_defaults(name):
+    """Within the roundings of averages over t steps of one-signed gradients.
+
+    An average or trace has (2t + 2) roundings and t / 0.9 for its decay in float32;
+    a denominator half as many again; 12 are left for corrections, 1 - decay, sums,
+    quotient and learning rate. Optax forms 1 - decay^t in float32: decay^t is off by
+    2 roundings, mu_hat by 2 / (1 - decay^t), the root of nu_hat by half as much.
+
+    Catches every default, eps outside the root, a missing correction, another sign.
+    """
+    g = gradients()
+    t = np.arange(1.0, STEPS + 1).reshape(-1, 1)
+    budget = 1.5 * (2 * t + 2 + t / 0.9) + 12
+    if name == "adam":
+        budget = budget + 2 / (1 - 0.9**t) + 1 / (1 - 0.999**t)
+    ours = run(recipes.RECIPES[name], {}, g)
+    expected = EXPECTED[name](g.astype(np.float64))
+    assert np.all(np.abs(ours / expected - 1) <= budget * UNIT)
+
+
+def test_sgd_on_a_constant_gradient_is_a_geometric_series():
+    """-lr g (1 - momentum^t) / (1 - momentum), exact while powers of 1/2 fit."""
+    ours = run(
+        recipes.sgd, traced(learning_rate=0.25, momentum=0.5), np.ones((10, 1), "f")
+    )
+    t = np.arange(1, 11).reshape(-1, 1)
+    np.testing.assert_array_equal(ours, -0.25 * (1 - 0.5**t) / 0.5)
+
+
+def test_third_moment_is_adam_where_the_cubic_term_vanishes():
+    """At eps 1e-8 both are Adam; they differ by optax's correction alone.
+
+    3t roundings in the averages of each (two programs), 2 / (1 - decay^t) in the
+    correction as above, 8 for the rest.
+    """
+    g, t = gradients(), np.arange(1.0, STEPS + 1).reshape(-1, 1)
+    ratio = run(recipes.third_moment, {}, g) / run(recipes.adam, {}, g)
+    budget = 3 * (2 * t + 2) + 2 / (1 - 0.9**t) + 1 / (1 - 0.999**t) + 8
+    assert np.all(np.abs(ratio - 1) <= budget * UNIT)
+
+
+def test_rmsprop_is_that_of_keras():
+    """The sum of 50 steps: t + 1 roundings of each root, 50 of the sum, 12 others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        keras = pytest.importorskip("keras", reason="compares with Keras' RMSprop")
+    g = gradients()
+    variable = keras.Variable(np.zeros(24, np.float32))
+    optimizer = keras.optimizers.RMSprop()
+    for row in g:
+        optimizer.apply([keras.ops.convert_to_tensor(row)], [variable])
+    path = run(recipes.rmsprop, {}, g).sum(axis=0)
+    theirs = np.asarray(variable.value, np.float64)
+    np.testing.assert_allclose(theirs, path, rtol=(2 * STEPS + 2 + STEPS + 12) * UNIT)
+
+
+def test_memoryless_momentum_is_plain_gradient_descent():
+    g = gradients()
+    plain = run(recipes.sgd, traced(momentum=0.0), g)
+    np.testing.assert_array_equal(run(recipes.sgd, {}, g, memoryless=True), plain)
+
+
+def some_params():
+    kernel = jnp.array([[1.0, -2.0], [0.5, 4.0]])
+    return {"dense": {"kernel": kernel, "bias": jnp.array([3.0, -1.0])}}
+
+
+def first_update(recipe, settings, grads, **choices):
+    tx = chain(recipe, settings, **choices)
+    return tx.update(grads, tx.init(some_params()), some_params())[0]
+
+
+def test_l2_adds_the_gradient_of_the_penalty():
+    """Learning rate 1, no momentum: the update is minus the gradient, 4 roundings."""
+
+    def penalty(params):
+        return 0.7 / (2 * 50) * jnp.sum(params["dense"]["kernel"] ** 2)
+
+    settings = traced(learning_rate=1.0, momentum=0.0, l2=0.7)
+    zero = jax.tree.map(jnp.zeros_like, some_params())
+    ours = first_update(recipes.sgd, settings, zero, decays=("l2",), num_train=50)
+    expected = jax.tree.map(jnp.negative, jax.grad(penalty)(some_params()))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=4 * UNIT), ours, expected
+    )
+
+
+def test_weight_decay_shrinks_kernels_and_l2_goes_through_the_optimizer():
+    """Zero gradient: factor 1 - lr * strength, exact in powers of 1/2; biases stay.
+
+    Under Adam `l2` gives a step of the learning rate instead, whatever its
+    strength, but for eps and the correction of the first step (see above).
+    """
+    zero = jax.tree.map(jnp.zeros_like, some_params())
+    settings = traced(learning_rate=0.25, weight_decay=0.5, l2=0.5)
+    params = some_params()["dense"]
+    step = first_update(recipes.adam, settings, zero, decays=("weight_decay",))
+    np.testing.assert_array_equal(step["dense"]["kernel"], -params["kernel"] / 8)
+    np.testing.assert_array_equal(step["dense"]["bias"], [0, 0])
+    step = first_update(recipes.adam, settings, zero, decays=("l2",))
+    expected = -0.25 * np.sign(params["kernel"])
+    rtol = (14 + 2 / (1 - 0.9) + 1 / (1 - 0.999)) * UNIT + 1e-8 / 0.25
+    np.testing.assert_allclose(step["dense"]["kernel"], expected, rtol=rtol)
+    np.testing.assert_array_equal(step["dense"]["bias"], [0, 0])
+    step = first_update(recipes.adam, settings, zero)
+    np.testing.assert_array_equal(step["dense"]["kernel"], np.zeros((2, 2)))
+
+
+def test_kernels_are_the_leaves_of_that_name():
+    params = {"kernel": {"bias": 0.0}, "a": [{"kernel": 0.0}, {"kernel_scale": 0.0}]}
+    assert recipes.kernels(params) == {
+        "kernel": {"bias": False},
+        "a": [{"kernel": True}, {"kernel_scale": False}],
+    }
+
+
+@pytest.mark.parametrize("name", [*sorted(recipes.RECIPES), "optax.lion"])
+def test_settings_are_traced_and_their_grid_is_its_lanes(name):
+    """A second grid of every setting compiles nothing; a lane alone is that lane.
+
+    Elementwise programs of two widths may round differently: after two steps
+    each has at most 20 roundings.
+    """
+    recipe = pick_or_import("optimizer", recipes.RECIPES, name)
+    names = [*recipes.settings_of(recipe), "l2"]
+
+    @jax.jit
+    def grid(settings):
+        def lane(settings):
+            tx = chain(recipe, settings, decays=("l2",), num_train=2)
+            params = some_params()
+            _, state = tx.update(params, tx.init(params), params)
+            return tx.update(params, state, params)[0]
+
+        return jax.vmap(lane)(settings)
+
+    lanes = {key: jnp.array([0.5, 0.25, 0.125]) for key in names}
+    together = grid(lanes)
+    assert grid({key: value / 2 for key, value in lanes.items()}) is not None
+    assert grid._cache_size() == 1
+    alone = grid({key: value[1:2] for key, value in lanes.items()})
+    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(a[1:2], b, rtol=2 * 20 * UNIT)
+
+
+def test_state_is_float32_for_bfloat16_parameters():
+    params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), some_params())
+    for recipe in recipes.RECIPES.values():
+        tx = chain(recipe, traced(learning_rate=0.1))
+        _, state = tx.update(params, tx.init(params), params)
+        floats = [a for a in jax.tree.leaves(state) if a.dtype != jnp.int32]
+        assert {a.dtype.name for a in floats} == {"float32"}
+
+
+def test_settings_of_a_recipe_are_its_floats():
+    """Lion also has a dtype and a mask, adafactor flags, integers, a rate of None."""
+    rmsprop = {"learning_rate": 1e-3, "decay": 0.9, "eps": 1e-7}
+    assert recipes.settings_of(recipes.rmsprop) == rmsprop
+    adafactor = recipes.settings_of(optax.adafactor)
+    assert adafactor["learning_rate"] is None
+    assert not {"min_dim_size_to_factor", "factored", "momentum"} & set(adafactor)
+    lion = {"learning_rate": None, "b1": 0.9, "b2": 0.99, "weight_decay": 0.001}
+    assert recipes.settings_of(optax.lion) == lion
+
+
+def test_mistakes_name_the_remedy():
+    known = (
+        "must be a function of named arguments that returns an"
+        " optax.GradientTransformation; use one of adam, rmsprop, sgd, third_moment,"
+        " or a factory such as optax.lion."
+    )
+    rate = traced(learning_rate=0.1)
+    mistakes = {
+        f"optimizer=3: {known}": lambda: recipes.settings_of(3),
+        f"optimizer={schedule!r}: {known}": lambda: chain(schedule, rate),
+        "learning_rate=None: lion with decays=() needs a number and has no default;"
+        " add learning_rate to the settings.": lambda: chain(optax.lion, {}),
+        "l2=None: sgd with decays=('l2',) needs a number and has no default;"
+        " add l2 to the settings.": lambda: chain(recipes.sgd, {}, decays=("l2",)),
+        "decays=('weight_decay',): lion has a weight_decay of its own, set by the same"
+        " setting; leave 'weight_decay' out of decays.": lambda: chain(
+            optax.lion, rate, decays=("weight_decay",)
+        ),
+        "decays='weightdecay' is not known. Did you mean 'weight_decay'? Known: l2,"
+        " weight_decay.": lambda: chain(recipes.sgd, rate, decays=("weightdecay",)),
+    }
+    for message, mistake in mistakes.items():
+        with pytest.raises(InputError) as error:
+            mistake()
+        assert str(error.value) == message
+
+
+def schedule(learning_rate: float = 0.1):
+    """What a user may name by mistake: it returns a schedule, not an optimizer."""
+    return optax.constant_schedule(learning_rate)

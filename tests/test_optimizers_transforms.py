@@ -1,0 +1,226 @@
+"""The third-moment transformation against float64, its cube root, and the wrappers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from normjax.optimizers import transforms
+
+UNIT = 2.0**-24  # largest relative error of one rounding to float32
+STEPS = 50
+
+
+def every_exponent(mantissas: int) -> np.ndarray:
+    """Evenly spaced mantissas and both ends, in each binade of the normal float32."""
+    ends = np.array([1, 1 + 2 * UNIT, 2 - 4 * UNIT, 2 - 2 * UNIT])
+    mantissa = np.concatenate([ends, 1 + np.arange(mantissas) / mantissas])
+    exponents = np.arange(-126, 128).reshape(-1, 1)
+    return np.ldexp(mantissa.reshape(1, -1), exponents).astype(np.float32).ravel()
+
+
+def one_signed_gradients(*, low: float, high: float) -> np.ndarray:
+    """`[STEPS, 24]`: magnitudes from `low` to `high`, each coordinate of one sign."""
+    draw = np.random.default_rng(0).uniform(0.5, 1.5, (STEPS, 24))
+    sign = np.where(np.arange(24) % 2, -1.0, 1.0)
+    return (draw * (sign * np.geomspace(low, high, 24))[None]).astype(np.float32)
+
+
+def corrected_averages(powers: np.ndarray, decay: float) -> np.ndarray:
+    """Float64 averages over the first axis, each divided by `1 - decay^t`."""
+    average, rows = np.zeros(powers.shape[1:]), []
+    for t, row in enumerate(powers, start=1):
+        average = decay * average + (1 - decay) * row
+        rows.append(average / (1 - decay**t))
+    return np.array(rows)
+
+
+def run(tx, gradients, params=None):
+    """All updates of `tx`, `[STEPS, coordinates]`, and the last state."""
+    params = jnp.zeros_like(gradients[0]) if params is None else params
+
+    def step(state, g):
+        updates, state = tx.update(g, state, params)
+        return state, updates
+
+    state, updates = jax.jit(lambda g: jax.lax.scan(step, tx.init(params), g))(
+        jnp.asarray(gradients)
+    )
+    return updates, state
+
+
+def assert_same_averages(ours, reference):
+    """Same types, and values of two programs with (2t + 8) roundings each."""
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=2 * (2 * STEPS + 8) * UNIT)
+
+
+def test_cube_root_is_within_its_bound_over_all_normal_numbers():
+    """The bound, 2.4 roundings, is derived in the docstring of `cube_root`.
+
+    Catches a first step without its cubic term (2e-8 from the series alone) or a
+    missing correction (1e-5), a constant off by one percent, and powers that
+    overflow or underflow at the ends of the range.
+    """
+    x = every_exponent(mantissas=2048)
+    x = np.concatenate([x, -x])
+    error = np.asarray(jax.jit(transforms.cube_root)(x), np.float64) / np.cbrt(
+        x.astype(np.float64)
+    )
+    assert np.max(np.abs(error - 1)) <= 2.4 * UNIT
+
+
+def test_cube_root_of_what_is_not_a_normal_number():
+    """Zeros keep their sign, inf and nan pass, a subnormal stays below its root."""
+    x = jnp.array([0.0, -0.0, jnp.inf, -jnp.inf, jnp.nan, 1e-40, -1e-40])
+    y = np.asarray(transforms.cube_root(x))
+    np.testing.assert_array_equal(y[:5], np.asarray(x[:5]))
+    np.testing.assert_array_equal(np.signbit(y[:4]), [False, True, False, True])
+    assert 0 <= y[5] <= 4.7e-14
+    assert -4.7e-14 <= y[6] <= 0
+
+
+def test_cube_root_has_its_derivative_and_keeps_other_types():
+    """`1 / (3 cbrt(x)^2)`: the bits of the guess would otherwise count as constant."""
+    slope = jax.vmap(jax.grad(transforms.cube_root))(jnp.array([8.0, -27.0]))
+    np.testing.assert_allclose(slope, [1 / 12, 1 / 27], rtol=8 * UNIT)
+    half = transforms.cube_root(jnp.array([8.0, -27.0], jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(np.asarray(half, np.float32), [2, -3])
+
+
+@pytest.mark.parametrize("eps", [1e-8, 0.5])
+def test_third_moment_follows_float64_with_the_decays_as_written(eps):
+    """Updates of 50 steps, gradients from 1e-9 to 100, decays in float64 unrounded.
+
+    Gradients of one sign do not cancel, so each average is off by a relative
+    error: (2t + 2) roundings of powers, products and sums, t / 0.9 for the decays
+    rounded to float32 (2^-25 per step, in the weights and in their sum), 6 for
+    the correction. The root passes on a half of it, the cube root a third, both
+    weighted by their part of the denominator, which has 4 roundings of its own.
+
+    Catches a cube root without sign, a correction as `1 - decay**t` in float32,
+    `1 - decay` in float64 beside decays in float32, and swapped decays.
+    """
+    g = one_signed_gradients(low=1e-9, high=100.0)
+    wide = g.astype(np.float64)
+    mu = corrected_averages(wide, 0.9)
+    root = np.sqrt(corrected_averages(wide**2, 0.999))
+    cubic = eps * np.cbrt(corrected_averages(wide**3, 0.999987))
+    below = root + eps + cubic
+    t = np.arange(1, STEPS + 1).reshape(-1, 1)
+    averages = (2 * t + 2 + t / 0.9 + 6) * (1 + (root / 2 + np.abs(cubic) / 3) / below)
+    rest = 4 * (root + eps + np.abs(cubic)) / below + 2
+    ours, _ = run(transforms.scale_by_third_moment(eps=eps), g)
+    error = np.abs(np.asarray(ours, np.float64) - mu / below)
+    assert np.all(error <= (averages + rest) * UNIT * np.abs(mu / below))
+
+
+def test_constant_gradient_gives_the_same_update_at_every_step():
+    """Corrected averages of a constant are its powers: g / (|g| + eps g + eps).
+
+    After t steps the averages carry 2t + 2 roundings (as above) and the
+    correction 6; the decays' own rounding cancels. With `1 - decay**t` in float32
+    the cube is 7e-4 off at t = 2, over a hundred times the budget.
+    """
+    g = np.tile(np.float32([0.3, -0.7, 5.0]), (STEPS, 1))
+    ours, _ = run(transforms.scale_by_third_moment(eps=1.0), g)
+    wide = g.astype(np.float64)
+    below = np.abs(wide) + wide + 1
+    t = np.arange(1, STEPS + 1).reshape(-1, 1)
+    condition = 1 + (np.abs(wide) / 2 + np.abs(wide) / 3) / below
+    budget = (2 * t + 8) * condition + 4 * (2 * np.abs(wide) + 1) / below + 2
+    assert np.all(np.abs(ours * below / wide - 1) <= budget * UNIT)
+
+
+def test_moments_are_float32_and_updates_have_the_type_of_the_gradients():
+    """A run on bfloat16 gradients is the float32 run, rounded at the end only.
+
+    Two programs, each with (2t + 8) roundings in an average and one to bfloat16,
+    2^-8, in an update. Averages in bfloat16 would stand still at decay 0.999.
+    """
+    g = jnp.asarray(one_signed_gradients(low=1e-3, high=1.0), jnp.bfloat16)
+    tx = transforms.scale_by_third_moment()
+    narrow, state = run(tx, g)
+    wide, reference = run(tx, g.astype(jnp.float32))
+    assert narrow.dtype == jnp.bfloat16
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {"float32", "int32"}
+    rounding = 2.0**-8 + 4 * (2 * STEPS + 8) * UNIT
+    np.testing.assert_allclose(narrow.astype(jnp.float32), wide, rtol=rounding)
+    assert_same_averages(state, reference)
+
+
+def first_report(tx, g):
+    return transforms.third_moment_probe(tx.update(g, tx.init(g), g)[1])
+
+
+def test_probe_counts_the_coordinates_that_differ_from_adam():
+    """At eps 1/16 the cubic term of a gradient of 1 shows, that of 1e-30 does not.
+
+    A zero gradient has the smallest denominator, eps to the bit. At eps 2 a
+    gradient of -8 makes the denominator 8 + 2 - 16: the sign is kept.
+    """
+    g = {"kernel": jnp.array([[1.0, 0.0, -1.0, 1e-30]]), "bias": jnp.array([0.0])}
+    tx = optax.chain(transforms.scale_by_third_moment(eps=1 / 16), optax.scale(-1.0))
+    report = jax.jit(lambda g: first_report(tx, g))(g)
+    assert report["adam_difference_share"] == jnp.float32(2 / 5)
+    assert report["smallest_denominator"] == 1 / 16
+    uphill = transforms.scale_by_third_moment(eps=2.0)
+    report = jax.jit(lambda g: first_report(uphill, g))(jnp.array([-8.0]))
+    smallest = report["smallest_denominator"]
+    np.testing.assert_allclose(smallest, 8 + 2 - 16, rtol=16 * UNIT)
+
+
+def test_probe_finds_no_difference_at_the_default_eps():
+    """Dense gradients keep the cubic term below half an ulp: share exactly 0.
+
+    So it is before the first step, where the smallest denominator is eps.
+    """
+    g = np.random.default_rng(1).normal(size=(STEPS, 3, 200)).astype(np.float32)
+    tx = transforms.scale_by_third_moment()
+    _, states = jax.vmap(lambda g: run(tx, g), in_axes=1)(jnp.asarray(g))
+    report = jax.jit(jax.vmap(transforms.third_moment_probe))(states)
+    np.testing.assert_array_equal(report["adam_difference_share"], np.zeros(3))
+    first = transforms.third_moment_probe(tx.init(jnp.zeros(2)))
+    assert first["adam_difference_share"] == 0
+    assert first["smallest_denominator"] == jnp.float32(1e-8)
+
+
+def test_probe_reports_nan_without_third_moments():
+    report = transforms.third_moment_probe(optax.adam(1e-3).init(jnp.zeros(2)))
+    assert all(np.isnan(value) for value in report.values())
+    assert set(report) == {"adam_difference_share", "smallest_denominator"}
+
+
+def test_memoryless_adam_is_sign_descent():
+    """Every step is g / (|g| + eps), within 14 roundings.
+
+    mu_hat has 6 (weight 1, correction 4, product 1), the root of nu_hat a half of
+    7 and 1 of its own, the two sums and the quotient 3. Kept state fails at the
+    second step.
+    """
+    g = one_signed_gradients(low=1e-9, high=100.0)
+    ours, state = run(transforms.memoryless(transforms.scale_by_third_moment()), g)
+    wide = g.astype(np.float64)
+    expected = wide / (np.abs(wide) + 1e-8)
+    np.testing.assert_allclose(ours, expected, rtol=14 * UNIT)
+    assert state == optax.EmptyState()
+
+
+def test_memoryless_needs_the_parameters():
+    tx = transforms.memoryless(optax.trace(0.9))
+    with pytest.raises(ValueError, match=r".") as error:
+        tx.update(jnp.ones(1), tx.init(jnp.ones(1)))
+    assert str(error.value) == "memoryless: update() needs `params`, got None."
+
+
+def test_widen_averages_bfloat16_gradients_in_float32():
+    """The run on the same gradients in float32; optax alone keeps nu in bfloat16."""
+    g = jnp.asarray(one_signed_gradients(low=1e-3, high=1.0), jnp.bfloat16)
+    narrow, state = run(transforms.widen(optax.scale_by_adam()), g)
+    wide, reference = run(optax.scale_by_adam(), g.astype(jnp.float32))
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, wide, rtol=4 * (2 * STEPS + 8) * UNIT)
+    assert_same_averages(state, reference)

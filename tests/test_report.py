@@ -1,0 +1,595 @@
+"""The report, on records made from a formula."""
+
+import html.parser
+import itertools
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from normjax import records, statistics
+from normjax.report import __main__ as command
+from normjax.report import cells, estimates, figures, formats, page, stats, tables
+from normjax.statistics import Interval
+from normjax.tables import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+NORMS = {"norm": ("none", "batch", "layer", "weight")}
+OPTIMIZERS = {
+    "protocol": ("corrected", "as_published"),
+    "optimizer": ("sgd", "adam", "third_moment"),
+    "regularizer": ("none", "l2"),
+}
+
+
+def lanes(arm: int, name: str, factors: dict, settings: dict, num_seeds: int):
+    """Networks and epochs of an arm: learning curves with noise of seed and epoch."""
+    generator = np.random.default_rng(arm)
+    t = np.arange(1, 6)
+    networks, epochs = [], []
+    grid = list(itertools.product(*settings.values()))
+    for values, seed in itertools.product(grid, range(num_seeds)):
+        lane = {"arm": name, **factors, "seed": seed, **dict(zip(settings, values))}
+        noise = generator.normal(size=5)
+        own = 0.003 * np.sin(9 * seed) + 0.001 * noise
+        best = 0.85 + 0.01 * arm - 0.02 * abs(np.log10(values[0]) + 2)
+        accuracy = best + own - 0.2 * np.exp(-t)
+        loss = 0.3 + 0.7 * np.exp(-t / (1 + arm)) + 5 * own
+        curves = {name: loss for name in records.CURVES if name.endswith("loss")}
+        curves |= {"train_accuracy": accuracy + 0.03, "test_accuracy": accuracy}
+        curves |= {"validation_accuracy": accuracy + 0.01}
+        epochs.append(pd.DataFrame({**lane, "epoch": t, "step": 100 * t, **curves}))
+        final = {key: curves[key][-1] for key in records.FINAL if key in curves}
+        networks.append({**lane, **final, "diverged_at_step": -1, "seconds": 2.5 + arm})
+    return pd.DataFrame(networks), pd.concat(epochs)
+
+
+def make(
+    folder: pathlib.Path,
+    factors: dict[str, tuple[str, ...]],
+    *,
+    settings: dict[str, tuple[float, ...]] | None = None,
+    num_seeds: int = 8,
+    baseline: dict[str, str] | None = None,
+    question: str = "Which is best?",
+) -> records.Record:
+    """A record of every combination of the factors, in `folder`."""
+    settings = settings or {"learning_rate": (0.01,)}
+    arms = {
+        "-".join(x): dict(zip(factors, x)) for x in itertools.product(*factors.values())
+    }
+    about = {
+        "study": "made",
+        "question": question,
+        "factors": list(factors),
+        "settings": list(settings),
+        "baseline": baseline or {},
+        "target_accuracy": 0.85,
+        "num_parameters": dict.fromkeys(arms, 118_282),
+        "environment": {
+            "device": "cpu",
+            "num_devices": 2,
+            "versions": {"jax": "0.10.2"},
+            "commit": "abc1234",
+            "command": "python launch.py --config=configs/made.py",
+        },
+        "arm_order": list(arms),
+    }
+    records.start(folder, {"study": "made"})
+    for i, (name, levels) in enumerate(arms.items()):
+        networks, epochs = lanes(i, name, levels, settings, num_seeds)
+        shape = (len(networks) // num_seeds, num_seeds, 5)
+        probes = {}
+        if "third_moment" in name:
+            share = np.linspace(0, 2e-6, np.prod(shape)).reshape(shape)
+            probes = {f"{name}/{estimates.SHARE}": share}
+            probes[f"{name}/{estimates.DENOMINATOR}"] = share + 1e-8
+        records.add_arm(
+            folder,
+            arm=name,
+            networks=networks,
+            epochs=epochs,
+            probes=probes,
+            entry={
+                "status": "complete",
+                "lanes": len(networks),
+                "compile_seconds": 1.5,
+                "run_seconds": 20.0,
+            },
+            record=about,
+        )
+    return records.read(folder)
+
+
+@pytest.fixture(scope="module")
+def norms(tmp_path_factory) -> records.Record:
+    return make(tmp_path_factory.mktemp("norms"), NORMS, baseline={"norm": "none"})
+
+
+@pytest.fixture(scope="module")
+def optimizers(tmp_path_factory) -> records.Record:
+    folder = tmp_path_factory.mktemp("optimizers")
+    return make(folder, OPTIMIZERS, baseline={"optimizer": "adam"})
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> records.Record:
+    settings = {"learning_rate": (0.001, 0.01, 0.1), "decay": (0.9, 0.99)}
+    folder = tmp_path_factory.mktemp("grid")
+    return make(folder, NORMS, settings=settings, baseline={"norm": "none"})
+
+
+# cells
+
+
+def test_cells_hold_every_number_at_its_seed_and_epoch(grid):
+    found = cells.cells(grid)
+    assert [(c.arm, c.position) for c in found] == [
+        (arm, i) for arm in NORMS["norm"] for i in range(6)
+    ]
+    rows = grid.epochs.sample(frac=1, random_state=0)
+    for cell in (found[0], found[9]):
+        mine = rows[(rows[list(cell.settings)] == pd.Series(cell.settings)).all(axis=1)]
+        mine = mine[mine["arm"] == cell.arm]
+        for row in mine.to_dict("records"):
+            got = cell.curves["train_loss"][row["seed"], row["epoch"] - 1]
+            assert got == row["train_loss"]
+
+
+def test_cells_do_not_depend_on_the_order_of_the_rows_of_seeds(norms):
+    reverse = norms._replace(networks=norms.networks[::-1], epochs=norms.epochs[::-1])
+    by_arm = {cell.arm: cell for cell in cells.cells(reverse)}
+    for cell in cells.cells(norms):
+        other = by_arm[cell.arm]
+        assert np.array_equal(cell.seeds, other.seeds)
+        assert np.array_equal(cell.curves["test_loss"], other.curves["test_loss"])
+
+
+def test_a_setting_that_arms_do_not_share_is_nan_and_no_level(norms):
+    networks, epochs = norms.networks.copy(), norms.epochs.copy()
+    for table in (networks, epochs):
+        table.loc[table["arm"] == "none", "learning_rate"] = np.nan
+    found = cells.cells(norms._replace(networks=networks, epochs=epochs))
+    assert len(found) == 4
+    assert np.isnan(found[0].settings["learning_rate"])
+    assert cells.levels(found, "settings", "learning_rate") == [0.01]
+
+
+def test_a_missing_epoch_is_named(norms):
+    with pytest.raises(InputError) as caught:
+        cells.cells(norms._replace(epochs=norms.epochs[1:]))
+    assert str(caught.value) == (
+        f"{norms.workdir / 'epochs.csv'}: damaged (arm 'none' has not one row for each"
+        " seed and epoch); run the study again in a new folder."
+    )
+
+
+def test_the_setting_is_chosen_by_validation_accuracy(grid):
+    assert [c.settings["learning_rate"] for c in cells.chosen(cells.cells(grid))] == [
+        0.01
+    ] * 4
+
+
+# numbers
+
+
+def test_summary_is_the_statistics_of_each_arm(norms):
+    table = estimates.summary(norms)
+    assert list(table["arm"]) == list(NORMS["norm"])
+    for cell, row in zip(cells.cells(norms), table.to_dict("records")):
+        accuracy = cell.final["test_accuracy"]
+        expected = statistics.mean_interval(accuracy)
+        got = [row[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
+        assert got == list(expected[:3])
+        assert row["test_accuracy_min"] == accuracy.min()
+        expected = statistics.stability(cell.curves["train_loss"])
+        assert row["stability_high"] == expected.high
+        assert row["seeds"] == 8
+        assert row["diverged"] == 0
+    assert list(table["share_reached"]) == sorted(table["share_reached"])
+
+
+def test_lanes_timed_as_one_have_no_interval_of_seconds(norms):
+    table = estimates.summary(norms)
+    assert list(table["seconds"]) == [2.5, 3.5, 4.5, 5.5]
+    assert table["seconds_low"].isna().all()
+    ratios = estimates.differences(norms)
+    # an exp of a mean of eight logs
+    assert np.allclose(ratios["seconds_ratio"], [1.4, 1.8, 2.2], rtol=1e-15 * 16)
+    assert ratios["seconds_ratio_low"].isna().all()
+
+
+def test_diverged_networks_are_counted(norms):
+    networks = norms.networks.copy()
+    networks.loc[[8, 9], "diverged_at_step"] = [0, 120]
+    table = estimates.summary(norms._replace(networks=networks))
+    assert list(table["diverged"]) == [0, 2, 0, 0]
+
+
+def test_differences_are_paired_with_the_baseline_arm(optimizers):
+    table = estimates.differences(optimizers)
+    pairs = list(zip(table["arm"], table["baseline"]))
+    assert pairs == [
+        (f"{p}-{o}-{r}", f"{p}-adam-{r}")
+        for p in OPTIMIZERS["protocol"]
+        for o in ("sgd", "third_moment")
+        for r in OPTIMIZERS["regularizer"]
+    ]
+    by_arm = {cell.arm: cell for cell in cells.cells(optimizers)}
+    for row in table.to_dict("records"):
+        a, b = (by_arm[row[x]].final["test_accuracy"] for x in ("arm", "baseline"))
+        expected = statistics.paired_difference(100 * a, 100 * b)
+        got = [row[f"accuracy_points{end}"] for end in ("", "_low", "_high")]
+        assert (*got, row["p"]) == (*expected[:3], expected.p)
+
+
+def test_differences_pair_the_seeds_that_both_have(norms):
+    """Without seed 0 of the baseline: seven pairs, each seed with its own."""
+    keep = (norms.networks["arm"] != "none") | (norms.networks["seed"] != 0)
+    networks = norms.networks[keep]
+    keep = (norms.epochs["arm"] != "none") | (norms.epochs["seed"] != 0)
+    fewer = norms._replace(networks=networks, epochs=norms.epochs[keep])
+    row = estimates.differences(fewer).iloc[0]
+    a, b = (c.final["test_accuracy"][1:] for c in cells.cells(norms)[1::-1])
+    assert row["seeds"] == 7
+    assert row["accuracy_points"] == statistics.paired_difference(100 * a, 100 * b)[0]
+
+
+def test_differences_of_a_grid_are_taken_at_the_same_place(grid):
+    table = estimates.differences(grid)
+    assert len(table) == 3 * 6
+    # an arm is 0.01 above the one before at every setting, but for noise of 0.001
+    expected = np.repeat([1.0, 2.0, 3.0], 6)
+    assert np.abs(table["accuracy_points"] - expected).max() < 0.3
+
+
+def test_protocols_are_compared_where_there_are_two(norms, optimizers):
+    assert estimates.protocols(norms).empty
+    table = estimates.protocols(optimizers)
+    assert list(table["baseline"]) == [
+        arm.replace("corrected", "as_published") for arm in table["arm"]
+    ]
+    assert len(table) == 6
+
+
+def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
+    assert estimates.third_moment(norms).empty
+    table = estimates.third_moment(optimizers)
+    assert list(table["arm"]) == [
+        f"{p}-third_moment-{r}"
+        for p in OPTIMIZERS["protocol"]
+        for r in OPTIMIZERS["regularizer"]
+    ]
+    assert set(table[estimates.SHARE]) == {2e-6}
+    assert set(table[estimates.DENOMINATOR]) == {1e-8}
+
+
+# text
+
+
+@pytest.mark.parametrize(
+    ("text", "interval", "expected"),
+    [
+        (formats.by_width, (0.87649, 0.8751, 0.8779), "0.8765 [0.8751, 0.8779]"),
+        (formats.by_width, (0.5, 0.38, 0.62), "0.50 [0.38, 0.62]"),
+        (formats.by_width, (1.0, 0.9, 1.0998), "1.00 [0.90, 1.10]"),
+        (formats.by_width, (50, -73, 173), "50 [-73, 173]"),
+        (formats.by_width, (0.1, 0.1, 0.1), "0.1000 [0.1000, 0.1000]"),
+        (formats.by_width, (0.87654, 0.87651, 0.87657), "0.8765 [0.8765, 0.8766]"),
+        (formats.by_width, (0.87649, np.nan, np.nan), "0.8765"),
+        (formats.by_width, (np.nan, np.nan, np.nan), "-"),
+        (formats.plus_minus, (0.87649, 0.8751, 0.8779), "0.8765 ± 0.0014"),
+        (formats.plus_minus, (0.87649, np.nan, np.nan), "0.8765"),
+        (formats.by_digits, (1.234e-5, 6.1e-6, 4e-5), "1.2e-05 [6.1e-06, 4.0e-05]"),
+        (formats.by_digits, (0.0123, 0.00999, 1234), "0.012 [0.010, 1,234]"),
+        (formats.by_digits, (0.0, np.nan, np.nan), "0"),
+        (formats.by_three_digits, (1.0199, 0.98, 12.34), "1.02 [0.980, 12.3]"),
+        (formats.steps, (1234.5, 800, np.inf), "1,234 [800, never]"),
+        (formats.steps, (np.inf, np.inf, np.inf), "never"),
+        (formats.percent, (0.9, 0.596, 0.982), "90% [60, 98]"),
+    ],
+)
+def test_numbers_show_the_digits_that_mean_something(text, interval, expected):
+    assert text(Interval(*map(float, interval), 10)) == expected
+
+
+HEADER, ROWS = ["arm", "accuracy"], [["a_b|c", "0.9 ± 0.1"], ["longer", "-"]]
+
+
+def test_markdown():
+    assert formats.markdown(HEADER, ROWS) == (
+        "| arm    |  accuracy |\n"
+        "| :----- | --------: |\n"
+        "| a_b\\|c | 0.9 ± 0.1 |\n"
+        "| longer |         - |\n"
+    )
+
+
+def test_latex():
+    assert formats.latex(HEADER, [*ROWS, ["50% & {x}\\~", "nats²"]]) == (
+        "\\begin{tabular}{lr}\n\\toprule\narm & accuracy \\\\\n\\midrule\n"
+        "a\\_b|c & 0.9 $\\pm$ 0.1 \\\\\nlonger & - \\\\\n"
+        "50\\% \\& \\{x\\}\\textbackslash{}\\textasciitilde{} & nats$^2$ \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def test_plain():
+    assert formats.plain(HEADER, ROWS) == (
+        "arm      accuracy\n------  ---------\na_b|c   0.9 ± 0.1\nlonger          -\n"
+    )
+
+
+def test_the_terminal_shows_every_table_within_a_hundred_columns(optimizers):
+    text = tables.text(optimizers)
+    assert max(map(len, text.splitlines())) <= 100
+    for name in ("summary", "differences", "protocols", "third_moment"):
+        assert tables.title(name, optimizers) in text
+    assert text.endswith("± is half the width of a 95% interval over seeds.\n")
+
+
+def test_only_settings_of_a_grid_are_shown(norms, grid):
+    table = estimates.summary(norms)
+    table["learning_rate"] = [0.1, 0.001, 0.001, np.nan]
+    header, _ = tables.display("summary", table, ["learning_rate"])
+    assert header[:2] == ["arm", "test accuracy"]
+    names = ["learning_rate", "decay"]
+    header, rows = tables.display("summary", estimates.summary(grid), names)
+    assert header[:3] == ["arm", "learning rate", "decay"]
+    assert rows[1][:3] == ["none", "0.001", "0.99"]
+
+
+# figures
+
+
+def test_the_last_factor_of_most_levels_is_the_colour(optimizers, norms):
+    plan = figures.layout(cells.cells(optimizers))
+    assert list(plan.colours) == list(OPTIMIZERS["optimizer"])
+    assert list(plan.panels) == [
+        f"{p}, {r}" for p in OPTIMIZERS["protocol"] for r in OPTIMIZERS["regularizer"]
+    ]
+    assert plan.num_columns == 2
+    assert figures.layout(cells.cells(norms)).panels.keys() == {""}
+
+
+def test_arms_that_the_factors_do_not_tell_apart_are_coloured_one_by_one(norms):
+    same = [c._replace(factors={"norm": "batch"}) for c in cells.cells(norms)]
+    plan = figures.layout(same)
+    assert list(plan.colours) == list(NORMS["norm"])
+    assert len(set(plan.colours.values())) == 4
+
+
+def test_lines_and_bands_are_the_statistics(norms):
+    found = cells.cells(norms)
+    (ax,) = figures.curves(found, "test_accuracy").axes
+    assert [line.get_label() for line in ax.lines] == list(NORMS["norm"])
+    for cell, line, band in zip(found, ax.lines, ax.collections):
+        mean, low, high, _ = statistics.mean_interval(cell.curves["test_accuracy"])
+        assert np.array_equal(line.get_ydata(), mean)
+        vertices = band.get_paths()[0].vertices
+        assert vertices[:, 1].min() == low.min()
+        assert vertices[:, 1].max() == high.max()
+
+
+def test_a_loss_over_decades_has_a_log_scale(norms):
+    found = cells.cells(norms)
+    far = [
+        c._replace(
+            curves={"train_loss": c.curves["train_loss"] * 10.0 ** -np.arange(5)}
+        )
+        for c in found
+    ]
+    assert figures.curves(found, "train_loss").axes[0].get_yscale() == "linear"
+    assert figures.curves(far, "train_loss").axes[0].get_yscale() == "log"
+
+
+def test_a_grid_is_drawn_against_its_setting(grid):
+    assert [x for x in figures.draw(grid) if "against" in x] == [
+        "against_learning_rate"
+    ]
+    (ax,) = figures.against(cells.cells(grid), "learning_rate").axes
+    assert ax.get_xscale() == "log"
+    assert list(ax.lines[0].get_xdata()) == [0.001, 0.01, 0.1]
+
+
+# the JSON of three levels
+
+
+def test_stats_has_three_levels_and_a_file_a_protocol(optimizers, norms):
+    assert stats.stats(norms) == {}
+    found = stats.stats(optimizers)
+    assert list(found) == ["stats.json", "stats_as_published.json"]
+    assert list(found["stats.json"]) == list(OPTIMIZERS["optimizer"])
+    entry = found["stats_as_published.json"]["third_moment"]["l2"]
+    cell = cells.cells(optimizers)[-1]
+    assert list(entry) == [*stats.LISTS, *stats.LISTS_BY_SEED]
+    assert entry["test_acc_list"] == list(cell.final["test_accuracy"])
+    assert entry["cputime_list"] == list(cell.final["seconds"])
+    by_seed = entry["train_cce_list_dict"]
+    assert list(by_seed) == [str(seed) for seed in range(8)]
+    assert by_seed["3"] == list(cell.curves["train_loss"][3])
+
+
+# the page
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags, ids and what is loaded; checks that tags close in order."""
+
+    VOID = ("meta", "br", "wbr", "link", "img")
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.tags, self.ids, self.loads = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attributes if name == "id"]
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href") and not value.startswith("#"):
+                self.loads.append(value)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def built(optimizers) -> str:
+    return page.build(optimizers.workdir).read_text()
+
+
+def test_the_page_needs_nothing_else(built):
+    parsed = Page(built)
+    assert parsed.open == []
+    assert parsed.loads == []
+    assert "script" not in parsed.tags
+    assert "@import" not in built
+    assert set(re.findall(r"url\(.", built)) <= {"url(#"}
+    assert parsed.tags.count("svg") == 4
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    references = re.findall(r'(?:href="#|url\(#)([^")]+)', built)
+    assert references
+    assert set(references) <= set(parsed.ids)
+
+
+def test_the_page_holds_what_was_asked(built, optimizers):
+    assert 'name="viewport"' in built
+    assert "prefers-color-scheme: dark" in built
+    assert "@media print" in built
+    for text in ("abc1234", "python launch.py --config=configs/made.py", "118,282"):
+        assert text in built
+    assert "12 arms, 96 lanes" in built
+    for name, table in tables.all_tables(optimizers).items():
+        header, rows = tables.display(name, table, ["learning_rate"])
+        for cell in itertools.chain(header, *(row[1:] for row in rows)):
+            assert cell in built
+
+
+def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
+    folder = optimizers.workdir
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    names = {str(p.relative_to(folder)) for p in before}
+    assert {"report.html", "stats.json", "stats_as_published.json"} <= names
+    for name in ("summary", "differences", "protocols", "third_moment"):
+        assert {f"tables/{name}.{x}" for x in ("csv", "md", "tex")} <= names
+    for name in (*figures.CURVES, "seeds"):
+        assert {f"figures/{name}.{x}" for x in ("svg", "png")} <= names
+    page.build(folder)
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    table = pd.read_csv(folder / "tables" / "summary.csv", keep_default_na=False)
+    expected = estimates.summary(optimizers)["test_accuracy"]
+    assert list(table["test_accuracy"].astype(float)) == list(expected)
+    json.loads((folder / "stats.json").read_text())
+
+
+def test_the_answer_names_the_best_arm_and_its_lead(norms):
+    """Arms are 0.01 apart with noise of 0.001: the last leads by one point."""
+    first, second, *rest = page.answer(cells.cells(norms))
+    accuracy = formats.by_width(estimates.robustness(cells.cells(norms)[3]))
+    assert first == (
+        f"Most robust: weight, test accuracy {accuracy}, mean over 8 seeds."
+    )
+    assert re.fullmatch(
+        r"Runner-up: layer, (0\.9|1\.0)\d+ \[.*\] percentage points below on the same"
+        r" seeds \(the interval excludes zero\)\.",
+        second,
+    )
+    assert rest[0] == "Fastest: none, 2.50 s a network."
+    assert rest[1].startswith("Most stable: ")
+
+
+def test_the_answer_says_when_the_lead_may_be_luck(norms):
+    found = cells.cells(norms)[:2]
+    shaken = found[0].final["test_accuracy"] + 0.05 * np.sin(np.arange(8))
+    found[1] = found[1]._replace(final=found[1].final | {"test_accuracy": shaken})
+    assert "includes zero, so the lead may be luck" in page.answer(found)[1]
+
+
+def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
+    stable = page.answer(cells.cells(norms))[-1]
+    found = cells.cells(norms)
+    i = [f"Most stable: {c.arm}," in stable for c in found].index(True)
+    steps = np.where(np.arange(8) < 3, 120, -1)
+    found[i] = found[i]._replace(final=found[i].final | {"diverged_at_step": steps})
+    *_, other, diverged = page.answer(found)
+    assert other.startswith("Most stable: ")
+    assert found[i].arm not in other
+    assert diverged == f"Diverged networks: 3 of {found[i].arm}."
+
+
+def test_the_answer_is_about_the_corrected_arms(optimizers):
+    """The arms of highest accuracy are the later ones, as published."""
+    answer = page.answer(cells.cells(optimizers))
+    assert answer[0].startswith(
+        "Corrected arms only. Most robust: corrected-third_moment-l2, "
+    )
+
+
+def test_one_seed_gives_a_page_without_intervals(tmp_path):
+    record = make(tmp_path, NORMS, num_seeds=1, baseline={"norm": "none"})
+    page.build(tmp_path)
+    assert "too few seeds for an interval" in page.answer(cells.cells(record))[1]
+    assert "nan" not in tables.text(record)
+
+
+def test_what_users_write_is_escaped(tmp_path):
+    evil = "<script>alert('&')</script>"
+    make(tmp_path, {"norm": ("none", "<b>&amp;")}, question=evil, num_seeds=2)
+    text = page.build(tmp_path).read_text()
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;" in text
+    assert Page(text).open == []
+
+
+def test_a_record_without_a_finished_arm_has_no_page(tmp_path):
+    make(tmp_path, {"norm": ("none",)}, num_seeds=2)
+    content = json.loads((tmp_path / "record.json").read_text())
+    content["arms"] = {}
+    (tmp_path / "record.json").write_text(json.dumps(content))
+    with pytest.raises(InputError) as caught:
+        page.build(tmp_path)
+    assert str(caught.value) == (
+        f"workdir='{tmp_path}': no arm is complete; run the study's command again to"
+        " go on."
+    )
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_rebuilds_each_page(norms, tmp_path, capsys):
+    copies = [tmp_path / "a", tmp_path / "b"]
+    for copy in copies:
+        shutil.copytree(norms.workdir, copy)
+    assert command.main([str(copy) for copy in copies]) == 0
+    expected = "".join(f"{copy / 'report.html'}\n" for copy in copies)
+    assert capsys.readouterr().out == expected
+    assert (copies[0] / "report.html").exists()
+
+
+def test_the_command_ends_with_one_line_and_code_2(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "normjax.report", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr == (
+        f"workdir='{tmp_path}': not a record, for it has no record.json;"
+        " give the folder that a study was run in.\n"
+    )
