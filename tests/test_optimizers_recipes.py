@@ -203,7 +203,7 @@ def test_kernels_are_the_leaves_of_that_name():
 
 @pytest.mark.parametrize("name", [*sorted(recipes.RECIPES), "optax.lion"])
 def test_settings_are_traced_and_their_grid_is_its_lanes(name):
-    """A second grid of every setting compiles nothing; a lane alone is that lane.
+    """Another value changes every step but compiles nothing; a lane alone is that lane.
 
     Elementwise programs of two widths may round differently: after two steps
     each has at most 20 roundings.
@@ -223,7 +223,9 @@ def test_settings_are_traced_and_their_grid_is_its_lanes(name):
 
     lanes = {key: jnp.array([0.5, 0.25, 0.125]) for key in names}
     together = grid(lanes)
-    assert grid({key: value / 2 for key, value in lanes.items()}) is not None
+    for key in names:
+        other = grid({**lanes, key: lanes[key] / 2})["dense"]["kernel"]
+        assert np.all(other != together["dense"]["kernel"]), f"{key} is not used"
     assert grid._cache_size() == 1
     alone = grid({key: value[1:2] for key, value in lanes.items()})
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
@@ -243,6 +245,7 @@ def test_settings_of_a_recipe_are_its_floats():
     """Lion also has a dtype and a mask, adafactor flags, integers, a rate of None."""
     rmsprop = {"learning_rate": 1e-3, "decay": 0.9, "eps": 1e-7}
     assert recipes.settings_of(recipes.rmsprop) == rmsprop
+    assert recipes.settings_of(recipes.third_moment)["decay3"] == 0.999987
     adafactor = recipes.settings_of(optax.adafactor)
     assert adafactor["learning_rate"] is None
     assert not {"min_dim_size_to_factor", "factored", "momentum"} & set(adafactor)

@@ -61,7 +61,7 @@ def test_cube_root_is_within_its_bound_over_all_normal_numbers():
     """The bound, 2.4 roundings, is derived in the docstring of `cube_root`.
 
     Catches a first step without its cubic term (2e-8 from the series alone) or a
-    missing correction (1e-5), a constant off by one percent, and powers that
+    missing correction (1e-5), a constant off by one part in twenty, and powers that
     overflow or underflow at the ends of the range.
     """
     x = every_exponent(mantissas=2048)
