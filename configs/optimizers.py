@@ -1,8 +1,8 @@
 r"""Which optimizer is fast, robust, stable?
 
 Run    python launch.py --config=configs/optimizers.py --workdir=runs/optimizers
-MNIST  python launch.py --config=configs/optimizers.py:dataset=mnist --workdir=runs/mnist
-Smoke  python launch.py --config=configs/optimizers.py:size=smoke --workdir=runs/smoke
+MNIST  the same with --config=configs/optimizers.py:dataset=mnist
+Smoke  the same with --config=configs/optimizers.py:size=smoke
 """
 
 from ml_collections import ConfigDict

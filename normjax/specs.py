@@ -134,11 +134,7 @@ def config(**choices: Any) -> ConfigDict:
     made = copy.deepcopy(DEFAULTS)
     for field, value in choices.items():
         pick("config", DEFAULTS, field)
-        if field == "arms":
-            value = {name: words(levels) for name, levels in value.items()}
-        if field == "settings":
-            value = {name: numbers(grid) for name, grid in value.items()}
-        elif isinstance(value, dict) and field != "baseline":
+        if isinstance(value, dict) and field not in ("settings", "baseline"):
             for name in value:
                 pick(f"config.{field}", DEFAULTS[field], name)
         if isinstance(value, dict):
@@ -172,6 +168,7 @@ def study(config: ConfigDict) -> Study:
         InputError: for anything a user can have got wrong; nothing was written.
     """
     check_fields(config)
+    config = plain(config)
     source = sources.load(config.data.name, directory=config.data.dir)
     data = splits.split(
         source,
@@ -186,20 +183,28 @@ def study(config: ConfigDict) -> Study:
             f"batch_size={config.batch_size}: must be at most the {num_train} training"
             f" examples; set --config.batch_size={min(128, num_train)}."
         )
-    levels = {name: words(config.arms[name]) for name in DEFAULTS["arms"]}
+    levels = {name: config.arms[name] for name in DEFAULTS["arms"]}
     check_baseline(config, levels)
     arms = tuple(
         arm(config, dict(zip(levels, chosen)), levels, data, source.num_classes)
         for chosen in itertools.product(*levels.values())
     )
     for name, value in config.settings.items():
-        if numbers(value) and not any(name in arm.settings for arm in arms):
+        if value and not any(name in arm.settings for arm in arms):
             used = sorted(set().union(*(arm.settings for arm in arms)))
             raise InputError(
                 f"settings.{name}={value}: no arm of this study uses it;"
                 f" used: {', '.join(used)}."
             )
     return Study(config, seeds(config), data, arms)
+
+
+def plain(config: ConfigDict) -> ConfigDict:
+    """The same config with levels and grids as tuples, however they were written."""
+    plain = config.copy_and_resolve_references().unlock()
+    plain.arms = {name: words(levels) for name, levels in config.arms.items()}
+    plain.settings = {name: numbers(grid) for name, grid in config.settings.items()}
+    return plain.lock()
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -328,7 +333,7 @@ def setting_grid(
     """Every combination of the settings that an arm uses, leaves `[settings]`."""
     axes = {}
     for name, default in used.items():
-        values = numbers(config.settings.get(name, ())) or (default,)
+        values = config.settings.get(name) or (default,)
         rule, test = SETTING_RULES.get(name, ("a number", lambda _: True))
         if len(set(values)) < len(values):
             raise InputError(

@@ -20,6 +20,10 @@ from normjax.specs import Arm, Study
 from normjax.training import loop
 from normjax.types import Report
 
+PROGRESS = (
+    "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
+    " [{elapsed}<{remaining}{postfix}]"
+)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -40,39 +44,40 @@ def run(study: Study, workdir: str) -> None:
         return
     if finished:
         print(f"resuming: {len(finished)} of {len(study.arms)} arms are finished")
+    try:
+        train_arms(study, missing, workdir)
+    except KeyboardInterrupt:
+        kept = len(records.start(workdir, study.config.to_dict()))
+        raise KeyboardInterrupt(
+            f"{kept} of {len(study.arms)} arms are finished and kept"
+        ) from None
+
+
+def train_arms(study: Study, arms: list[Arm], workdir: str) -> None:
+    """Trains arm after arm, all lanes of one at a time; each is saved at its end."""
     about = describe(study)
     root = jax.random.key(study.config.root_seed)
-    keys = jax.vmap(lambda seed: jax.random.fold_in(root, seed))(
-        np.array(study.seeds, np.uint32)
-    )
+    seeds = np.array(study.seeds, np.uint32)
+    keys = jax.vmap(lambda seed: jax.random.fold_in(root, seed))(seeds)
     num_epochs = study.config.num_epochs
-    layout = (
-        "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
-        " [{elapsed}<{remaining}{postfix}]"
-    )
-    total = len(missing) * num_epochs
-    with tqdm(total=total, bar_format=layout, file=sys.stderr) as bar:
+    total = len(arms) * num_epochs
+    with tqdm(total=total, bar_format=PROGRESS, file=sys.stderr) as bar:
         networks = 0.0
-        for arm in missing:
+        for arm in arms:
             bar.set_description_str(arm.name)
-            lanes_keys, settings = loop.grid(keys, arm.settings)
+            lane_keys, settings = loop.grid(keys, arm.settings)
+            program = {"program": arm.program, "num_epochs": num_epochs}
+            epochs = loop.train(lane_keys, settings, study.data, **program)
             reports, seconds, compiling = [], [], 0.0
-            epochs = loop.train(
-                lanes_keys,
-                settings,
-                study.data,
-                program=arm.program,
-                num_epochs=num_epochs,
-            )
             for state, report, spent, compiled in timed(epochs):
+                diverged = np.asarray(state.diverged_at_step)[: len(lane_keys)]
                 reports.append(report)
                 seconds.append(spent)
                 compiling += compiled
-                networks += len(lanes_keys) / num_epochs
+                networks += len(lane_keys) / num_epochs
                 rate = networks / max(bar.format_dict["elapsed"], 1e-9)
                 bar.set_postfix_str(f"{rate:.2f} networks/s", refresh=False)
                 bar.update()
-            diverged = np.asarray(state.diverged_at_step)[: len(lanes_keys)]
             save(workdir, study, arm, about, reports, diverged, seconds, compiling)
 
 

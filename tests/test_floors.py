@@ -39,9 +39,10 @@ FLOORS = {
     "normjax.report.estimates": 4,
     "normjax.report.stats": 4,
     "normjax.report.figures": 4,
-    "normjax.report.tables": 5,
-    "normjax.report.page": 6,
-    "normjax.report.__main__": 7,
+    "normjax.report.published": 5,
+    "normjax.report.tables": 6,
+    "normjax.report.page": 7,
+    "normjax.report.__main__": 8,
 }
 
 

@@ -25,6 +25,7 @@ class Cell(NamedTuple):
     final: dict[str, np.ndarray]  # [seeds], the measurements in networks.csv
     steps: np.ndarray  # [evals]
     curves: dict[str, np.ndarray]  # [seeds, evals], the measurements in epochs.csv
+    epoch_seconds: np.ndarray  # [evals], of one network; those of the arm
 
 
 def cells(record: records.Record) -> list[Cell]:
@@ -106,6 +107,7 @@ def _cell(
             x: epochs[x].to_numpy().reshape(len(seeds), num_evals)
             for x in records.CURVES
         },
+        epoch_seconds=np.array(record.record["arms"][first["arm"]]["epoch_seconds"]),
     )
 
 

@@ -85,12 +85,12 @@ def robustness(cell: Cell) -> Interval:
 
 
 def speed(cell: Cell) -> Interval:
-    """Mean seconds per network; no bounds where all lanes were timed as one."""
-    seconds = cell.final["seconds"]
-    interval = statistics.mean_interval(seconds)
-    if np.ptp(seconds) == 0:
-        return interval._replace(low=np.nan, high=np.nan)
-    return interval
+    """Seconds per network, all epochs; the interval is over epochs.
+
+    The lanes of an arm are timed as one, so seeds have no times of their own.
+    """
+    seconds = cell.epoch_seconds
+    return statistics.mean_interval(seconds * len(seconds))
 
 
 def _summary_row(cell: Cell, target: float | None) -> dict[str, Any]:
@@ -100,19 +100,19 @@ def _summary_row(cell: Cell, target: float | None) -> dict[str, Any]:
         **cell.factors,
         **cell.settings,
         "seeds": len(cell.seeds),
-        **_columns("seconds", speed(cell)),
-        **_columns("test_accuracy", robustness(cell)),
+        **columns("seconds", speed(cell)),
+        **columns("test_accuracy", robustness(cell)),
         "test_accuracy_min": accuracy.min(),
         "test_accuracy_max": accuracy.max(),
-        **_columns("stability", statistics.stability(cell.curves["train_loss"])),
+        **columns("stability", statistics.stability(cell.curves["train_loss"])),
         "diverged": int((cell.final["diverged_at_step"] >= 0).sum()),
     }
     if target is not None:
         time = statistics.time_to_target(
             cell.steps, cell.curves["test_accuracy"], target
         )
-        row |= _columns("steps_to_target", time.median)
-        row |= _columns("share_reached", time.share)
+        row |= columns("steps_to_target", time.median)
+        row |= columns("share_reached", time.share)
     return row
 
 
@@ -122,23 +122,25 @@ def _difference_row(a: Cell, b: Cell) -> dict[str, Any]:
         100 * a.final["test_accuracy"][i], 100 * b.final["test_accuracy"][j]
     )
     losses = a.curves["train_loss"][i], b.curves["train_loss"][j]
-    seconds = statistics.paired_ratio(a.final["seconds"][i], b.final["seconds"][j])
-    if np.isnan(speed(a).low) or np.isnan(speed(b).low):
-        seconds = seconds._replace(low=np.nan, high=np.nan)
+    epochs = min(len(a.epoch_seconds), len(b.epoch_seconds))
+    seconds = statistics.paired_ratio(
+        a.epoch_seconds[:epochs], b.epoch_seconds[:epochs]
+    )
     return {
         "arm": a.arm,
         "baseline": b.arm,
         **a.factors,
         **a.settings,
         "seeds": len(i),
-        **_columns("accuracy_points", accuracy),
+        **columns("accuracy_points", accuracy),
         "p": accuracy.p,
-        **_columns("stability_ratio", statistics.stability_ratio(*losses)),
-        **_columns("seconds_ratio", seconds),
+        **columns("stability_ratio", statistics.stability_ratio(*losses)),
+        **columns("seconds_ratio", seconds),
     }
 
 
-def _columns(name: str, interval: Interval | statistics.Difference) -> dict[str, float]:
+def columns(name: str, interval: Interval | statistics.Difference) -> dict[str, float]:
+    """An interval as the columns `name`, `name_low`, `name_high`."""
     return {
         name: float(interval.estimate),
         f"{name}_low": float(interval.low),

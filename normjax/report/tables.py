@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from normjax import files, records
-from normjax.report import estimates, formats
+from normjax.report import estimates, formats, published
 from normjax.statistics import Interval
 
 
@@ -21,6 +21,7 @@ def all_tables(record: records.Record) -> dict[str, pd.DataFrame]:
         "summary": estimates.summary(record),
         "differences": estimates.differences(record),
         "protocols": estimates.protocols(record),
+        "published": published.optimizers(record),
         "third_moment": estimates.third_moment(record),
     }
     return {name: table for name, table in found.items() if len(table)}
@@ -34,7 +35,7 @@ def display(
     A setting that each arm has one value of is not shown; the csv has it.
     """
     by_arm = table.groupby("arm")
-    shown = [x for x in settings if (by_arm[x].nunique() > 1).any()]
+    shown = [x for x in settings if x in table and (by_arm[x].nunique() > 1).any()]
     columns = {
         header: (key, text)
         for header, (key, text) in (NARROW if narrow else WIDE)[name].items()
@@ -81,6 +82,7 @@ def title(name: str, record: records.Record) -> str:
         "differences": "Paired differences to "
         + ", ".join(f"{k} = {v}" for k, v in baseline.items()),
         "protocols": f"Paired differences to protocol = {estimates.AS_PUBLISHED}",
+        "published": "Test accuracy and stability: published, and ours",
         "third_moment": "Third-moment optimizer against Adam",
     }[name]
 
@@ -101,7 +103,18 @@ THIRD_MOMENT: Columns = {
     "differing share, at most": (estimates.SHARE, _single(formats.two_digits)),
     "smallest denominator": (estimates.DENOMINATOR, _single(formats.two_digits)),
 }
+PUBLISHED: Columns = {
+    "published": ("published", formats.by_width),
+    "as published": ("as_published", formats.by_width),
+    "corrected": ("corrected", formats.by_width),
+}
 WIDE: dict[str, Columns] = {
+    "published": PUBLISHED
+    | {
+        "stability, published": ("published_stability", _single(formats.two_digits)),
+        "as published, nats²": ("as_published_stability", formats.by_digits),
+        "corrected, nats²": ("corrected_stability", formats.by_digits),
+    },
     "summary": {
         "test accuracy": ("test_accuracy", formats.by_width),
         "lowest": ("test_accuracy_min", formats.by_width),
@@ -124,6 +137,9 @@ WIDE: dict[str, Columns] = {
 }
 WIDE["protocols"] = WIDE["differences"]
 NARROW: dict[str, Columns] = {
+    "published": {
+        header: (key, formats.plus_minus) for header, (key, _) in PUBLISHED.items()
+    },
     "summary": {
         "test accuracy": ("test_accuracy", formats.plus_minus),
         "stability": ("stability", _single(formats.two_digits)),

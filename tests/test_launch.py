@@ -1,0 +1,219 @@
+"""The launcher as a user meets it: a run, the same again, and what goes wrong."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+import pytest
+
+from normjax import records
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICK = "--config=configs/quickstart.py:size=smoke"
+
+
+def launch(*flags: str, **options) -> subprocess.CompletedProcess:
+    """One call of launch.py, to its end."""
+    command = [sys.executable, "launch.py", *flags]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished quick start, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "quickstart"
+    ran = launch(QUICK, f"--workdir={workdir}", "--config.arms.norm=none,batch")
+    assert ran.returncode == 0, ran.stderr
+    return workdir, ran
+
+
+def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
+    workdir, ran = run
+    first, second, third, *_ = ran.stdout.splitlines()
+    assert re.fullmatch(r"device: 2 x cpu \(jax [\d.]+, .*\)", first)
+    assert second == (
+        "study: quickstart: 2 arms x 2 lanes = 4 networks, 2 epochs of 38 steps"
+    )
+    assert third == "parameters per network: 26,122 to 26,634"
+    assert ran.stdout.splitlines()[-1] == f"page: {workdir}/report.html"
+    assert "Paired differences to norm = none" in ran.stdout
+    assert "networks/s" in ran.stderr
+
+
+def test_the_record_is_complete(run):
+    workdir, _ = run
+    record = records.read(workdir)
+    assert {p.name for p in workdir.iterdir()} == {
+        "config.json",
+        "record.json",
+        "networks.csv",
+        "epochs.csv",
+        "probes.npz",
+        "report.html",
+        "figures",
+        "tables",
+        "stats.json",
+    }
+    assert list(record.networks["arm"]) == ["none", "none", "batch", "batch"]
+    assert list(record.networks.columns) == [
+        *("arm", "protocol", "norm", "placement", "optimizer", "regularizer", "seed"),
+        *("init_scale", "learning_rate", "momentum", "train_loss", "train_accuracy"),
+        *("validation_accuracy", "test_loss", "test_accuracy", "diverged_at_step"),
+        "seconds",
+    ]
+    assert len(record.epochs) == 2 * 2 * 2
+    arm = record.record["arms"]["batch"]
+    assert arm["compile_seconds"] > 0
+    assert arm["run_seconds"] > 0
+    assert len(arm["epoch_seconds"]) == 2
+    assert record.record["environment"]["prng"] == "threefry2x32"
+
+
+def test_the_same_command_again_says_that_the_study_is_complete(run):
+    workdir, _ = run
+    before = {p: p.read_bytes() for p in workdir.glob("*.csv")}
+    again = launch(QUICK, f"--workdir={workdir}", "--config.arms.norm=none,batch")
+    assert again.returncode == 0, again.stderr
+    assert f"complete: {workdir} holds all 2 arms" in again.stdout
+    assert {p: p.read_bytes() for p in workdir.glob("*.csv")} == before
+
+
+def test_a_second_run_gives_the_same_numbers_and_a_kept_arm_is_not_run_again(
+    run, tmp_path
+):
+    """The arm `none` is taken out of a copy: only it is trained, to the same bits."""
+    workdir, _ = run
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", workdir, copy], check=True)
+    content = records.read(copy).record
+    content["arms"]["none"]["status"] = "interrupted"
+    records.files.write_json(copy / "record.json", content)
+    again = launch(QUICK, f"--workdir={copy}", "--config.arms.norm=none,batch")
+    assert again.returncode == 0, again.stderr
+    assert "resuming: 1 of 2 arms are finished" in again.stdout
+    for name in ("networks.csv", "epochs.csv"):
+        old, new = (pd.read_csv(folder / name) for folder in (workdir, copy))
+        timing = [c for c in ("seconds",) if c in old]
+        pd.testing.assert_frame_equal(
+            old.drop(columns=timing), new.drop(columns=timing), check_exact=True
+        )
+    kept = records.read(copy).record["arms"]["batch"]
+    assert kept == records.read(workdir).record["arms"]["batch"]
+
+
+MISTAKES = {
+    "field": (
+        [QUICK, "--config.batchsize=3"],
+        "--config: no field 'batchsize'. Did you mean 'batch_size'?",
+    ),
+    "inner field": (
+        [QUICK, "--config.data.nam=mnist"],
+        "--config: no field 'nam'. Did you mean 'name'?",
+    ),
+    "type": (
+        [QUICK, "--config.batch_size=many"],
+        "flag --config.batch_size=many: invalid literal for int() with base 10: 'many'",
+    ),
+    "size": (
+        [QUICK, "--config.batch_size=0"],
+        "batch_size=0: must be at least 1; the default is 128.",
+    ),
+    "norm": (
+        [QUICK, "--config.arms.norm=none,bach"],
+        "norm='bach' is not known. Did you mean 'batch'?",
+    ),
+    "config argument": (
+        ["--config=configs/quickstart.py:size=smok"],
+        "size='smok' is not known. Did you mean 'smoke'? Known: full, smoke.",
+    ),
+    "config file": (
+        ["--config=configs/quickstrt.py"],
+        "--config=configs/quickstrt.py: no such file. Did you mean"
+        " 'configs/quickstart.py'?",
+    ),
+    "flag": (
+        [QUICK, "--workdri=runs"],
+        "Unknown command line flag 'workdri'. Did you mean: workdir ?",
+    ),
+    "data not prepared": (
+        ["--config=configs/quickstart.py:dataset=mnist,size=smoke"],
+        "data.name='mnist' is not prepared in ",
+    ),
+}
+
+
+def test_a_mistake_is_one_line_with_code_2_and_leaves_no_folder(tmp_path):
+    """All at once on two threads: each is a process that mostly imports."""
+
+    def one(name):
+        workdir = tmp_path / name
+        flags, expected = MISTAKES[name]
+        empty = {"TFDS_DATA_DIR": str(tmp_path / "nothing")}
+        ran = launch(*flags, f"--workdir={workdir}", env=dict(os.environ) | empty)
+        return name, ran, expected, workdir
+
+    with ThreadPoolExecutor(2) as pool:
+        for name, ran, expected, workdir in pool.map(one, MISTAKES):
+            assert ran.returncode == 2, (name, ran.stderr)
+            assert ran.stdout == "", name
+            assert len(ran.stderr.splitlines()) == 1, (name, ran.stderr)
+            assert ran.stderr.startswith(expected), (name, ran.stderr)
+            assert not workdir.exists(), name
+
+
+def test_a_workdir_that_holds_another_study_is_left_alone(run):
+    workdir, _ = run
+    before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+    ran = launch(QUICK, f"--workdir={workdir}")
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"workdir='{workdir}': holds another study (arms.norm is ['none', 'batch']"
+        " there, ['none', 'batch', 'layer', 'weight'] here); give another --workdir.\n"
+    )
+    assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path):
+    """A file stands where the folder should be: no user, not even root, can write."""
+    (tmp_path / "file").write_text("mine")
+    ran = launch(QUICK, f"--workdir={tmp_path}/file/run")
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"workdir='{tmp_path}/file/run': cannot be made (Not a directory);"
+        " give a folder that can be written.\n"
+    )
+
+
+def test_without_a_workdir():
+    ran = launch(QUICK)
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        "--workdir: must be given, as in --workdir=runs/quickstart.\n"
+    )
+
+
+def test_an_interruption_keeps_finished_arms_and_the_same_command_goes_on(tmp_path):
+    """Ctrl-C once the first arm is in the record, while the second one trains."""
+    flags = [QUICK, f"--workdir={tmp_path}/run", "--config.num_epochs=300"]
+    process = subprocess.Popen(
+        [sys.executable, "launch.py", *flags, "--config.arms.norm=none,layer"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    shown = ""
+    while "layer" not in shown and process.poll() is None:
+        shown += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate()
+    assert process.returncode == 130, printed
+    assert printed.splitlines()[-1] == (
+        "interrupted: 1 of 2 arms are finished and kept; the same command goes on"
+    )
+    assert list(records.read(tmp_path / "run").networks["arm"]) == ["none"] * 2
