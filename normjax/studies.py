@@ -230,9 +230,10 @@ def describe(study: Study) -> dict:
 def environment() -> dict:
     """What is needed to repeat a run, and to judge its timings."""
     devices = jax.devices()
+    on_cpu = devices[0].platform == "cpu"
     version = importlib.metadata.version
     return {
-        "device": devices[0].device_kind,
+        "device": processor() if on_cpu else devices[0].device_kind,
         "platform": devices[0].platform,
         "num_devices": len(devices),
         "machine": platform.platform(),
@@ -243,6 +244,14 @@ def environment() -> dict:
         "commit": commit(),
         "command": " ".join(["python", *sys.argv]),
     }
+
+
+def processor() -> str:
+    """The CPU's own name where the system tells it, as Linux does, or `cpu`."""
+    path = pathlib.Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return f"cpu, {names[0]}" if names else "cpu"
 
 
 def commit() -> str:

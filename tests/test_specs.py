@@ -217,9 +217,9 @@ def test_the_published_protocol_keeps_the_faults_that_are_named():
     programs = {arm.name: arm.program for arm in made.arms}
     assert [p.memoryless for p in programs.values()] == [False, False, True, False]
     norms = [p.model.norm for p in programs.values()]
-    assert norms == [layers.NORMS["batch"]] * 2 + [
-        layers.NORMS["batch_as_published"]
-    ] * 2
+    assert (
+        norms == [layers.NORMS["batch"]] * 2 + [layers.NORMS["batch_as_published"]] * 2
+    )
 
 
 def test_regularizers_are_compiled_in_by_name():

@@ -69,7 +69,7 @@ def text(record: records.Record) -> str:
             *display(name, table, record.record["settings"], narrow=True)
         )
         parts.append(f"{title(name, record)}\n\n{lines}")
-    return "\n".join(parts) + "\n± is half the width of a 95% interval over seeds.\n"
+    return "\n".join(parts) + "\n± is half the width of a 95% interval, brackets are one; over seeds.\n"
 
 
 def title(name: str, record: records.Record) -> str:

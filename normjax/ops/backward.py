@@ -1,0 +1,251 @@
+"""Gradients of the norms by hand: what autodiff finds, derived and written out.
+
+Each function takes `dy`, the gradient of a loss with respect to the norm's output,
+and what the forward pass kept; it returns the gradients with respect to the norm's
+inputs. In the derivations
+
+    z = (x - mean) * r,  r = (var + eps)^(-1/2),  y = scale * z + bias,
+    n = elements behind each mean, d<name> = gradient with respect to <name>,
+
+and sums are over what a mean is taken over unless they say otherwise. All is computed
+in float32 or wider; `dx` is returned in the dtype of `x`, the others as computed.
+Outside the mask `dy` counts for nothing and `dx` is 0, even if `x` is nan there.
+Plain functions of arrays: every transform of JAX applies to them.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Num
+
+from normjax.ops import moments
+
+
+class Residuals(NamedTuple):
+    """What a norm keeps for its backward: `x` as it came, nothing else of its size.
+
+    `mean` and `inverse` have as many axes as `x`, with size 1 where a mean is over
+    the whole axis and one entry per group on the last axis of a group norm.
+    """
+
+    x: Num[Array, "..."]
+    mean: Float[Array, "..."] | None  # none is 0
+    inverse: Float[Array, "..."]  # r = 1 / sqrt(var + eps)
+    scale: Float[Array, " features"] | None = None  # none is 1
+    where: Bool[Array, "..."] | None = None  # as `x`, with size 1 for the features
+
+
+class Gradients(NamedTuple):
+    """Of the loss, with respect to the inputs of a norm; none where it has no such."""
+
+    x: Float[Array, "..."]
+    scale: Float[Array, " features"] | None = None
+    bias: Float[Array, " features"] | None = None
+    running: moments.Running | None = None  # in evaluation
+
+
+def batch_norm(
+    dy: Num[Array, "*batch features"],
+    residuals: Residuals,
+    *,
+    now: moments.Moments | None = None,
+) -> Gradients:
+    """`dx = r * scale * (dy - dbias / n - z * dscale / n)`, with moments per feature.
+
+    Scale and bias meet `z` in each element of their feature:
+
+        dbias = sum(dy),  dscale = sum(dy * z),  dz = scale * dy.
+
+    `x` reaches `z` by itself, by `var` and by `mean`; of these `var` depends on `x`
+    alone, since d var / d mean = -2 / n * sum(x - mean) = 0:
+
+        dvar  = sum(dz * (x - mean)) * dr/dvar,   dr/dvar = -r^3 / 2
+              = -r^2 / 2 * sum(dz * z)
+        dmean = -r * sum(dz)
+        dx    = r * dz + dmean / n + dvar * 2 * (x - mean) / n
+              = r * (dz - sum(dz) / n - z * sum(dz * z) / n).
+
+    Here `scale` is constant over each sum, sum(dz) = scale * dbias and sum(dz * z) =
+    scale * dscale: two sums serve all three gradients. Where the loss also depends on
+    the batch's moments, as by the running ones, their gradients join dmean and dvar.
+
+    Args:
+        dy: in the shape of `x`.
+        residuals: of training.
+        now: gradients with respect to the batch's mean and (biased) variance, in
+            the shape of `residuals.mean`; none is 0.
+    """
+    dy, z = _seen(dy, residuals)
+    axes = tuple(range(dy.ndim - 1))
+    n = _count(residuals, axes)
+    dbias = jnp.sum(dy, axes, keepdims=True)
+    dscale = jnp.sum(dy * z, axes, keepdims=True)
+
+    factor = residuals.inverse * _row(residuals.scale, dy)
+    direct, along = factor * dbias, factor * dscale
+    if now is not None:
+        direct = direct - now.mean
+        along = along - 2 * now.var / residuals.inverse
+    dx = factor * dy - direct / n - z * (along / n)
+    return Gradients(_shown(dx, residuals), dscale.ravel(), dbias.ravel())
+
+
+def batch_norm_evaluation(
+    dy: Num[Array, "*batch features"], residuals: Residuals
+) -> Gradients:
+    """`dx = r * scale * dy`: the running moments do not depend on `x`.
+
+    With `dbias`, `dscale`, `dmean` and `dvar` as in training:
+
+        drunning.mean = -r * scale * dbias
+        drunning.var  = -r^2 / 2 * scale * dscale.
+    """
+    dy, z = _seen(dy, residuals)
+    axes = tuple(range(dy.ndim - 1))
+    dbias = jnp.sum(dy, axes, keepdims=True)
+    dscale = jnp.sum(dy * z, axes, keepdims=True)
+
+    factor = residuals.inverse * _row(residuals.scale, dy)
+    mean, var = -factor * dbias, -factor * residuals.inverse / 2 * dscale
+    running = moments.Running(mean.ravel(), var.ravel())
+    dx = _shown(factor * dy, residuals)
+    return Gradients(dx, dscale.ravel(), dbias.ravel(), running)
+
+
+def layer_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradients:
+    """`dx = r * (dz - mean(dz) - z * mean(dz * z))`, means over the last axis.
+
+    The steps are those of `batch_norm` with the other axis: `scale` now varies
+    within each mean and stays inside, dz = scale * dy, and its own gradient and that
+    of `bias` are sums over the rows,
+
+        dbias = sum over rows of dy,  dscale = sum over rows of dy * z.
+    """
+    dy, z = _seen(dy, residuals)
+    dz = dy * _row(residuals.scale, dy)
+    mean = jnp.mean(dz, -1, keepdims=True)
+    along = jnp.mean(dz * z, -1, keepdims=True)
+    dx = residuals.inverse * (dz - mean - z * along)
+    rows = tuple(range(dy.ndim - 1))
+    return Gradients(_shown(dx, residuals), jnp.sum(dy * z, rows), jnp.sum(dy, rows))
+
+
+def rms_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradients:
+    """`dx = r * (dz - z * mean(dz * z))`, the mean over the last axis.
+
+    With z = x * r, r = (square + eps)^(-1/2), square = mean(x^2), dz = scale * dy:
+
+        dsquare = sum(dz * x) * -r^3 / 2 = -r^2 / 2 * sum(dz * z)
+        dx      = r * dz + dsquare * 2 * x / n
+                = r * (dz - z * sum(dz * z) / n).
+
+    No mean is subtracted, so none comes back: that is layer norm's middle term.
+    """
+    dy, z = _seen(dy, residuals)
+    dz = dy * _row(residuals.scale, dy)
+    along = jnp.mean(dz * z, -1, keepdims=True)
+    dx = residuals.inverse * (dz - z * along)
+    rows = tuple(range(dy.ndim - 1))
+    return Gradients(_shown(dx, residuals), jnp.sum(dy * z, rows))
+
+
+def group_norm(
+    dy: Num[Array, "batch *spatial features"], residuals: Residuals
+) -> Gradients:
+    """`dx = r * (dz - sum(dz) / n - z * sum(dz * z) / n)` per example and group.
+
+    The steps are those of `batch_norm` with other sums. Over space alone `scale` is
+    constant, so per example and channel
+
+        a = sum over space of dy,  b = sum over space of dy * z
+
+    are all that is summed over something of the size of `x`. Then
+
+        sum(dz) = sum over the group of scale * a,  dbias = sum over examples of a,
+        sum(dz * z) = sum over the group of scale * b,  dscale = ... of b.
+
+    With one channel a group (instance norm) the sums over the group fall away.
+    """
+    groups = residuals.inverse.shape[-1]
+    size = residuals.x.shape[-1] // groups
+    inverse, mean = (
+        jnp.repeat(a, size, -1) for a in (residuals.inverse, residuals.mean)
+    )
+    dy, z = _seen(dy, residuals._replace(inverse=inverse, mean=mean))
+    space = tuple(range(1, dy.ndim - 1))
+    n = _count(residuals, space) * size
+    scale = _row(residuals.scale, dy)
+    a = jnp.sum(dy, space, keepdims=True)
+    b = jnp.sum(dy * z, space, keepdims=True)
+
+    def over_group(sums):
+        grouped = (scale * sums).reshape(*sums.shape[:-1], groups, size)
+        return jnp.repeat(jnp.sum(grouped, -1), size, -1)
+
+    dx = inverse * (scale * dy - over_group(a) / n - z * (over_group(b) / n))
+    dscale, dbias = (jnp.sum(sums, 0).ravel() for sums in (b, a))
+    return Gradients(_shown(dx, residuals), dscale, dbias)
+
+
+def weight_norm(dw: Num[Array, "*inputs features"], residuals: Residuals) -> Gradients:
+    """`dv = scale * r * (dw - v * r * dscale)`, with the norm of each output feature.
+
+    For w = scale * v * r, r = (sum(v^2) + eps)^(-1/2), sums over a feature's inputs;
+    the residuals are `x` = v, no mean, `inverse` = r in the shape [..., features].
+
+        dscale = sum(dw * v) * r
+        dr     = scale * sum(dw * v) = scale * dscale / r
+        dv     = scale * r * dw + dr * -r^3 / 2 * 2 * v
+               = scale * r * (dw - v * r * dscale).
+
+    For eps = 0 this is orthogonal to v, as Salimans and Kingma (2016, arXiv:1602.07868)
+    derive: their eq. 3, dv = g / ||v|| * dw - g * dg / ||v||^2 * v.
+    """
+    dw, unit = _seen(dw, residuals)
+    dscale = jnp.sum(dw * unit, tuple(range(dw.ndim - 1)), keepdims=True)
+    factor = residuals.inverse * _row(residuals.scale, dw)
+    dv = factor * (dw - unit * dscale)
+    return Gradients(_shown(dv, residuals), dscale.ravel())
+
+
+def weight_standardization(
+    dw: Num[Array, "*inputs features"], residuals: Residuals
+) -> Gradients:
+    """`dv = r * (dw - mean(dw) - w * mean(dw * w))`, means over a feature's inputs.
+
+    w = (v - mean) * r is `batch_norm` without scale and bias, of a kernel whose
+    inputs stand for the batch: so are its gradients.
+    """
+    return Gradients(batch_norm(dw, residuals._replace(scale=None)).x)
+
+
+def _seen(dy, residuals):
+    """`dy` and `z` in float32 or wider, both 0 outside the mask."""
+    x, dy = moments.widen(residuals.x), moments.widen(dy)
+    where = residuals.where
+    if where is not None:  # before any arithmetic: 0 * nan would be nan
+        x, dy = jnp.where(where, x, 0), jnp.where(where, dy, 0)
+    centered = x if residuals.mean is None else x - residuals.mean
+    z = centered * residuals.inverse
+    return dy, z if where is None else jnp.where(where, z, 0)
+
+
+def _shown(dx, residuals):
+    """`dx` as it leaves: 0 outside the mask, in the dtype of `x`."""
+    if residuals.where is not None:
+        dx = jnp.where(residuals.where, dx, 0)
+    return dx.astype(residuals.x.dtype)
+
+
+def _row(vector, like):
+    """A vector of features along the last axis of `like`; 1 if there is none."""
+    return 1 if vector is None else vector.reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+def _count(residuals, axes):
+    """Elements behind each sum over `axes`, at least 1."""
+    if residuals.where is None:
+        return math.prod(residuals.x.shape[axis] for axis in axes)
+    n = jnp.sum(residuals.where, axes, dtype=jnp.int32, keepdims=True)
+    return jnp.maximum(n, 1).astype(residuals.inverse.dtype)

@@ -1,0 +1,45 @@
+"""What a norm refuses, in one line each: masks, groups and means that cannot be."""
+
+from jaxtyping import Array, Bool, Shaped
+
+from normjax.tables import InputError
+
+Mask = Shaped[Array, "..."] | None  # bool; another dtype is refused by name
+
+
+def where(x: Shaped[Array, "..."], mask: Mask) -> Bool[Array, "..."] | None:
+    """The mask with an axis for the features, once it is known to be one.
+
+    Raises:
+        InputError: if it has not the shape of `x` without its last axis, or is not
+            bool.
+    """
+    if mask is None:
+        return None
+    if mask.shape != x.shape[:-1]:
+        raise InputError(
+            f"mask.shape={mask.shape}: must be {x.shape[:-1]}, that of x without its"
+            " last axis; broadcast a mask of examples over the spatial axes."
+        )
+    if mask.dtype != bool:
+        raise InputError(f"mask.dtype={mask.dtype}: must be bool; pass mask > 0.")
+    return mask[..., None]
+
+
+def refuse_single(x: Shaped[Array, "..."], count: int, remedy: str) -> None:
+    """Raises an InputError if a mean would be over fewer than two elements."""
+    if count < 2:
+        raise InputError(
+            f"x.shape={x.shape}: each mean would be over {count} element; must be at"
+            f" least 2, or the output is the same for every x; {remedy}."
+        )
+
+
+def refuse_groups(channels: int, num_groups: int) -> None:
+    """Raises an InputError if the groups do not divide the channels."""
+    if num_groups < 1 or channels % num_groups:
+        divisors = [n for n in range(1, channels + 1) if channels % n == 0]
+        raise InputError(
+            f"num_groups={num_groups}: must divide the {channels} channels; "
+            f"use one of {', '.join(map(str, divisors))}."
+        )

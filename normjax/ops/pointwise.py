@@ -1,0 +1,107 @@
+"""What stands where a norm stands but takes no mean: each position on its own.
+
+Every function returns its output in the shape and dtype of `x` and computes in
+float32 or wider. Nothing here owns a parameter.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from normjax.ops import moments
+from normjax.tables import InputError
+from normjax.types import Number
+
+Vector = Float[Array, " features"]
+
+
+def dynamic_tanh(
+    x: Num[Array, "*batch features"], alpha: Number, scale: Vector, bias: Vector
+) -> Float[Array, "*batch features"]:
+    """`y = scale * tanh(alpha * x) + bias` (DyT): a norm's squashing without a mean.
+
+    `alpha` is one number for the whole layer, which the paper starts at 0.5, but in
+    language models, where it is tuned to the width. `y` does depend on the length
+    of `x`: saturation stands in for the division by it.
+
+    Raises:
+        InputError: if `x` is not floating.
+
+    References:
+        Zhu, Chen, He, LeCun and Liu, 2025. Transformers without Normalization.
+        arXiv:2503.10622.
+    """
+    return _affine(jnp.tanh(alpha * moments.widen(x)), scale, bias, x.dtype)
+
+
+def dynamic_erf(
+    x: Num[Array, "*batch features"],
+    alpha: Number,
+    shift: Number,
+    scale: Vector,
+    bias: Vector,
+) -> Float[Array, "*batch features"]:
+    """`y = scale * erf(alpha * x + shift) + bias` (Derf), after `dynamic_tanh`.
+
+    `erf(z) = 2 / sqrt(pi) * integral of exp(-t^2) over t from 0 to z`. `alpha` and
+    `shift` are one number each for the whole layer, which the paper starts at 0.5
+    and 0.
+
+    Raises:
+        InputError: if `x` is not floating.
+
+    References:
+        Chen, Lu, Zhu, Sun and Liu, 2025. Stronger Normalization-Free Transformers.
+        arXiv:2512.10938.
+    """
+    return _affine(jax.lax.erf(alpha * moments.widen(x) + shift), scale, bias, x.dtype)
+
+
+def local_response_norm(
+    x: Num[Array, "*batch features"],
+    *,
+    size: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 2.0,
+) -> Float[Array, "*batch features"]:
+    """`y = x / (k + alpha * sum(x^2))^beta`, summed over `size` channels around each.
+
+    Channels beyond the first and the last count as zeros. Names and defaults are
+    the paper's. `torch.nn.functional.local_response_norm` divides its alpha by
+    `size` and has k = 1 by default: this is it at `alpha = torch_alpha / size`.
+    `tf.nn.local_response_normalization` takes alpha as here, calls k bias (1 by
+    default), and the window `depth_radius = (size - 1) / 2` (5 by default), with
+    other defaults for alpha (1) and beta (0.5).
+
+    Args:
+        x: activations, channels last.
+        size: channels in a window, odd; may exceed their number.
+        alpha: weight of the sum, in units of `k` over the squared units of `x`.
+        beta: exponent.
+        k: positive, so that the quotient is finite.
+
+    Raises:
+        InputError: if `x` is not floating or `size` is not a positive odd number.
+
+    References:
+        Krizhevsky, Sutskever and Hinton, 2012. ImageNet Classification with Deep
+        Convolutional Neural Networks. NeurIPS 25, section 3.3.
+    """
+    if size < 1 or size % 2 == 0:
+        raise InputError(
+            f"size={size}: must be a positive odd number, for a window has as many"
+            " channels on either side; use size=5."
+        )
+    wide = moments.widen(x)
+    reach = size // 2
+    padding = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
+    square = jnp.pad(jnp.square(wide), padding)
+    features = x.shape[-1]
+    total = sum(square[..., i : i + features] for i in range(size))
+    return (wide * jnp.power(k + alpha * total, -beta)).astype(x.dtype)
+
+
+def _affine(y, scale: Vector, bias: Vector, dtype) -> Array:
+    row = (1,) * (y.ndim - 1) + y.shape[-1:]
+    return (y * scale.reshape(row) + bias.reshape(row)).astype(dtype)

@@ -1,0 +1,88 @@
+"""Switchable norm: a learned mixture of the moments of other norms."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from normjax.ops import inputs, moments, norms
+
+Vector = Float[Array, " features"]
+Logits = Float[Array, " kinds"]
+
+
+def kinds(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The moments that are mixed for activations of a shape, in order.
+
+    Those of instance norm are left out where the spatial extent is 1, as in a
+    dense layer: each would be over a single element.
+    """
+    spatial = math.prod(shape[1:-1]) > 1
+    return ("instance", "layer", "batch") if spatial else ("layer", "batch")
+
+
+def switchable_norm(
+    x: Num[Array, "batch *spatial features"],
+    running: moments.Running,
+    mean_logits: Logits,
+    var_logits: Logits,
+    scale: Vector,
+    bias: Vector,
+    *,
+    train: bool,
+    decay: float = 0.9,
+    eps: float = 1e-5,
+    mask: inputs.Mask = None,
+) -> tuple[Float[Array, "batch *spatial features"], moments.Running]:
+    """`y = scale * (x - mean) / sqrt(var + eps) + bias`, of mixed moments.
+
+    `mean = sum(softmax(mean_logits) * means)`, `var = sum(softmax(var_logits) *
+    vars)`, over the moments that `kinds` names: per example and channel (instance),
+    per example over space and channels (layer), and per channel over the batch
+    (batch; in evaluation `running`, the paper's moving average). All variances are
+    biased and taken in two passes; Luo et al. derive the last two from the first.
+
+    Args:
+        x: activations, channels last.
+        running: mean and var of the batch kind, each `[features]`.
+        mean_logits: as many as `kinds(x.shape)`; equal ones mix evenly.
+        var_logits: likewise.
+        scale: `[features]`.
+        bias: `[features]`.
+        train: whether to use, and blend in, the moments of this batch.
+        decay: weight of the past in `running`, per step.
+        eps: added to the mixed variance, in the squared units of `x`.
+        mask: `[batch, *spatial]`. A batch without a single true entry leaves
+            `running`.
+
+    Raises:
+        InputError: if `x` is not floating, the mask has another shape or dtype, or
+            a mean would be over a single element.
+
+    References:
+        Luo, Ren, Peng, Zhang and Li, 2019. Differentiable Learning-to-Normalize via
+        Switchable Normalization. arXiv:1806.10779.
+    """
+    where = inputs.where(x, mask)
+    spatial, per_example = range(1, x.ndim - 1), math.prod(x.shape[1:])
+    inputs.refuse_single(x, per_example, "give the layer more features")
+    if train:
+        count = x.size // x.shape[-1]
+        inputs.refuse_single(x, count, "train on batches of 2 or more")
+        now = moments.over(x, (0, *spatial), where=where)
+        mixed, running = [now], moments.blend(running, now, decay=decay)
+    else:
+        row = (1,) * (x.ndim - 1) + x.shape[-1:]
+        mixed = [moments.Running(*(a.reshape(row) for a in running))]
+    mixed.insert(0, moments.over(x, (*spatial, x.ndim - 1), where=where))
+    if "instance" in kinds(x.shape):
+        mixed.insert(0, moments.over(x, tuple(spatial), where=where))
+
+    mix = lambda logits, terms: sum(
+        w * a for w, a in zip(jax.nn.softmax(logits), terms)
+    )
+    mean = mix(mean_logits, [m.mean for m in mixed])
+    var = mix(var_logits, [m.var for m in mixed])
+    y = norms.standardize(x, mean, var, scale, bias, eps=eps, where=where)
+    return y, running
