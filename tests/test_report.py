@@ -16,7 +16,16 @@ import scipy.stats
 
 from normjax import records, statistics
 from normjax.report import __main__ as command
-from normjax.report import cells, estimates, figures, formats, page, stats, tables
+from normjax.report import (
+    cells,
+    estimates,
+    figures,
+    formats,
+    page,
+    published,
+    stats,
+    tables,
+)
 from normjax.statistics import Interval
 from normjax.tables import InputError
 

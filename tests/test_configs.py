@@ -1,0 +1,119 @@
+"""Every config of configs/ runs at smoke size, from the command line to the page."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from normjax import records, specs
+from normjax.tables import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+FAST = "--xla_backend_optimization_level=0"  # compiling is nearly all of a smoke run
+
+
+def get_config(name: str, text: str = ""):
+    """The config of a file, as the launcher would load it."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"configs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(text)
+
+
+def launch(config: str, workdir: pathlib.Path, *flags: str, **variables: str):
+    """A finished run's record."""
+    command = [sys.executable, "launch.py", f"--config=configs/{config}"]
+    ran = subprocess.run(
+        [*command, f"--workdir={workdir}", *flags],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": FAST} | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (workdir / "report.html").exists()
+    return records.read(workdir)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_full_and_smoke_differ_in_size_only(name):
+    full, smoke = get_config(name), get_config(name, "size=smoke")
+    assert full.arms == smoke.arms
+    assert smoke.num_seeds < full.num_seeds == 10
+    assert smoke.num_epochs < full.num_epochs
+    assert smoke.model == full.model
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_unknown_argument_is_refused(name):
+    with pytest.raises(InputError, match=r"^dataset='iris' is not known\."):
+        get_config(name, "dataset=iris")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_smoke_runs_on_the_embedded_digits(name, tmp_path):
+    record = launch(f"{name}.py:size=smoke,dataset=digits", tmp_path / "run")
+    arms = record.record["arm_order"]
+    assert list(records.complete(record.record)) == arms
+    assert len(record.networks) == 2 * len(arms)
+    assert np.isfinite(record.networks["test_loss"]).all()
+    assert (record.networks["test_accuracy"] > 0.1).all()  # better than a guess
+
+
+def test_smoke_of_the_optimizers_on_the_published_data(tfds_folder, tmp_path):
+    """Paired seeds, three levels of stats, and the third moment beside Adam."""
+    record = launch(
+        "optimizers.py:size=smoke",
+        tmp_path / "run",
+        "--config.arms.optimizer=adam,third_moment",
+        "--config.arms.regularizer=none",
+        TFDS_DATA_DIR=tfds_folder,
+    )
+    rows = record.networks.set_index(["arm", "seed"])["test_accuracy"]
+    for seed in (36549, 13790):
+        published = rows["as_published-third_moment", seed]
+        assert rows["corrected-third_moment", seed] == published
+    share = record.probes["corrected-third_moment/adam_difference_share"]
+    assert share.shape == (1, 2, 2)
+    assert ((share >= 0) & (share < 0.2)).all()
+    assert np.isnan(record.probes["corrected-adam/adam_difference_share"]).all()
+    stats = json.loads((tmp_path / "run" / "stats.json").read_text())
+    assert set(stats) == {"adam", "third_moment"}
+    assert set(stats["adam"]["none"]) == {
+        *("test_cce_list", "test_acc_list", "cputime_list"),
+        *("train_acc_list_dict", "val_acc_list_dict", "train_cce_list_dict"),
+    }
+    assert (tmp_path / "run" / "stats_as_published.json").exists()
+    published = (tmp_path / "run" / "tables" / "published.csv").read_text()
+    assert published.splitlines()[1].startswith("adam-none,")
+
+
+def test_a_users_npz_is_a_data_set(tmp_path):
+    draw = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    x = draw.normal(size=(300, 5)) + 4 * np.eye(3, 5)[y]
+    path = tmp_path / "mine.npz"
+    np.savez(path, x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
+    study = specs.study(
+        specs.config(data={"name": str(path), "num_validation": 40}, batch_size=20)
+    )
+    assert study.arms[0].num_parameters == 5 * 128 + 128 + 128 * 129 + 128 * 3 + 3
+    assert len(study.data.train.labels) == 160
+
+
+def test_the_example_of_the_readme_runs():
+    """The Python block, word for word; its seeds are paired and batch norm learns."""
+    text = (ROOT / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("Difference(estimate=")
