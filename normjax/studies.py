@@ -12,13 +12,14 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 import pandas as pd
+from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 import normjax
-from normjax import records
+from normjax import files, records
 from normjax.specs import Arm, Study
 from normjax.training import loop
-from normjax.types import Report
+from normjax.types import Report, TrainState
 
 PROGRESS = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
@@ -69,8 +70,7 @@ def train_arms(study: Study, arms: list[Arm], workdir: str) -> None:
             program = {"program": arm.program, "num_epochs": num_epochs}
             epochs = loop.train(lane_keys, settings, study.data, **program)
             reports, seconds, compiling = [], [], 0.0
-            for state, report, spent, compiled in timed(epochs):
-                diverged = np.asarray(state.diverged_at_step)[: len(lane_keys)]
+            for state, report, spent, compiled in timed(epochs):  # noqa: B007
                 reports.append(report)
                 seconds.append(spent)
                 compiling += compiled
@@ -78,7 +78,8 @@ def train_arms(study: Study, arms: list[Arm], workdir: str) -> None:
                 rate = networks / max(bar.format_dict["elapsed"], 1e-9)
                 bar.set_postfix_str(f"{rate:.2f} networks/s", refresh=False)
                 bar.update()
-            save(workdir, study, arm, about, reports, diverged, seconds, compiling)
+            final = jax.tree.map(np.asarray, state)
+            save(workdir, study, arm, about, reports, final, seconds, compiling)
 
 
 def timed(epochs: Iterator) -> Iterator[tuple]:
@@ -113,13 +114,14 @@ def save(
     arm: Arm,
     about: dict,
     reports: list[Report],
-    diverged_at_step: np.ndarray,
+    final: TrainState,
     seconds: list[float],
     compile_seconds: float,
 ) -> None:
     """Adds a finished arm to the record."""
     stacked = jax.tree.map(lambda *x: np.stack(x, axis=-1), *reports)  # [lanes, epochs]
     num_lanes, num_epochs = stacked.train.loss.shape
+    final = jax.tree.map(lambda x: x[:num_lanes], final)  # without the padding
     lanes = lane_columns(study, arm)
     split_metrics = {
         f"{split}_{metric}": getattr(getattr(stacked, split), metric)
@@ -132,7 +134,7 @@ def save(
             for name in split_metrics
             if name != "validation_loss"
         },
-        diverged_at_step=diverged_at_step,
+        diverged_at_step=final.diverged_at_step,
         seconds=sum(seconds) / num_lanes,
     )
     epochs = lanes.loc[lanes.index.repeat(num_epochs)].reset_index(drop=True)
@@ -142,6 +144,7 @@ def save(
         step=numbers * arm.program.steps_per_epoch,
         **{name: values.ravel() for name, values in split_metrics.items()},
     )
+    save_networks(workdir, study, arm, final)
     shape = (-1, len(study.seeds), num_epochs)
     records.add_arm(
         workdir,
@@ -163,6 +166,22 @@ def save(
             "epoch_seconds": [round(s / num_lanes, 6) for s in seconds],
         },
     )
+
+
+def save_networks(workdir: str, study: Study, arm: Arm, final: TrainState) -> None:
+    """Parameters and statistics of all lanes: `checkpoints/<arm>.npz`.
+
+    Arrays `[settings, seeds, ...]` by path, `params/dense_0/kernel`: what
+    `flax.traverse_util.unflatten_dict(..., sep="/")` turns into variables again.
+    """
+    folder = pathlib.Path(workdir) / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    variables = flatten_dict({"params": final.params, **final.stats}, sep="/")
+    arrays = {
+        name: x.reshape(-1, len(study.seeds), *x.shape[1:])
+        for name, x in variables.items()
+    }
+    files.write_arrays(folder / f"{arm.name}.npz", arrays)
 
 
 def lane_columns(study: Study, arm: Arm) -> pd.DataFrame:

@@ -8,10 +8,15 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 import pytest
+from flax.traverse_util import unflatten_dict
 
-from normjax import records
+from normjax import layers, models, records
+from normjax.data import sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = "--config=configs/quickstart.py:size=smoke"
@@ -35,7 +40,7 @@ def run(tmp_path_factory):
 def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
     workdir, ran = run
     first, second, third, *_ = ran.stdout.splitlines()
-    assert re.fullmatch(r"device: 2 x cpu \(jax [\d.]+, .*\)", first)
+    assert re.fullmatch(r"device: 2 x cpu.* \(jax [\d.]+, .*\)", first)
     assert second == (
         "study: quickstart: 2 arms x 2 lanes = 4 networks, 2 epochs of 38 steps"
     )
@@ -55,6 +60,7 @@ def test_the_record_is_complete(run):
         "epochs.csv",
         "probes.npz",
         "report.html",
+        "checkpoints",
         "figures",
         "tables",
         "stats.json",
@@ -72,6 +78,23 @@ def test_the_record_is_complete(run):
     assert arm["run_seconds"] > 0
     assert len(arm["epoch_seconds"]) == 2
     assert record.record["environment"]["prng"] == "threefry2x32"
+
+
+def test_the_saved_networks_have_the_recorded_accuracy(run):
+    """Evaluated afresh, outside of the loop, for each seed of batch norm."""
+    workdir, _ = run
+    record = records.read(workdir)
+    with np.load(workdir / "checkpoints" / "batch.npz") as arrays:
+        networks = unflatten_dict(dict(arrays), sep="/")
+    assert networks["params"]["dense_0"]["kernel"].shape == (1, 2, 64, 128)
+    data = sources.load("digits")
+    inputs = jnp.asarray(data.x_test) / np.float32(16)
+    model = models.MLP((128, 128), 10, layers.NORMS["batch"])
+    rows = record.networks[record.networks["arm"] == "batch"]
+    for seed, recorded in enumerate(rows["test_accuracy"]):
+        variables = jax.tree.map(lambda x, i=seed: jnp.asarray(x[0, i]), networks)
+        logits = model.apply(variables, inputs, train=False)
+        assert np.mean(np.argmax(logits, -1) == data.y_test) == pytest.approx(recorded)
 
 
 def test_the_same_command_again_says_that_the_study_is_complete(run):
@@ -142,7 +165,7 @@ MISTAKES = {
     ),
     "data not prepared": (
         ["--config=configs/quickstart.py:dataset=mnist,size=smoke"],
-        "data.name='mnist' is not prepared in ",
+        "data.name='mnist': is not prepared (as array_record) in ",
     ),
 }
 
