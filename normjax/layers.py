@@ -5,7 +5,6 @@ no mask take and ignore them, so that a model exchanges norms by name.
 """
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,25 +12,72 @@ import flax.linen as nn
 from jaxtyping import Array
 
 from normjax import tables
-from normjax.modules.batch import BatchNorm, RunningMoments, ScalarBatchNorm
-from normjax.modules.examples import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from normjax.modules.linear import Dense, Dropout, WeightNorm
+from normjax.modules import exchange
+from normjax.modules.activations import EvoNormB0, EvoNormS0, FilterResponseNorm
+from normjax.modules.batch import (
+    PRESETS,
+    BatchNorm,
+    FrozenBatchNorm,
+    RunningMoments,
+    ScalarBatchNorm,
+)
+from normjax.modules.batch_family import (
+    BatchRenorm,
+    GhostBatchNorm,
+    OnlineNorm,
+    PowerNorm,
+)
+from normjax.modules.examples import (
+    Derf,
+    DyT,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
+from normjax.modules.linear import (
+    Dense,
+    Dropout,
+    SpectralNorm,
+    WeightNorm,
+    WeightStandardization,
+    data_dependent_init,
+)
+from normjax.modules.switchable import SwitchableNorm
 
 __all__ = [
     "NORMS",
+    "PRESETS",
     "BatchNorm",
+    "BatchRenorm",
     "Dense",
+    "Derf",
     "Dropout",
+    "DyT",
+    "EvoNormB0",
+    "EvoNormS0",
+    "FilterResponseNorm",
+    "FrozenBatchNorm",
+    "GhostBatchNorm",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
+    "LocalResponseNorm",
     "Norm",
+    "OnlineNorm",
+    "PowerNorm",
     "RMSNorm",
     "RunningMoments",
     "ScalarBatchNorm",
+    "SpectralNorm",
+    "SwitchableNorm",
     "WeightNorm",
+    "WeightStandardization",
+    "data_dependent_init",
     "norm_named",
     "normalizers",
+    "replace",
 ]
 
 
@@ -41,6 +87,7 @@ class Norm(NamedTuple):
     layer: Callable[..., nn.Module] | None = None  # called as (x, train=..., mask=...)
     kernel: Callable[..., nn.Module] | None = None  # called as (kernel, train=...)
     shared: bool = False  # its layers take one RunningMoments, as `running`
+    owns_activation: bool = False  # the layer stands for norm and activation
 
 
 def norm_named(name: str) -> Norm:
@@ -71,20 +118,56 @@ def normalizers(norm: Norm) -> Callable[..., Callable[..., Array]]:
     def make(name: str) -> Callable[..., Array]:
         if norm.layer is None:
             return lambda x, *, train, mask=None: x
-        return functools.partial(_call, norm.layer(name=name, **shared))
+        return functools.partial(exchange.call, norm.layer(name=name, **shared))
 
     return make
 
 
-def _call(layer: nn.Module, x: Array, *, train: bool, mask: Any = None) -> Array:
-    taken = inspect.signature(type(layer).__call__).parameters
-    offered = {"train": train, "use_running_average": not train, "mask": mask}
-    if mask is not None and "train" not in taken:
+def replace(model: nn.Module, norm: str) -> nn.Module:
+    """A module that runs `model` with this norm wherever it calls another.
+
+    `replace(model, "rms").init(key, x)` and `.apply(...)` are called as those of
+    `model`. Exchanged are the activations' norms of flax.linen (BatchNorm, LayerNorm,
+    RMSNorm, GroupNorm, InstanceNorm) and those of `NORMS`; the name may also be dotted,
+    as in `norm_named`. A new layer keeps its variables where the old one would; all
+    other variables, and for the same key their initial values, are those of `model`.
+
+    Carried over, where the new layer knows them: eps, number of groups, the initial
+    scale and bias, the dtype of the result, and from batch norm to batch norm decay
+    and axis name. All else is the new norm's own: it has a scale and a bias or not,
+    whatever `use_scale` and `use_bias` said. It trains when the old layer did, by
+    `train` or `use_running_average`; a layer that knew neither, as LayerNorm, when
+    `batch_stats` is mutable and not else. Where a mask is false the output is 0; that
+    of flax' own norms is the normalized input.
+
+    Only the `__call__` of `model` is run, and in it norms as modules, not functions.
+    Lifted transforms (`nn.remat`, `nn.scan`, `nn.vmap`) must pass on `batch_stats`
+    where the norm has some. `nn.jit` around a block is refused, but cannot be seen as
+    a decorator of a method: there the block may run as it was compiled before.
+
+    Raises:
+        InputError: if the name is unknown, the norm is one of kernels or owns its
+            activation (that of `model` would follow it), or, when called, if `model`
+            calls no norm or one that owns its activation, has features elsewhere
+            than on the last axis, or wraps a block in `nn.jit`.
+    """
+    row = norm_named(norm)
+    if row.kernel is not None:
         raise tables.InputError(
-            f"norm={type(layer).__qualname__}: must take train= to be given a mask,"
-            " which flax' own layers read otherwise; use a norm of normjax."
+            f"norm={norm!r}: is a norm of kernels; must be one of activations to stand"
+            " where a model calls one; use layers.Dense(kernel_norm=...) in the model."
         )
-    return layer(x, **{k: v for k, v in offered.items() if k in taken})
+    if row.owns_activation:
+        raise tables.InputError(
+            f"norm={norm!r}: owns its activation, which that of the model would follow;"
+            " must be a norm alone; build the model with this layer for the pair."
+        )
+    ours = [(exchange.class_of(r.layer), r) for r in NORMS.values() if r.layer]
+    kinds = (*exchange.OF_FLAX, *(kind for kind, _ in ours))
+    owning = tuple(kind for kind, r in ours if r.owns_activation)
+    if isinstance(model, exchange.Exchanged):
+        model = model.original
+    return exchange.Exchanged(model, row.layer, row.shared, kinds, owning)
 
 
 NORMS = {
@@ -96,4 +179,19 @@ NORMS = {
     "group": Norm(layer=GroupNorm),
     "instance": Norm(layer=InstanceNorm),
     "weight": Norm(kernel=WeightNorm),
+    "batch_renorm": Norm(layer=BatchRenorm),
+    "ghost": Norm(layer=GhostBatchNorm),
+    "power": Norm(layer=PowerNorm),
+    "frozen": Norm(layer=FrozenBatchNorm),
+    "online": Norm(layer=OnlineNorm),
+    # as Qiao et al. use it: alone, it multiplies the variance by the inputs' number
+    "weight_standardization": Norm(layer=GroupNorm, kernel=WeightStandardization),
+    "spectral": Norm(kernel=SpectralNorm),
+    "frn": Norm(layer=FilterResponseNorm, owns_activation=True),
+    "evonorm_s0": Norm(layer=EvoNormS0, owns_activation=True),
+    "evonorm_b0": Norm(layer=EvoNormB0, owns_activation=True),
+    "dyt": Norm(layer=DyT),
+    "derf": Norm(layer=Derf),
+    "local_response": Norm(layer=LocalResponseNorm),
+    "switchable": Norm(layer=SwitchableNorm),
 }

@@ -24,7 +24,8 @@ class MLP(nn.Module):
     """Multi-layer perceptron with ReLU: `dense, norm, relu, dropout` per hidden layer.
 
     The last layer has neither norm nor dropout; a norm of the kernel (weight norm)
-    too applies to the hidden layers only, so that norms differ in nothing else.
+    too applies to the hidden layers only, so that norms differ in nothing else. A norm
+    that owns its activation replaces norm and ReLU: for it both placements are one.
 
     Shapes: `[batch, *shape] -> [batch, num_classes]`; the inputs are flattened.
     """
@@ -52,9 +53,11 @@ class MLP(nn.Module):
                 kernel_init=self.kernel_init,
                 kernel_norm=self.norm.kernel,
                 name=f"dense_{i}",
-            )(x)
+            )(x, train=train)
             norm = normalizer(name=f"norm_{i}")
-            if self.placement == "pre":
+            if self.norm.owns_activation:
+                x = norm(x, train=train)
+            elif self.placement == "pre":
                 x = nn.relu(norm(x, train=train))
             else:
                 x = norm(nn.relu(x), train=train)

@@ -1,6 +1,7 @@
-"""The learned scale and bias that most norms end with."""
+"""The variables that most norms have: scale and bias, running mean and variance."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array
 
 
@@ -10,4 +11,12 @@ def scale_and_bias(module: nn.Module, x: Array) -> tuple[Array, Array]:
     return (
         module.param("scale", nn.initializers.ones, features),
         module.param("bias", nn.initializers.zeros, features),
+    )
+
+
+def running_moments(module: nn.Module, x: Array) -> tuple[nn.Variable, nn.Variable]:
+    """The variables `mean` (zeros) and `var` (ones) of a module, each [features]."""
+    return (
+        module.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:]),
+        module.variable("batch_stats", "var", jnp.ones, x.shape[-1:]),
     )

@@ -1,13 +1,18 @@
 """Flax modules with kernels, what wraps a kernel, and dropout."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from normjax.ops import moments, weights
+from normjax.ops import analytic, moments, weights
+from normjax.tables import pick
+
+BACKWARD = {"autodiff": weights, "analytic": analytic}  # ops by who derives them
 
 
 class Dense(nn.Module):
@@ -72,6 +77,7 @@ class WeightNorm(nn.Module):
     """
 
     eps: float = 1e-12
+    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
 
     @nn.compact
     def __call__(
@@ -81,4 +87,89 @@ class WeightNorm(nn.Module):
         scale = self.param(
             "scale", lambda _: weights.feature_norms(kernel, eps=self.eps)
         )
-        return weights.weight_norm(kernel, scale, eps=self.eps)
+        ops = pick("backward", BACKWARD, self.backward)
+        return ops.weight_norm(kernel, scale, eps=self.eps)
+
+
+class WeightStandardization(nn.Module):
+    """`weights.weight_standardization` of a kernel; nothing is learned."""
+
+    eps: float = 1e-10
+    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+
+    @nn.compact
+    def __call__(
+        self, kernel: Float[Array, "*inputs features"], *, train: bool = False
+    ) -> Float[Array, "*inputs features"]:
+        del train
+        ops = pick("backward", BACKWARD, self.backward)
+        return ops.weight_standardization(kernel, eps=self.eps)
+
+
+class SpectralNorm(nn.Module):
+    """`weights.spectral_norm` of a kernel: one step of power iteration in training.
+
+    Collections:
+        batch_stats: `u` [features] and `v` [inputs], the singular vectors, which
+            start near those of the initial kernel.
+    """
+
+    eps: float = 1e-12
+
+    @nn.compact
+    def __call__(
+        self, kernel: Float[Array, "*inputs features"], *, train: bool = False
+    ) -> Float[Array, "*inputs features"]:
+        start = functools.cache(lambda: weights.singular(kernel))
+        u = self.variable("batch_stats", "u", lambda: start().u)
+        v = self.variable("batch_stats", "v", lambda: start().v)
+        train = train and not self.is_initializing()
+        vectors = weights.Singular(u.value, v.value)
+        steps = 1 if train else 0
+        w, new = weights.spectral_norm(kernel, vectors, steps=steps, eps=self.eps)
+        if train:
+            u.value, v.value = new
+        return w
+
+
+def data_dependent_init(
+    model: nn.Module, variables: dict[str, Any], inputs: Float[Array, "batch *shape"]
+) -> dict[str, Any]:
+    """Variables with which each weight-normed `Dense` puts out mean 0 and variance 1.
+
+    `scale <- scale / std` and `bias <- (bias - mean) / std`, with the moments of each
+    feature's output over the batch, layer after layer: each sees what the layers
+    before it put out with their new variables. A constant feature keeps its scale, a
+    layer without bias its mean.
+
+    Args:
+        model: called as `model(inputs, train=False)`.
+        variables: of `model.init`; all others stay as they are.
+        inputs: scaled examples, usually one training batch.
+
+    References:
+        Salimans and Kingma, 2016. Weight Normalization, section 3.
+        arXiv:1602.07868.
+    """
+
+    def standardized(call, args, kwargs, context):
+        y = call(*args, **kwargs)
+        layer = context.module
+        if not isinstance(layer, Dense) or context.method_name != "__call__":
+            return y
+        params = layer.variables["params"]
+        if "scale" not in params.get("kernel_norm", {}):
+            return y
+        m = moments.over(y, tuple(range(y.ndim - 1)))
+        mean = m.mean if layer.use_bias else jnp.zeros_like(m.mean)
+        factor = jnp.where(m.var > 0, jax.lax.rsqrt(jnp.where(m.var > 0, m.var, 1)), 1)
+        scale = params["kernel_norm"]["scale"] * factor.ravel()
+        layer.put_variable("params", "kernel_norm", {"scale": scale})
+        if layer.use_bias:
+            bias = (params["bias"] - mean.ravel()) * factor.ravel()
+            layer.put_variable("params", "bias", bias)
+        return (y - mean) * factor
+
+    with nn.intercept_methods(standardized):
+        _, new = model.apply(variables, inputs, train=False, mutable=["params"])
+    return {**variables, **new}

@@ -51,9 +51,7 @@ def filter_response_norm(
     where = inputs.where(x, mask)
     wide = _behind(where, moments.widen(x))
     spatial = tuple(range(1, x.ndim - 1))
-    square = jnp.mean(jnp.square(wide), spatial, keepdims=True, where=where)
-    if where is not None:  # the mean of no element is 0 / 0
-        square = jnp.where(jnp.any(where, spatial, keepdims=True), square, 0)
+    square = moments.over(jnp.square(wide), spatial, where=where).mean
     mean = jnp.zeros_like(square)
     y = norms.standardize(wide, mean, square, scale, bias, eps=jnp.abs(eps))
     y = jnp.maximum(y, threshold.reshape((1,) * (x.ndim - 1) + threshold.shape))

@@ -1,8 +1,8 @@
 """Gradients of the norms by hand: what autodiff finds, derived and written out.
 
 Each function takes `dy`, the gradient of a loss with respect to the norm's output,
-and what the forward pass kept; it returns the gradients with respect to the norm's
-inputs. In the derivations
+and what the forward pass kept (see `residuals`); it returns the gradients with respect
+to the norm's inputs. In the derivations
 
     z = (x - mean) * r,  r = (var + eps)^(-1/2),  y = scale * z + bias,
     n = elements behind each mean, d<name> = gradient with respect to <name>,
@@ -57,8 +57,8 @@ def batch_norm(
 
         dbias = sum(dy),  dscale = sum(dy * z),  dz = scale * dy.
 
-    `x` reaches `z` by itself, by `var` and by `mean`; of these `var` depends on `x`
-    alone, since d var / d mean = -2 / n * sum(x - mean) = 0:
+    `x` reaches `z` by itself, by `mean` and by `var`, the latter not through `mean`,
+    for d var / d mean = -2 / n * sum(x - mean) = 0:
 
         dvar  = sum(dz * (x - mean)) * dr/dvar,   dr/dvar = -r^3 / 2
               = -r^2 / 2 * sum(dz * z)
@@ -199,8 +199,7 @@ def weight_norm(dw: Num[Array, "*inputs features"], residuals: Residuals) -> Gra
         dv     = scale * r * dw + dr * -r^3 / 2 * 2 * v
                = scale * r * (dw - v * r * dscale).
 
-    For eps = 0 this is orthogonal to v, as Salimans and Kingma (2016, arXiv:1602.07868)
-    derive: their eq. 3, dv = g / ||v|| * dw - g * dg / ||v||^2 * v.
+    For eps = 0 it is eq. 3 of Salimans and Kingma (2016, arXiv:1602.07868).
     """
     dw, unit = _seen(dw, residuals)
     dscale = jnp.sum(dw * unit, tuple(range(dw.ndim - 1)), keepdims=True)

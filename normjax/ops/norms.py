@@ -11,13 +11,19 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num, Shaped
+from jaxtyping import Array, Bool, Float, Num
 
-from normjax.ops import moments
-from normjax.tables import InputError
+from normjax.ops import inputs, moments
+from normjax.ops.inputs import Mask
+from normjax.tables import InputError, pick
 
 Vector = Float[Array, " features"] | None
-Mask = Shaped[Array, "..."] | None  # bool; another dtype is refused by name
+
+SINGLE = {
+    "error": "refuse a mean over one element, where shapes alone tell",
+    "running": "do not use it: running moments stand in, and stay as they are",
+    "allow": "use it: the variance is 0, the output the bias",
+}
 
 
 def standardize(
@@ -27,7 +33,7 @@ def standardize(
     scale: Vector = None,
     bias: Vector = None,
     *,
-    eps: float,
+    eps: float | Float[Array, ""],
     where: Bool[Array, "..."] | None = None,
 ) -> Float[Array, "*batch features"]:
     """`y = (x - mean) * (scale / sqrt(var + eps)) + bias`, and 0 outside `where`.
@@ -50,6 +56,21 @@ def standardize(
     return y.astype(x.dtype)
 
 
+def evaluate(
+    x: Num[Array, "*batch features"],
+    running: moments.Running,
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    eps: float,
+    where: Bool[Array, "..."] | None = None,
+) -> Float[Array, "*batch features"]:
+    """`standardize` with running moments: one of each, or one per feature."""
+    row = (1,) * (x.ndim - 1) + running.mean.shape[-1:]
+    mean, var = (a.reshape(row if a.ndim else (1,) * x.ndim) for a in running)
+    return standardize(x, mean, var, scale, bias, eps=eps, where=where)
+
+
 def batch_norm(
     x: Num[Array, "*batch features"],
     running: moments.Running,
@@ -57,16 +78,18 @@ def batch_norm(
     bias: Vector = None,
     *,
     train: bool,
-    decay: float = 0.9,
+    decay: moments.Decay = 0.9,
     eps: float = 1e-5,
     mask: Mask = None,
+    unbiased: bool = False,
+    axis_name: moments.AxisName = None,
+    single: str = "error",
 ) -> tuple[Float[Array, "*batch features"], moments.Running]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias`, mean and var per feature.
 
     In training they are over every axis but the last, and `running` is blended
     with them; in evaluation they are `running`, which is returned as it is. The
-    variance is biased in both places, as in flax; the paper and PyTorch put the
-    unbiased one into `running`.
+    variance that normalizes is biased.
 
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
@@ -74,20 +97,57 @@ def batch_norm(
         scale: `[features]`.
         bias: `[features]`.
         train: whether to use, and blend in, the moments of `x`.
-        decay: weight of the past in `running`, per step.
+        decay: weight of the past in `running`, per step; `moments.debiased` makes
+            that of a debiased average.
         eps: added to the variance, in the squared units of `x`.
         mask: `[*batch]`. A batch without a single true entry leaves `running`.
+        unbiased: `running` gets the variance over n - 1, as in the paper and in
+            PyTorch; flax and Keras put in the one that normalizes.
+        axis_name: axes of `vmap` or `shard_map` over which the batch is spread;
+            in training the moments are those of all its unmasked elements.
+        single: what to do in training where a mean would be over one element: a
+            row of `SINGLE`. Under a mask the elements are counted on the device,
+            where nothing can be refused: there `error` is `allow`.
 
     Raises:
         InputError: if `x` is not floating, the mask has another shape or dtype,
-            or, in training, a mean would be over a single element.
+            or, in training and if `single` is `error`, a mean would be over a
+            single element.
 
     References:
         Ioffe and Szegedy, 2015. Batch Normalization: Accelerating Deep Network
         Training by Reducing Internal Covariate Shift. arXiv:1502.03167.
     """
-    axes = tuple(range(x.ndim - 1))
-    return _over_batch(x, running, scale, bias, axes, train, decay, eps, mask)
+    axes, where = tuple(range(x.ndim - 1)), inputs.where(x, mask)
+    if not train:
+        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+    pick("single", SINGLE, single)
+    if single == "error":
+        size = math.prod(x.shape[:-1])
+        if axis_name is not None:
+            size *= jax.lax.axis_size(axis_name)
+        inputs.refuse_single(x, size, "train on batches of 2 or more")
+    now = moments.over(x, axes, where=where, axis_name=axis_name)
+    if single == "running":
+        now = moments.unless_single(now, running)
+    y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
+    return y, moments.blend(running, now, decay=decay, unbiased=unbiased)
+
+
+def learns(
+    x: Num[Array, "*batch features"],
+    mask: Mask = None,
+    *,
+    axis_name: moments.AxisName = None,
+    single: str = "error",
+) -> Bool[Array, ""]:
+    """Whether `batch_norm` blends anything into `running` when it trains on `x`."""
+    where = inputs.where(x, mask)
+    where = jnp.ones(x.shape[:-1], bool) if where is None else where
+    number = jnp.sum(where, dtype=jnp.int32)
+    if axis_name is not None:
+        number = jax.lax.psum(number, axis_name)
+    return number > (1 if single == "running" else 0)
 
 
 def scalar_batch_norm(
@@ -108,8 +168,13 @@ def scalar_batch_norm(
     its numbers can be reproduced. `running` holds two scalars; all else is as
     in `batch_norm`.
     """
-    axes = tuple(range(x.ndim))
-    return _over_batch(x, running, scale, bias, axes, train, decay, eps, mask)
+    where = inputs.where(x, mask)
+    if not train:
+        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+    inputs.refuse_single(x, x.size, "train on batches of 2 or more")
+    now = moments.over(x, tuple(range(x.ndim)), where=where)
+    y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
+    return y, moments.blend(running, now, decay=decay)
 
 
 def layer_norm(
@@ -132,7 +197,7 @@ def layer_norm(
     References:
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
-    _refuse_single(x, x.shape[-1], "give the layer more features")
+    inputs.refuse_single(x, x.shape[-1], "give the layer more features")
     m = moments.over(x, -1)
     return standardize(x, m.mean, m.var, scale, bias, eps=eps)
 
@@ -189,15 +254,10 @@ def group_norm(
         Wu and He, 2018. Group Normalization. arXiv:1803.08494.
     """
     channels = x.shape[-1]
-    if num_groups < 1 or channels % num_groups:
-        divisors = [n for n in range(1, channels + 1) if channels % n == 0]
-        raise InputError(
-            f"num_groups={num_groups}: must divide the {channels} channels; "
-            f"use one of {', '.join(map(str, divisors))}."
-        )
+    inputs.refuse_groups(channels, num_groups)
     size = channels // num_groups
-    _refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
-    where = _where(x, mask)
+    inputs.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
+    where = inputs.where(x, mask)
 
     grouped = x.reshape(*x.shape[:-1], num_groups, size)
     axes = (*range(1, x.ndim - 1), x.ndim)
@@ -229,39 +289,3 @@ def instance_norm(
             "[batch, *spatial, channels]; use layer or group norm here."
         )
     return group_norm(x, scale, bias, num_groups=x.shape[-1], eps=eps, mask=mask)
-
-
-def _over_batch(x, running, scale, bias, axes, train, decay, eps, mask):
-    where = _where(x, mask)
-    if not train:
-        row = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
-        mean, var = (a.reshape(row) for a in running)
-        y = standardize(x, mean, var, scale, bias, eps=eps, where=where)
-        return y, running
-    count = math.prod(x.shape[a] for a in axes)
-    _refuse_single(x, count, "train on batches of 2 or more")
-    now = moments.over(x, axes, where=where)
-    y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
-    return y, moments.blend(running, now, decay=decay)
-
-
-def _refuse_single(x, count: int, remedy: str) -> None:
-    if count < 2:
-        raise InputError(
-            f"x.shape={x.shape}: each mean would be over {count} element; must be at"
-            f" least 2, or the output is the same for every x; {remedy}."
-        )
-
-
-def _where(x, mask: Mask) -> Bool[Array, "..."] | None:
-    """The mask with an axis for the features, once it is known to be one."""
-    if mask is None:
-        return None
-    if mask.shape != x.shape[:-1]:
-        raise InputError(
-            f"mask.shape={mask.shape}: must be {x.shape[:-1]}, that of x without its"
-            " last axis; broadcast a mask of examples over the spatial axes."
-        )
-    if mask.dtype != bool:
-        raise InputError(f"mask.dtype={mask.dtype}: must be bool; pass mask > 0.")
-    return mask[..., None]

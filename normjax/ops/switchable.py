@@ -3,10 +3,10 @@
 import math
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from normjax.ops import inputs, moments, norms
+from normjax.tables import InputError
 
 Vector = Float[Array, " features"]
 Logits = Float[Array, " kinds"]
@@ -57,32 +57,42 @@ def switchable_norm(
             `running`.
 
     Raises:
-        InputError: if `x` is not floating, the mask has another shape or dtype, or
-            a mean would be over a single element.
+        InputError: if `x` is not floating, the mask or the logits have another
+            shape or dtype, or a mean would be over a single element.
 
     References:
         Luo, Ren, Peng, Zhang and Li, 2019. Differentiable Learning-to-Normalize via
         Switchable Normalization. arXiv:1806.10779.
     """
-    where = inputs.where(x, mask)
-    spatial, per_example = range(1, x.ndim - 1), math.prod(x.shape[1:])
+    where, names = inputs.where(x, mask), kinds(x.shape)
+    _refuse_other_kinds(names, mean_logits=mean_logits, var_logits=var_logits)
+    per_example, per_channel = math.prod(x.shape[1:]), math.prod(x.shape[:-1])
     inputs.refuse_single(x, per_example, "give the layer more features")
+    spatial = tuple(range(1, x.ndim - 1))
+    axes = {"instance": spatial, "layer": (*spatial, x.ndim - 1)}
+    mixed = [moments.over(x, axes[name], where=where) for name in names[:-1]]
     if train:
-        count = x.size // x.shape[-1]
-        inputs.refuse_single(x, count, "train on batches of 2 or more")
+        inputs.refuse_single(x, per_channel, "train on batches of 2 or more")
         now = moments.over(x, (0, *spatial), where=where)
-        mixed, running = [now], moments.blend(running, now, decay=decay)
+        running = moments.blend(running, now, decay=decay)
     else:
         row = (1,) * (x.ndim - 1) + x.shape[-1:]
-        mixed = [moments.Running(*(a.reshape(row) for a in running))]
-    mixed.insert(0, moments.over(x, (*spatial, x.ndim - 1), where=where))
-    if "instance" in kinds(x.shape):
-        mixed.insert(0, moments.over(x, tuple(spatial), where=where))
+        now = moments.Running(running.mean.reshape(row), running.var.reshape(row))
+    mixed.append(now)
 
-    mix = lambda logits, terms: sum(
-        w * a for w, a in zip(jax.nn.softmax(logits), terms)
-    )
+    def mix(logits, terms):
+        return sum(w * term for w, term in zip(jax.nn.softmax(logits), terms))
+
     mean = mix(mean_logits, [m.mean for m in mixed])
     var = mix(var_logits, [m.var for m in mixed])
     y = norms.standardize(x, mean, var, scale, bias, eps=eps, where=where)
     return y, running
+
+
+def _refuse_other_kinds(names: tuple[str, ...], **logits: Logits) -> None:
+    for name, given in logits.items():
+        if len(given) != len(names):
+            raise InputError(
+                f"{name}.shape={given.shape}: must be ({len(names)},), one for each of"
+                f" {', '.join(names)}; make them for activations of this shape."
+            )

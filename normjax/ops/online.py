@@ -1,0 +1,96 @@
+"""Online normalization: a batch as a stream of examples, as a pure function of arrays.
+
+The conventions are those of `norms`.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from normjax.ops import inputs, moments
+from normjax.ops.inputs import Mask
+from normjax.ops.norms import Vector, evaluate, standardize
+
+
+def online_norm(
+    x: Num[Array, "batch *spatial features"],
+    running: moments.Running,
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    train: bool,
+    decay: float = 0.99,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> tuple[Float[Array, "batch *spatial features"], moments.Running]:
+    """`y_t = scale * (x_t - mean) / sqrt(var + eps) + bias`, from examples before t.
+
+    In training the examples of a batch are a stream. Example t, of mean m and
+    variance v over its pixels (of a dense layer: itself and 0), first is normalized
+    and then moves the moments,
+
+        var  <- decay * var + (1 - decay) * v + decay * (1 - decay) * (m - mean)^2,
+        mean <- decay * mean + (1 - decay) * m,
+
+    so a batch of one is no special case, and the order within a batch matters.
+    Unrolled, both are one product with a triangular matrix of powers of `decay`.
+
+    The forward pass is that of Chiley et al. Its gradient here is the exact one
+    over the batch, with what was before a constant. Theirs goes further back, by
+    two averages that only the backward pass knows, which a function without side
+    effects cannot keep: with a long memory (theirs is 0.999) and small batches the
+    gradient here sees little of the moments. Their layer scaling is left out.
+
+    Args:
+        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
+        running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
+        train: whether `x` moves the moments.
+        decay: weight of the past, per example.
+        eps: added to the variance, in the squared units of `x`.
+        mask: `[batch, *spatial]`. An example without a true entry moves nothing.
+
+    Raises:
+        InputError: if `x` is not floating or the mask has another shape or dtype.
+
+    References:
+        Chiley et al., 2019. Online Normalization for Training Neural Networks.
+        arXiv:1905.05894.
+    """
+    where = inputs.where(x, mask)
+    if not train:
+        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+    now = moments.over(x, tuple(range(1, x.ndim - 1)), where=where)
+    m, v = (a.reshape(len(x), -1) for a in (now.mean, now.var))
+    seen = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(m.shape)[:, 0]
+
+    past_weight, weights = _stream(seen, decay, m.dtype)
+    stream = functools.partial(jnp.dot, weights, precision="highest")
+    mean = past_weight * running.mean.reshape(1, -1) + stream((1 - decay) * m)
+    jump = decay * jnp.square(m - mean[:-1])
+    var = past_weight * running.var.reshape(1, -1) + stream((1 - decay) * (v + jump))
+
+    each = lambda a: a[:-1].reshape(now.mean.shape)
+    y = standardize(x, each(mean), each(var), scale, bias, eps=eps, where=where)
+    last = (a[-1].astype(b.dtype) for a, b in zip((mean, var), running))
+    return y, moments.Running(*last)
+
+
+def _stream(seen, decay: float, dtype):
+    """Weights before each example, and after the last: of the past, of each example.
+
+    [examples + 1, 1] and [examples + 1, examples]: `decay` to the number of seen
+    examples since, 0 for an example that is still to come or not seen.
+    """
+    number = jnp.cumsum(seen, dtype=jnp.int32)  # seen, up to and with each
+    before = jnp.concatenate([jnp.zeros(1, jnp.int32), number]).reshape(-1, 1)
+    since = before - number.reshape(1, -1)
+    power = lambda n: jnp.asarray(decay, dtype) ** n.astype(dtype)
+    rows, columns = (
+        jax.lax.broadcasted_iota(jnp.int32, since.shape, a) for a in (0, 1)
+    )
+    come = (columns < rows) & seen.reshape(1, -1)
+    return power(before), jnp.where(come, power(jnp.maximum(since, 0)), 0)

@@ -1,0 +1,150 @@
+"""Statistics of batch norm over a whole split, and what the mode costs. Pure functions.
+
+The moving averages of batch norm lag behind the weights and forget all but the last
+batches. Here they are recomputed with the weights as they are.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from normjax.data import splits
+from normjax.modules.batch import BatchNorm
+from normjax.modules.batch_family import BatchRenorm, GhostBatchNorm
+from normjax.ops import inputs, moments
+from normjax.tables import InputError
+from normjax.training import state as lane
+from normjax.types import Metrics, Scaling, Split
+
+SEEN = "seen_moments"  # a collection of its own, gone after each batch
+LAYERS = (BatchNorm, BatchRenorm, GhostBatchNorm)
+
+
+def precise_statistics(
+    model: nn.Module,
+    params: PyTree,
+    stats: PyTree,
+    split: Split,
+    scaling: Scaling,
+    *,
+    batch_size: int,
+) -> PyTree:
+    """`stats` with `mean` and `var` of each batch norm's inputs over a split.
+
+        mean = sum(n_b mean_b) / n,
+        var  = sum(n_b (var_b + (mean_b - mean)^2)) / n,
+
+    over batches b of n_b elements: the biased moments of all n inputs of the layer.
+    The layers before it train, that is, normalize each batch by its own moments;
+    dropout keeps everything. Batches have at most `batch_size` examples and differ
+    by one at most, so none is small; batch b of k holds the rows b, b + k, ..., so
+    that a split sorted by label does no harm.
+
+    Every `BatchNorm`, `BatchRenorm` and `GhostBatchNorm` of the model gets its own;
+    whatever else is in `stats` stays. The model is called as those of `MODELS`.
+
+    References:
+        Wu and Johnson, 2021. Rethinking "Batch" in BatchNorm. arXiv:2105.07576.
+    """
+
+    if "batch_stats" not in stats:
+        return stats
+
+    def seen(batch):
+        with nn.intercept_methods(_record):
+            _, new = model.apply(
+                {"params": params, **stats},
+                splits.scaled(batch.inputs, scaling),
+                train=True,
+                mutable=[*stats, SEEN],
+                rngs={"dropout": jax.random.key(0)},  # at rate 0 it has no effect
+            )
+        return new.get(SEEN, {})
+
+    is_moments = lambda node: isinstance(node, moments.Moments)
+    merge = lambda a, b: jax.tree.map(moments.merge, a, b, is_leaf=is_moments)
+    total = _over_batches(seen, merge, split, batch_size)
+    return {**stats, "batch_stats": _replaced(stats["batch_stats"], total)}
+
+
+def mode_gap(
+    model: nn.Module,
+    params: PyTree,
+    stats: PyTree,
+    split: Split,
+    scaling: Scaling,
+    *,
+    batch_size: int,
+) -> Metrics:
+    """Loss and accuracy on a split, evaluating less training: the price of the mode.
+
+    Training mode normalizes each batch by its own moments, evaluation by `stats`;
+    examples and weights are the same, and so are the batches, which are those of
+    `precise_statistics`. Dropout keeps everything.
+    """
+
+    def sums(batch):
+        def of(train):
+            logits, _ = model.apply(
+                {"params": params, **stats},
+                splits.scaled(batch.inputs, scaling),
+                train=train,
+                mutable=list(stats),
+                rngs={"dropout": jax.random.key(0)},
+            )
+            return lane.measure(logits, batch.labels)
+
+        gap = zip(of(False), of(True))
+        return Metrics(*(jnp.sum(a.astype(jnp.float32) - b) for a, b in gap))
+
+    total = _over_batches(
+        sums, lambda a, b: jax.tree.map(jnp.add, a, b), split, batch_size
+    )
+    return jax.tree.map(lambda x: x / len(split.labels), total)
+
+
+def _record(call: Callable, args: tuple, kwargs: dict, context):
+    """Keeps the moments of what a batch norm is called with; an interceptor of flax."""
+    layer = context.module
+    if isinstance(layer, LAYERS) and context.method_name == "__call__":
+        x = args[0]
+        where = inputs.where(x, kwargs.get("mask"))
+        m = moments.over(x, tuple(range(x.ndim - 1)), where=where)
+        flat = lambda a: jnp.broadcast_to(a, m.mean.shape).ravel()
+        layer.put_variable(SEEN, "moments", moments.Moments(*map(flat, m)))
+    return call(*args, **kwargs)
+
+
+def _over_batches(measure, merge, split: Split, batch_size: int):
+    """`measure` of each batch of the split, merged from zeros; every row is in one."""
+    if batch_size < 1:
+        raise InputError(
+            f"batch_size={batch_size}: must be at least 1; use that of training."
+        )
+    num_examples = len(split.labels)
+    num_batches = -(-num_examples // batch_size)
+    small, num_large = divmod(num_examples, num_batches)
+    take = lambda b, size: lane.take(split, b + num_batches * jnp.arange(size))
+
+    def scan(total, size, batches):
+        def one(total, b):
+            return merge(total, measure(take(b, size))), None
+
+        return jax.lax.scan(one, total, batches)[0]
+
+    shapes = jax.eval_shape(measure, take(0, small))
+    total = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    if num_large:
+        total = scan(total, small + 1, jnp.arange(num_large))
+    return scan(total, small, jnp.arange(num_large, num_batches))
+
+
+def _replaced(stats: PyTree, seen: PyTree) -> PyTree:
+    """`stats` with the moments in `seen`, which has the same paths."""
+    found = seen.get("moments")
+    if isinstance(found, moments.Moments):
+        return {**stats, "mean": found.mean, "var": found.var}
+    return stats | {name: _replaced(stats[name], seen[name]) for name in seen}
