@@ -1,5 +1,7 @@
 # make run    installs what is needed, trains the quick-start study, writes its page
 # make test   installs what is needed, runs the tests
+# make checks installs torch and keras too, compares every norm and optimizer with them
+# make bench  installs torch and keras too, measures against them
 # JAX=cuda13 (or cuda12, tpu) installs jax for that accelerator; the default is the CPU
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +13,7 @@ extras = $(EXTRAS)$(if $(filter-out cpu,$(JAX)),$(comma)$(JAX))
 comma := ,
 installed = $(VENV)/installed-$(subst $(comma),-,$(extras))
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint checks bench with-peers-checks with-peers-bench clean
 run: $(installed)
 	$(VENV)/bin/python launch.py --config=configs/quickstart.py --workdir=$(WORKDIR)
 
@@ -22,7 +24,14 @@ lint: $(installed)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-bench: $(installed)
+# the peers are installed for these two
+checks bench:
+	$(MAKE) EXTRAS=dev,torch,keras with-peers-$@
+
+with-peers-checks: $(installed)
+	$(VENV)/bin/python -m normjax.checks
+
+with-peers-bench: $(installed)
 	$(VENV)/bin/python -m benchmarks.training
 	$(VENV)/bin/python -m benchmarks.optimizers
 

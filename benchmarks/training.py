@@ -10,6 +10,7 @@ the speed of a large one, measured in the same run.
 """
 
 import argparse
+import importlib.util
 import itertools
 import json
 import statistics
@@ -135,7 +136,7 @@ def row(optimizer: str, repeats: int) -> dict:
         "seconds": seconds,
         "peer": "torch",
         "peer_seconds": peer_seconds,
-        "ratio": statistics.median(b / a for a, b in times),
+        "ratio": peer_seconds / seconds,
         "limit_seconds": limit(len(y)),
         "compile_seconds": compiling,
     }
@@ -145,8 +146,12 @@ def main() -> None:
     """Prints the rows as a table or as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="rows and versions as JSON")
-    parser.add_argument("--repeats", type=int, default=5, help="epochs of each")
+    parser.add_argument(
+        "--repeats", type=int, default=5, choices=range(1, 90), help="epochs of each"
+    )
     options = parser.parse_args()
+    if importlib.util.find_spec("torch") is None:
+        parser.error("PyTorch is not installed: pip install -e '.[torch]' brings it")
     devices.configure()
     rows = [row(optimizer, options.repeats) for optimizer in ("sgd", "adam")]
     if options.json:

@@ -40,6 +40,19 @@ def write_text(path: str | Path, text: str) -> None:
     _replace(Path(path), lambda file: file.write(text.encode()))
 
 
+def folder(path: str | Path) -> Path:
+    """The folder `path`, made if it is not there, or an InputError."""
+    path = Path(path)
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: must be a folder and cannot be made one ({error.strerror});"
+            " move what is there or allow it, or give another --workdir."
+        ) from error
+    return path
+
+
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an npz, keys sorted; its entries carry no time stamp."""
     _replace(Path(path), lambda file: np.savez(file, **dict(sorted(arrays.items()))))

@@ -9,6 +9,7 @@
 Nothing here trains, judges or draws; no jax.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,19 @@ FIELDS = {  # of record.json, without which it is damaged
     "arms": dict,
     "arm_order": list,
 }
+ENTRY = {"lanes": int, "epoch_seconds": list}  # of a complete arm
+WRITTEN = (  # into a folder by a study and its report
+    "config.json",
+    "record.json",
+    "networks.csv",
+    "epochs.csv",
+    "probes.npz",
+    "report.html",
+    "stats.json",
+    "checkpoints",
+    "figures",
+    "tables",
+)
 INTEGERS = ("seed", "epoch", "step", "diverged_at_step")
 CURVES = tuple(  # measurements after an epoch, in epochs.csv
     f"{split}_{measure}"
@@ -86,46 +100,50 @@ def read(workdir: str | Path) -> Record:
             f"workdir={str(workdir)!r}: not a record, for it has no record.json;"
             " give the folder that a study was run in."
         )
-    config, record = (
-        files.read_json(workdir / f"{x}.json") for x in ("config", "record")
-    )
-    for field, kind in FIELDS.items():
-        if not isinstance(record.get(field), kind):
-            why = f"{field!r} is missing or not a {kind.__name__}"
-            raise files.damaged(workdir / "record.json", why)
+    config = files.read_json(workdir / "config.json")
+    record = _read_record(workdir)
     arms = complete(record)
     networks = _read_table(workdir / "networks.csv", record, arms)
     epochs = _read_table(workdir / "epochs.csv", record, arms)
-    for name, table in (("networks.csv", networks), ("epochs.csv", epochs)):
-        for arm in set(arms) - set(table["arm"]):
-            raise files.damaged(
-                workdir / name, f"arm {arm!r} is complete, without rows"
-            )
+    for arm in arms:
+        entry = record["arms"][arm]
+        num_lanes, num_epochs = entry["lanes"], len(entry["epoch_seconds"])
+        _check_rows(workdir / "networks.csv", networks, arm, num_lanes)
+        _check_rows(workdir / "epochs.csv", epochs, arm, num_lanes * num_epochs)
+        path = workdir / "checkpoints" / f"{arm}.npz"
+        if entry.get("checkpoint") and not path.exists():
+            raise files.damaged(path, f"arm {arm!r} is complete, but it is missing")
     probes = files.read_arrays(workdir / "probes.npz")
     probes = {k: v for k, v in probes.items() if _arm_of(k) in arms}
     return Record(workdir, config, record, networks, epochs, probes)
 
 
-def start(workdir: str | Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+def start(
+    workdir: str | Path, config: Mapping[str, Any], *, data: int | None = None
+) -> tuple[str, ...]:
     """The arms that `workdir` holds already; makes the record if there is none.
 
+    Args:
+        workdir: the folder of the record.
+        config: the resolved configuration.
+        data: a checksum of the data, `data_crc32` in `record.json`; not compared if
+            either is without one.
+
     Raises:
-        InputError: the folder holds a study of another configuration, is damaged or
-            cannot be written; nothing in it is touched then.
+        InputError: the folder holds a study of another configuration or of other
+            data, or files of something else, is damaged or cannot be written;
+            nothing in it is touched then.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
-    if path.exists():
-        here, there = _flat(files.plain(config)), _flat(files.read_json(path))
-        for field in dict.fromkeys((*here, *there)):
-            if here.get(field) != there.get(field):
-                raise InputError(
-                    f"workdir={str(workdir)!r}: holds another study ({field} is"
-                    f" {there.get(field)!r} there, {here.get(field)!r} here);"
-                    " give another --workdir."
-                )
-        done = (workdir / "record.json").exists()
-        return complete(read(workdir).record) if done else ()
+    if os.path.exists(path):  # False where we may not look; mkdir tells why then
+        return _resume(workdir, config, data)
+    for name in WRITTEN:
+        if os.path.lexists(workdir / name):
+            raise InputError(
+                f"workdir={str(workdir)!r}: holds {name!r} of something else;"
+                " give another --workdir."
+            )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -164,6 +182,8 @@ def add_arm(
         record: the new content of `record.json` but for `arms`.
     """
     workdir = Path(workdir)
+    path = workdir / "record.json"
+    arms = _read_record(workdir)["arms"] if path.exists() else {}
     order = record["arm_order"]
     others = [name for name in order if name != arm]
     for name, new in (("networks.csv", networks), ("epochs.csv", epochs)):
@@ -178,11 +198,62 @@ def add_arm(
     path = workdir / "probes.npz"
     kept = {k: v for k, v in files.read_arrays(path).items() if _arm_of(k) != arm}
     files.write_arrays(path, {**kept, **probes})
-    path = workdir / "record.json"
-    arms = files.read_json(path)["arms"] if path.exists() else {}
     arms = {**arms, arm: dict(entry)}
     arms = {name: arms[name] for name in order if name in arms}
-    files.write_json(path, {**record, "arms": arms})
+    files.write_json(workdir / "record.json", {**record, "arms": arms})
+
+
+def _resume(
+    workdir: Path, config: Mapping[str, Any], data: int | None
+) -> tuple[str, ...]:
+    """The complete arms of a folder that is of this configuration and data."""
+    here = _flat(files.plain(config))
+    there = _flat(files.read_json(workdir / "config.json"))
+    for field in dict.fromkeys((*here, *there)):
+        if here.get(field) != there.get(field):
+            raise InputError(
+                f"workdir={str(workdir)!r}: holds another study ({field} is"
+                f" {there.get(field)!r} there, {here.get(field)!r} here);"
+                " give another --workdir."
+            )
+    if not (workdir / "record.json").exists():
+        return ()
+    record = read(workdir).record
+    kept = record.get("data_crc32")
+    if None not in (data, kept) and data != kept:
+        raise InputError(
+            f"workdir={str(workdir)!r}: holds a study of other data (data_crc32 is"
+            f" {kept!r} there, {data!r} here); give another --workdir."
+        )
+    return complete(record)
+
+
+def _read_record(workdir: Path) -> dict[str, Any]:
+    """`record.json`, with every field that the rest relies on."""
+    path = workdir / "record.json"
+    record = files.read_json(path)
+    _check_fields(path, record, FIELDS)
+    arms = record["arms"]
+    _check_fields(path, arms, dict.fromkeys(arms, dict), "arms.")
+    for arm in complete(record):
+        _check_fields(path, arms[arm], ENTRY, f"arms.{arm}.")
+    return record
+
+
+def _check_fields(
+    path: Path, content: Mapping[str, Any], fields: Mapping[str, type], of: str = ""
+) -> None:
+    for field, kind in fields.items():
+        if not isinstance(content.get(field), kind):
+            why = f"{of + field!r} is missing or no {kind.__name__}"
+            raise files.damaged(path, why)
+
+
+def _check_rows(path: Path, table: pd.DataFrame, arm: str, expected: int) -> None:
+    found = int((table["arm"] == arm).sum())
+    if found != expected:
+        why = f"arm {arm!r} is complete, with {found} rows in place of {expected}"
+        raise files.damaged(path, why)
 
 
 def _arm_of(key: str) -> str:

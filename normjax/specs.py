@@ -6,6 +6,8 @@ InputError of one line, before anything is written or compiled.
 
 import copy
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -15,18 +17,19 @@ from ml_collections import ConfigDict
 from normjax import layers, models
 from normjax.data import sources, splits
 from normjax.optimizers import recipes
-from normjax.tables import InputError, pick, pick_or_import
+from normjax.tables import InputError, nearest, pick, pick_or_import
 from normjax.training import probes
-from normjax.types import Data, Program
+from normjax.training import state as lane
+from normjax.types import Data, Program, Settings
 
 DEFAULTS: dict[str, Any] = {
     "study": "study",  # its name, on the page and in the record
     "question": "",  # one sentence
-    "root_seed": 0,  # the key of seed s is fold_in(key(root_seed), s), in every arm
+    "root_seed": 0,  # of the split of the data and of all seeds
     "num_seeds": 10,
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
     "num_epochs": 10,
-    "batch_size": 128,  # examples per step
+    "batch_size": 128,  # examples per step; what is left of an epoch is dropped
     "sampling": "permutation",  # of the training split in each epoch; or "replacement"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
     "probes": (),
@@ -81,11 +84,11 @@ REGULARIZERS = {  # name -> the settings it brings, with their defaults
 
 POSITIVE = ("at least 1", lambda x: x >= 1)
 RULES = {  # field -> (rule, test)
-    "num_seeds": POSITIVE,
+    "num_seeds": ("from 1 to 10000", lambda x: 1 <= x <= 10_000),
     "num_epochs": POSITIVE,
     "batch_size": POSITIVE,
     "target_accuracy": ("in (0, 1]", lambda x: 0 < x <= 1),
-    "root_seed": ("at least 0", lambda x: x >= 0),
+    "root_seed": ("from 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
     "data.num_train": ("at least 0 (0: all that remain)", lambda x: x >= 0),
     "data.num_validation": POSITIVE,
     "model.widths": (
@@ -120,6 +123,13 @@ class Arm(NamedTuple):
     num_parameters: int  # of one network
 
 
+class RootKeys(NamedTuple):
+    """The keys of a study, by purpose."""
+
+    split: jax.Array  # draws the training and the validation split
+    seeds: jax.Array  # the key of seed s is fold_in(seeds, s), in every arm
+
+
 class Study(NamedTuple):
     """A checked config with its data: all that `studies.run` needs."""
 
@@ -130,7 +140,7 @@ class Study(NamedTuple):
 
 
 def config(**choices: Any) -> ConfigDict:
-    """A locked config: the DEFAULTS with some of them chosen."""
+    """The DEFAULTS with some of them chosen."""
     made = copy.deepcopy(DEFAULTS)
     for field, value in choices.items():
         pick("config", DEFAULTS, field)
@@ -141,7 +151,7 @@ def config(**choices: Any) -> ConfigDict:
             made[field] |= value
         else:
             made[field] = value
-    return ConfigDict(made).lock()
+    return ConfigDict(made)
 
 
 def arguments(text: str, **allowed: tuple[str, ...]) -> list[str]:
@@ -172,7 +182,7 @@ def study(config: ConfigDict) -> Study:
     source = sources.load(config.data.name, directory=config.data.dir)
     data = splits.split(
         source,
-        jax.random.key(config.root_seed),
+        root_keys(config).split,
         num_train=config.data.num_train,
         num_validation=config.data.num_validation,
         scaling=config.data.scaling,
@@ -193,25 +203,44 @@ def study(config: ConfigDict) -> Study:
         if value and not any(name in arm.settings for arm in arms):
             used = sorted(set().union(*(arm.settings for arm in arms)))
             raise InputError(
-                f"settings.{name}={value}: no arm of this study uses it;"
-                f" used: {', '.join(used)}."
+                f"settings.{name}={value}: no arm of this study uses it."
+                f"{nearest(name, used)} Used: {', '.join(used)}."
             )
     return Study(config, seeds(config), data, arms)
 
 
+def root_keys(config: ConfigDict) -> RootKeys:
+    """Both keys of a study, from its root seed."""
+    return RootKeys(*jax.random.split(jax.random.key(config.root_seed)))
+
+
 def plain(config: ConfigDict) -> ConfigDict:
     """The same config with levels and grids as tuples, however they were written."""
-    plain = config.copy_and_resolve_references().unlock()
+    plain = config.copy_and_resolve_references()
     plain.arms = {name: words(levels) for name, levels in config.arms.items()}
     plain.settings = {name: numbers(grid) for name, grid in config.settings.items()}
-    return plain.lock()
+    return plain
 
 
 def check_fields(config: ConfigDict) -> None:
-    """Types as in DEFAULTS, values within RULES."""
+    """No field but those of DEFAULTS, types as there, values within RULES."""
+    for group, known in (("", DEFAULTS), *DEFAULTS.items()):
+        if not isinstance(known, dict) or group in ("settings", "baseline"):
+            continue
+        for name in config.get(group, {}) if group else config:
+            if name not in known:
+                field = f"{group}.{name}" if group else name
+                raise InputError(
+                    f"{field}: no such field.{nearest(name, known)}"
+                    f" Known: {', '.join(sorted(known))}."
+                )
     for field, default in flat(DEFAULTS).items():
         value = config
         for part in field.split("."):
+            if not isinstance(value, ConfigDict) or part not in value:
+                raise InputError(
+                    f"{field}: missing; make the config with normjax.specs.config(...)."
+                )
             value = value[part]
         numeric = isinstance(default, float) and type(value) is int
         if field.split(".")[0] in ("settings", "arms", "baseline"):
@@ -293,13 +322,18 @@ def arm(
     norm, forgets = factors["norm"], False
     if factors["protocol"] == "as_published":
         faults = words(config.faults)
+        if not faults:
+            raise InputError(
+                "arms.protocol='as_published': this study names no fault of its source,"
+                f" faults=(); set --config.faults={','.join(FAULTS)} or leave it out."
+            )
         forgets = "memoryless" in faults and factors["optimizer"] != "third_moment"
         if "scalar_moments" in faults and norm == "batch":
             norm = "batch_as_published"
     model = pick("model.name", models.MODELS, config.model.name)(
         widths=tuple(config.model.widths),
         num_classes=num_classes,
-        norm=layers.norm_named(norm),
+        norm=norm_named(norm),
         placement=factors["placement"],
         dropout="dropout_rate" in brought,
         kernel_init=pick(
@@ -316,15 +350,25 @@ def arm(
         sampling=config.sampling,
         probes=words(config.probes),
     )
-    used = recipes.settings_of(recipe) | brought | {"init_scale": 1.0}
+    with explained(f"arms.optimizer={factors['optimizer']!r}"):
+        used = recipes.settings_of(recipe) | brought | {"init_scale": 1.0}
+    settings = setting_grid(config, used, factors["optimizer"])
     return Arm(
         name="-".join(level for f, level in factors.items() if len(levels[f]) > 1)
         or "-".join(factors.values()),
         factors=factors,
         program=program,
-        settings=setting_grid(config, used, factors["optimizer"]),
-        num_parameters=count_parameters(program, factors["norm"], data),
+        settings=settings,
+        num_parameters=count_parameters(program, factors, settings, data),
     )
+
+
+def norm_named(name: str) -> layers.Norm:
+    """The norm of that name; the error names the field."""
+    try:
+        return layers.norm_named(name)
+    except InputError as error:
+        raise InputError(f"arms.{error}") from error
 
 
 def setting_grid(
@@ -333,51 +377,77 @@ def setting_grid(
     """Every combination of the settings that an arm uses, leaves `[settings]`."""
     axes = {}
     for name, default in used.items():
-        values = config.settings.get(name) or (default,)
+        given = config.settings.get(name) or (default,)
+        values = tuple(single_precision(x) for x in given)
         rule, test = SETTING_RULES.get(name, ("a number", lambda _: True))
-        if len(set(values)) < len(values):
+        if default is None and values == (None,):
             raise InputError(
-                f"settings.{name}={values}: must hold different numbers;"
-                f" leave out what comes twice."
+                f"settings.{name}: {optimizer} has no default for it;"
+                f" set --config.settings.{name}=0.001."
             )
-        for value in values:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number and value is default:
-                raise InputError(
-                    f"settings.{name}: {optimizer} has no default for it;"
-                    f" set --config.settings.{name}=0.001."
-                )
+        for value, asked in zip(values, given):
+            number = isinstance(value, float)
             if not number or not np.isfinite(value) or not test(value):
                 raise InputError(
-                    f"settings.{name}={value!r}: must be a number {rule};"
+                    f"settings.{name}={asked!r}: must be a float32 {rule};"
                     f" the default is {default}."
                 )
+        if len(set(values)) < len(values):
+            raise InputError(
+                f"settings.{name}={given}: must hold different float32 numbers;"
+                f" leave out what comes twice."
+            )
         axes[name] = values
     rows = np.array(list(itertools.product(*axes.values())), np.float32)
     return dict(zip(axes, rows.T))
 
 
-def count_parameters(program: Program, norm: str, data: Data) -> int:
-    """Parameters of one network; runs no arithmetic, but finds impossible shapes.
+def single_precision(value: Any) -> Any:
+    """A number as the float32 that is used, so that rules are about that one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    with np.errstate(over="ignore", under="ignore"):
+        return float(str(np.float32(value)))
+
+
+def count_parameters(
+    program: Program, factors: dict[str, str], settings: Settings, data: Data
+) -> int:
+    """Parameters of one network; runs no arithmetic, but traces what training would.
 
     Raises:
-        InputError: from a norm that cannot be taken over these shapes.
+        InputError: from a norm or an optimizer that cannot be used on these shapes.
     """
     example = jax.ShapeDtypeStruct(
         (program.batch_size, *data.train.inputs.shape[1:]), np.float32
     )
+    one = {name: float(values[0]) for name, values in settings.items()}
 
-    def both(key, inputs):
+    def network(key, inputs):
         variables = program.model.init(key, inputs, train=False)
         rngs = {"dropout": key}
         mutable = [name for name in variables if name != "params"]
         program.model.apply(variables, inputs, train=True, mutable=mutable, rngs=rngs)
         return variables["params"]
 
-    try:
-        params = jax.eval_shape(both, jax.random.key(0), example)
-    except InputError as error:
-        raise InputError(
-            f"arms.norm={norm!r}, batch_size={program.batch_size}: {error}"
-        ) from error
+    def update(params):
+        tx = lane.optimizer(program, one, num_train=len(data.train.labels))
+        return tx.update(params, tx.init(params), params)
+
+    with explained(f"arms.norm={factors['norm']!r}, batch_size={program.batch_size}"):
+        params = jax.eval_shape(network, jax.random.key(0), example)
+    with explained(f"arms.optimizer={factors['optimizer']!r}"):
+        jax.eval_shape(update, params)
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@contextmanager
+def explained(field: str) -> Iterator[None]:
+    """Names the field whose choice an error is about, in one line."""
+    try:
+        yield
+    except (InputError, TypeError) as error:
+        text = " ".join(str(error).split())
+        calls = isinstance(error, TypeError)
+        why = f"cannot be called as such ({text}); choose another" if calls else text
+        raise InputError(f"{field}: {why}") from error

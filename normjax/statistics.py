@@ -19,7 +19,7 @@ class Interval(NamedTuple):
     estimate: float | np.ndarray
     low: float | np.ndarray
     high: float | np.ndarray
-    n: int | np.ndarray  # seeds that were used
+    n: int | np.ndarray  # seeds (or epochs, of seconds) that were used
 
 
 class Difference(NamedTuple):
@@ -94,17 +94,26 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
     return Difference(*mean_interval(pairs), p)
 
 
-def paired_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
-    """Geometric mean of `a / b` over seeds: `exp(mean_interval(log(a) - log(b)))`.
+def median_interval(x: np.ndarray) -> Interval:
+    """Median with the interval of order statistics, whatever the distribution.
+
+    For the largest k with `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95` it runs from the
+    k-th smallest to the k-th largest; that needs n >= 6.
 
     Args:
-        a: [seeds]; a pair with a value that is not positive and finite is left out.
-        b: [seeds], the same seed at the same place.
+        x: [n], none of them nan; inf is later than any.
+
+    Returns:
+        Interval; nan bounds for n < 6.
+
+    References:
+        Thompson, 1936. On Confidence Ranges for the Median.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        logs = np.log(np.asarray(a, np.float64)) - np.log(np.asarray(b, np.float64))
-    *bounds, n = mean_interval(logs)
-    return Interval(*np.exp(bounds), n)
+    x = np.sort(np.asarray(x, np.float64))
+    n = len(x)
+    k = int(stats.binom.ppf((1 - LEVEL) / 2, n, 0.5))  # P(Binomial < k) <= tail
+    bounds = (x[k - 1], x[n - k]) if k > 0 else (np.nan, np.nan)
+    return Interval(np.median(x), *bounds, n)
 
 
 def stability(losses: np.ndarray) -> Interval:
@@ -167,10 +176,8 @@ def time_to_target(
     """Median steps until `accuracy >= target`, and the share of seeds that got there.
 
     A seed that never does counts as inf, so the median needs no model of what would
-    have come later. Its interval is that of order statistics: for the largest k with
-    `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95` it runs from the k-th smallest to the
-    k-th largest, whatever the distribution; that needs n >= 6. The share has
-    Wilson's interval.
+    have come later. Its interval is that of `median_interval`, the share has
+    Wilson's.
 
     Args:
         steps: [evals], increasing.
@@ -178,20 +185,15 @@ def time_to_target(
         target: least accuracy that counts as reached.
 
     References:
-        Thompson, 1936. On Confidence Ranges for the Median.
         Wilson, 1927. Probable Inference, the Law of Succession.
     """
     reached = np.asarray(accuracy) >= target
     n = len(reached)
     first = np.asarray(steps, np.float64)[np.argmax(reached, axis=1)]
-    times = np.sort(np.where(reached.any(axis=1), first, np.inf))
-    k = int(stats.binom.ppf((1 - LEVEL) / 2, n, 0.5))  # P(Binomial < k) <= tail
-    bounds = (times[k - 1], times[n - k]) if k > 0 else (np.nan, np.nan)
+    times = np.where(reached.any(axis=1), first, np.inf)
     count = int(np.isfinite(times).sum())
     wilson = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
-    return TimeToTarget(
-        Interval(np.median(times), *bounds, n), Interval(count / n, *wilson, n)
-    )
+    return TimeToTarget(median_interval(times), Interval(count / n, *wilson, n))
 
 
 def _finite_rows(x: np.ndarray) -> np.ndarray:

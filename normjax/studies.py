@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 import normjax
-from normjax import files, records
+from normjax import files, records, specs
 from normjax.specs import Arm, Study
 from normjax.training import loop
 from normjax.types import Report, TrainState
@@ -37,7 +38,8 @@ def run(study: Study, workdir: str) -> None:
         InputError: the folder cannot be written or holds another study.
     """
     head = headline(study)
-    finished = records.start(workdir, study.config.to_dict())
+    checksum = data_checksum(study)
+    finished = records.start(workdir, study.config.to_dict(), data=checksum)
     missing = [arm for arm in study.arms if arm.name not in finished]
     print("\n".join(head), flush=True)
     if not missing:
@@ -57,7 +59,7 @@ def run(study: Study, workdir: str) -> None:
 def train_arms(study: Study, arms: list[Arm], workdir: str) -> None:
     """Trains arm after arm, all lanes of one at a time; each is saved at its end."""
     about = describe(study)
-    root = jax.random.key(study.config.root_seed)
+    root = specs.root_keys(study.config).seeds
     seeds = np.array(study.seeds, np.uint32)
     keys = jax.vmap(lambda seed: jax.random.fold_in(root, seed))(seeds)
     num_epochs = study.config.num_epochs
@@ -161,6 +163,8 @@ def save(
             "factors": arm.factors,
             "lanes": num_lanes,
             "num_parameters": arm.num_parameters,
+            "environment": about["environment"],  # of this arm: a study may be resumed
+            "checkpoint": True,
             "compile_seconds": round(compile_seconds, 3),
             "run_seconds": round(sum(seconds), 3),
             "epoch_seconds": [round(s / num_lanes, 6) for s in seconds],
@@ -174,8 +178,7 @@ def save_networks(workdir: str, study: Study, arm: Arm, final: TrainState) -> No
     Arrays `[settings, seeds, ...]` by path, `params/dense_0/kernel`: what
     `flax.traverse_util.unflatten_dict(..., sep="/")` turns into variables again.
     """
-    folder = pathlib.Path(workdir) / "checkpoints"
-    folder.mkdir(exist_ok=True)
+    folder = files.folder(pathlib.Path(workdir) / "checkpoints")
     variables = flatten_dict({"params": final.params, **final.stats}, sep="/")
     arrays = {
         name: x.reshape(-1, len(study.seeds), *x.shape[1:])
@@ -240,10 +243,19 @@ def describe(study: Study) -> dict:
             name: len(getattr(study.data, name).labels)
             for name in ("train", "validation", "test")
         },
+        "data_crc32": data_checksum(study),
         "arm_order": [arm.name for arm in study.arms],
         "num_parameters": {arm.name: arm.num_parameters for arm in study.arms},
         "environment": environment(),
     }
+
+
+def data_checksum(study: Study) -> int:
+    """CRC-32 of all inputs and labels, so that a study goes on with the same data."""
+    total = 0
+    for array in jax.tree.leaves(study.data):
+        total = zlib.crc32(np.ascontiguousarray(array), total)
+    return total
 
 
 def environment() -> dict:
@@ -276,10 +288,19 @@ def processor() -> str:
 def commit() -> str:
     """The commit of the checkout that runs, `-dirty` if changed, or `unknown`."""
     folder = pathlib.Path(normjax.__file__).parent
+
+    def git(*words: str) -> str:
+        ran = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
+        )
+        return ran.stdout.strip()
+
     try:
-        asked = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(
-            asked, cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        inside = pathlib.Path(git("rev-parse", "--show-toplevel")) == folder.parent
+        return (
+            git("describe", "--always", "--dirty", "--abbrev=12")
+            if inside
+            else "unknown"
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

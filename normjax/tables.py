@@ -39,7 +39,7 @@ def pick_or_import(kind: str, table: Mapping[str, Any], name: str) -> Any:
     module, _, attribute = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise InputError(
             f"{kind}={name!r} cannot be imported: {error}."
             f" Put its folder on PYTHONPATH, or use a known name: "

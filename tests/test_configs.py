@@ -79,6 +79,9 @@ def test_smoke_of_the_optimizers_on_the_published_data(tfds_folder, tmp_path):
     for seed in (36549, 13790):
         published = rows["as_published-third_moment", seed]
         assert rows["corrected-third_moment", seed] == published
+    losses = record.networks.set_index(["arm", "seed"])["train_loss"]
+    remembers, forgets = (losses[f"{x}-adam", 36549] for x in specs.PROTOCOLS)
+    assert abs(remembers - forgets) > 0.01  # the fault is kept
     share = record.probes["corrected-third_moment/adam_difference_share"]
     assert share.shape == (1, 2, 2)
     assert ((share >= 0) & (share < 0.2)).all()

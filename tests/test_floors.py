@@ -17,7 +17,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("models", "checks"),
     ("training",),
     ("specs",),
-    ("studies",),
+    ("studies", "command_line"),
 )
 HEIGHT = {f"normjax.{name}": i for i, names in enumerate(FLOORS) for name in names}
 

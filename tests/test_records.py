@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ ABOUT = {
     "arm_order": list(ARMS),
 }
 CONFIG = {"study": "norms", "num_seeds": 2, "data": {"name": "digits", "sizes": (3, 4)}}
+
+ENTRY = {"status": "complete", "lanes": 2, "epoch_seconds": [0.5, 0.5, 0.25]}
 
 
 def rows(arm: str, epochs: int = 0) -> pd.DataFrame:
@@ -49,7 +52,7 @@ def add(workdir, arm: str, **entry) -> None:
         networks=rows(arm),
         epochs=rows(arm, epochs=3),
         probes={f"{arm}/probe": np.full((1, 2, 3), ARMS.index(arm))},
-        entry={"status": "complete", **entry},
+        entry=ENTRY | entry,
         record=ABOUT,
     )
 
@@ -70,7 +73,7 @@ def content(folder) -> dict[str, bytes]:
 def test_a_record_is_read_as_it_was_written(workdir):
     record = records.read(workdir)
     assert record.config["data"] == {"name": "digits", "sizes": [3, 4]}
-    assert record.record == ABOUT | {"arms": {a: {"status": "complete"} for a in ARMS}}
+    assert record.record == ABOUT | {"arms": dict.fromkeys(ARMS, ENTRY)}
     assert tuple(record.networks) == records.columns(ABOUT, "networks.csv")
     assert tuple(record.epochs) == records.columns(ABOUT, "epochs.csv")
     for table, epochs in ((record.networks, 0), (record.epochs, 3)):
@@ -132,7 +135,7 @@ def test_an_arm_is_not_complete_before_its_rows_are_on_disk(workdir, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", replace)
             with pytest.raises(KeyboardInterrupt):
-                add(workdir, "layer", lanes=5)
+                add(workdir, "layer", seconds=5)
         assert done == ["networks.csv", "epochs.csv", "probes.npz"][:stop]
         after = records.read(workdir)
         assert after.networks.equals(before.networks)
@@ -181,7 +184,8 @@ def test_a_folder_that_is_no_record(tmp_path):
     [
         ("record.json", "x", "Expecting value: line 1 column 1 (char 0)"),
         ("record.json", "[]", "an object expected, not list"),
-        ("record.json", '{"study": "x"}', "'factors' is missing or not a list"),
+        ("record.json", '{"study": "x"}', "'factors' is missing or no list"),
+        ("record.json", "{}", "'study' is missing or no str"),
         ("networks.csv", "", "No columns to parse from file"),
         ("networks.csv", "arm,norm\nbatch,batch\n", "it has no column 'batch_size'"),
         ("probes.npz", "rubbish", "not a whole npz of numbers"),
@@ -206,9 +210,59 @@ def test_a_damaged_number_or_a_missing_row_is_named(workdir):
     lines = text.splitlines(keepends=True)
     path.write_text("".join(x for x in lines if not x.startswith("none,")))
     assert refused(records.read, workdir) == (
-        f"{path}: damaged (arm 'none' is complete, without rows);"
+        f"{path}: damaged (arm 'none' is complete, with 0 rows in place of 6);"
         " run the study again in a new folder."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "expected"), [("networks.csv", 1, 2), ("epochs.csv", 5, 6)]
+)
+def test_a_lost_row_is_named(workdir, name, found, expected):
+    """The last line is the last arm's; what is left reads like a whole table."""
+    path = workdir / name
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    why = f"arm 'layer' is complete, with {found} rows in place of {expected}"
+    message = f"{path}: damaged ({why}); run the study again in a new folder."
+    assert refused(records.read, workdir) == message
+    assert refused(records.start, workdir, CONFIG) == message
+
+
+def test_a_lost_network_is_named_where_one_was_promised(workdir):
+    add(workdir, "none", checkpoint=True)
+    path = workdir / "checkpoints" / "none.npz"
+    assert refused(records.read, workdir) == (
+        f"{path}: damaged (arm 'none' is complete, but it is missing);"
+        " run the study again in a new folder."
+    )
+    files.write_arrays(files.folder(path.parent) / path.name, {})
+    assert records.complete(records.read(workdir).record) == ARMS
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (None, "'study' is missing or no str"),
+        ({"none": 5}, "'arms.none' is missing or no dict"),
+        ({"none": {"status": "complete"}}, "'arms.none.lanes' is missing or no int"),
+        ({"none": ENTRY | {"lanes": "2"}}, "'arms.none.lanes' is missing or no int"),
+        (
+            {"none": ENTRY | {"epoch_seconds": 1}},
+            "'arms.none.epoch_seconds' is missing or no list",
+        ),
+    ],
+)
+def test_damaged_arms_are_one_line_wherever_they_are_read(workdir, change, why):
+    path = workdir / "record.json"
+    content_ = files.read_json(path)
+    content_ = content_ | {"arms": content_["arms"] | change} if change else {}
+    path.write_text(json.dumps(content_))
+    before = content(workdir)
+    message = f"{path}: damaged ({why}); run the study again in a new folder."
+    assert refused(records.read, workdir) == message
+    assert refused(records.start, workdir, CONFIG) == message
+    assert refused(add, workdir, "batch") == message
+    assert content(workdir) == before
 
 
 def test_a_folder_of_another_study_is_refused_untouched(workdir):
@@ -219,6 +273,66 @@ def test_a_folder_of_another_study_is_refused_untouched(workdir):
         " 'mnist' here); give another --workdir."
     )
     assert content(workdir) == before
+
+
+@pytest.mark.parametrize("name", records.WRITTEN[1:])
+def test_a_folder_with_something_else_is_refused_untouched(tmp_path, name):
+    folder = pathlib.Path(name).suffix == ""
+    (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text("mine")
+    assert refused(records.start, tmp_path, CONFIG) == (
+        f"workdir='{tmp_path}': holds {name!r} of something else;"
+        " give another --workdir."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert folder or (tmp_path / name).read_text() == "mine"
+
+
+def test_a_folder_with_files_of_no_concern_is_used(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert records.start(tmp_path, CONFIG) == ()
+    assert records.start(tmp_path, CONFIG) == ()
+
+
+def test_a_configuration_that_cannot_be_read(tmp_path):
+    path = tmp_path / "config.json"
+    path.mkdir()
+    assert refused(records.start, tmp_path, CONFIG) == (
+        f"{path}: damaged ([Errno 21] Is a directory: '{path}');"
+        " run the study again in a new folder."
+    )
+    path.rmdir()
+    path.symlink_to(tmp_path / "nowhere")
+    assert refused(records.start, tmp_path, CONFIG) == (
+        f"workdir='{tmp_path}': holds 'config.json' of something else;"
+        " give another --workdir."
+    )
+
+
+def test_a_study_goes_on_with_the_same_data_only(workdir):
+    assert records.start(workdir, CONFIG, data=7) == ARMS  # the record has none
+    path = workdir / "record.json"
+    files.write_json(path, files.read_json(path) | {"data_crc32": 7})
+    before = content(workdir)
+    assert records.start(workdir, CONFIG, data=7) == ARMS
+    assert records.start(workdir, CONFIG) == ARMS
+    assert refused(lambda: records.start(workdir, CONFIG, data=0)) == (
+        f"workdir='{workdir}': holds a study of other data (data_crc32 is 7 there,"
+        " 0 here); give another --workdir."
+    )
+    assert content(workdir) == before
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    path = tmp_path / "tables"
+    assert files.folder(path) == files.folder(str(path)) == path
+    assert path.is_dir()
+    path.rmdir()
+    path.write_text("mine")
+    assert refused(files.folder, path) == (
+        f"{path}: must be a folder and cannot be made one (File exists);"
+        " move what is there or allow it, or give another --workdir."
+    )
+    assert path.read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -39,7 +39,7 @@ MISTAKES = {
     ),
     "norm": (
         {"arms": {"norm": ("btch",)}},
-        "norm='btch' is not known. Did you mean 'batch'?"
+        "arms.norm='btch' is not known. Did you mean 'batch'?"
         f" Known: {', '.join(sorted(layers.NORMS))}.",
     ),
     "optimizer": (
@@ -116,21 +116,21 @@ MISTAKES = {
     ),
     "setting out of range": (
         {"settings": {"learning_rate": (0.1, -0.1)}},
-        "settings.learning_rate=-0.1: must be a number above 0; the default is 0.1.",
+        "settings.learning_rate=-0.1: must be a float32 above 0; the default is 0.1.",
     ),
     "setting of another type": (
         {"settings": {"momentum": ("high",)}},
-        "settings.momentum='high': must be a number in [0, 1); the default is 0.9.",
+        "settings.momentum='high': must be a float32 in [0, 1); the default is 0.9.",
     ),
     "setting twice": (
         {"settings": {"momentum": (0.9, 0.9)}},
-        "settings.momentum=(0.9, 0.9): must hold different numbers;"
+        "settings.momentum=(0.9, 0.9): must hold different float32 numbers;"
         " leave out what comes twice.",
     ),
     "setting that no arm uses": (
         {"settings": {"decay1": (0.9,)}},
-        "settings.decay1=(0.9,): no arm of this study uses it;"
-        " used: init_scale, learning_rate, momentum.",
+        "settings.decay1=(0.9,): no arm of this study uses it."
+        " Used: init_scale, learning_rate, momentum.",
     ),
     "setting without a default": (
         {"arms": {"optimizer": ("optax.lion",)}},

@@ -7,12 +7,11 @@ operations. Forward mode alone (`jax.jvp`, `jax.jacfwd`, reverse over forward) c
 pass a custom VJP in JAX: it is refused, inside of `jit` by JAX' own TypeError.
 
 Less is kept between the passes: of float32 images half as much for batch, group and
-instance norm, a third for layer and RMS norm; of bfloat16 a quarter and a fifth. On a
-CPU forward and backward of one norm take 1 to 1.5 times as long by autodiff, of
-instance norm for ten lanes 3 times; but in evaluation 0.7 to 1 times, as weight norm.
-A training step of an MLP with batch, layer, group or RMS norm differs by 8% at most, in
-either direction. That does not pay for forward mode: layers take autodiff unless told.
-Measured by `benchmarks/backward.py`.
+instance norm, a third for layer and RMS norm; of bfloat16 a quarter and a fifth. Speed
+is mixed (`benchmarks/backward.py`, two CPU cores, autodiff's seconds over these): batch
+norm in training 1.1 to 1.3, in evaluation 0.7 to 0.9; layer and RMS norm 0.8 to 1.3;
+group norm 0.9 to 1.9; instance norm 0.9 for one lane and 2.4 for ten; a whole step of
+an MLP 0.9 to 1.0. That does not pay for forward mode: layers take autodiff unless told.
 """
 
 import functools

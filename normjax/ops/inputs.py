@@ -43,3 +43,15 @@ def refuse_groups(channels: int, num_groups: int) -> None:
             f"num_groups={num_groups}: must divide the {channels} channels; "
             f"use one of {', '.join(map(str, divisors))}."
         )
+
+
+def refuse_vectors(
+    x: Shaped[Array, "..."], *, of: str = "x", **vectors: Shaped[Array, "..."] | None
+) -> None:
+    """Raises an InputError if one of them has not one entry per feature of `x`."""
+    for name, vector in vectors.items():
+        if vector is not None and vector.shape != x.shape[-1:]:
+            raise InputError(
+                f"{name}.shape={vector.shape}: must be {x.shape[-1:]}, one entry per"
+                f" feature of {of}, whose shape is {x.shape}; make it for this {of}."
+            )

@@ -46,6 +46,21 @@ def widen(x: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def checked(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
+    """The axes as a tuple.
+
+    Raises:
+        InputError: if `x` has no such axis.
+    """
+    several = (axes,) if isinstance(axes, int) else axes
+    if not all(-x.ndim <= axis < x.ndim for axis in several):
+        raise InputError(
+            f"axes={axes}: must be axes of x, {-x.ndim} to {x.ndim - 1} for its shape"
+            f" {x.shape}; use -1 for the last."
+        )
+    return several
+
+
 def over(
     x: Num[Array, "..."],
     axes: Axes,
@@ -69,8 +84,12 @@ def over(
             as values: each element weighs the same wherever it lies. Flax and
             haiku average the means of the devices, and flax' two-pass form, as
             here, the squares around the common mean.
+
+    Raises:
+        InputError: if `x` is not floating or has no such axis.
     """
     x = widen(x)
+    axes = checked(x, axes)
     if where is None and axis_name is None:
         mean = jnp.mean(x, axes, keepdims=True)
         var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)

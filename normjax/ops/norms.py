@@ -17,7 +17,7 @@ from normjax.ops import inputs, moments
 from normjax.ops.inputs import Mask
 from normjax.tables import InputError, pick
 
-Vector = Float[Array, " features"] | None
+Vector = Float[Array, "..."] | None  # [features]; another shape is refused by name
 
 SINGLE = {
     "error": "refuse a mean over one element, where shapes alone tell",
@@ -40,7 +40,11 @@ def standardize(
 
     Computed in the wider of float32 and the dtypes given, returned in that of
     `x`. `mean`, `var` and `where` have as many axes as `x` and broadcast to it.
+
+    Raises:
+        InputError: if `x` is not floating, or scale or bias has another shape.
     """
+    inputs.refuse_vectors(x, scale=scale, bias=bias)
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     y = moments.widen(x)
     if where is not None:
@@ -66,6 +70,8 @@ def evaluate(
     where: Bool[Array, "..."] | None = None,
 ) -> Float[Array, "*batch features"]:
     """`standardize` with running moments: one of each, or one per feature."""
+    if running.mean.ndim:
+        _refuse_running(x, running)
     row = (1,) * (x.ndim - 1) + running.mean.shape[-1:]
     mean, var = (a.reshape(row if a.ndim else (1,) * x.ndim) for a in running)
     return standardize(x, mean, var, scale, bias, eps=eps, where=where)
@@ -128,10 +134,16 @@ def batch_norm(
             size *= jax.lax.axis_size(axis_name)
         inputs.refuse_single(x, size, "train on batches of 2 or more")
     now = moments.over(x, axes, where=where, axis_name=axis_name)
+    _refuse_running(x, running)
     if single == "running":
         now = moments.unless_single(now, running)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
     return y, moments.blend(running, now, decay=decay, unbiased=unbiased)
+
+
+def _refuse_running(x, running: moments.Running) -> None:
+    named = {f"running.{name}": a for name, a in running._asdict().items()}
+    inputs.refuse_vectors(x, **named)
 
 
 def learns(

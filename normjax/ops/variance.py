@@ -29,7 +29,7 @@ def one_pass(x: Num[Array, "..."], axes: Axes) -> Moments:
     Both terms are near mean^2, so their roundings are (mean / std)^2 roundings of the
     variance: at |mean| = 4000 std nothing is left in float32.
     """
-    x = moments.widen(x)
+    x, axes = moments.widen(x), _positive(x, axes)
     mean = jnp.mean(x, axes, keepdims=True)
     square = jnp.mean(jnp.square(x), axes, keepdims=True)
     var = jnp.maximum(square - jnp.square(mean), 0)
@@ -44,7 +44,7 @@ def shifted(x: Num[Array, "..."], axes: Axes) -> Moments:
     """
     x = moments.widen(x)
     pivot = x
-    for axis in _positive(axes, x.ndim):
+    for axis in _positive(x, axes):
         pivot = jax.lax.slice_in_dim(pivot, 0, 1, axis=axis)
     m = one_pass(x - pivot, axes)
     return m._replace(mean=m.mean + pivot)
@@ -64,7 +64,7 @@ def welford(x: Num[Array, "..."], axes: Axes) -> Moments:
         The American Statistician 37.
     """
     x = moments.widen(x)
-    axes = _positive(axes, x.ndim)
+    axes = _positive(x, axes)
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
     rows = x.transpose(*axes, *kept).reshape(-1, *(x.shape[a] for a in kept))
@@ -83,9 +83,9 @@ def welford(x: Num[Array, "..."], axes: Axes) -> Moments:
     return Moments(m.mean.reshape(shape), m.var.reshape(shape), jnp.asarray(n, x.dtype))
 
 
-def _positive(axes: Axes, ndim: int) -> tuple[int, ...]:
-    axes = (axes,) if isinstance(axes, int) else axes
-    return tuple(axis % ndim for axis in axes)
+def _positive(x, axes: Axes) -> tuple[int, ...]:
+    axes = moments.checked(x, axes)
+    return tuple(axis % x.ndim for axis in axes)
 
 
 FORMS = {

@@ -24,7 +24,7 @@ def feature_norms(
 
 def weight_norm(
     kernel: Num[Array, "*inputs features"],
-    scale: Float[Array, " features"],
+    scale: Float[Array, "..."],  # [features]; another shape is refused by name
     *,
     eps: float = 1e-12,
 ) -> Float[Array, "*inputs features"]:
@@ -41,11 +41,15 @@ def weight_norm(
         scale: the length `g` of each feature's weights.
         eps: added to the squared norm.
 
+    Raises:
+        InputError: if `kernel` is not floating or `scale` has another shape.
+
     References:
         Salimans and Kingma, 2016. Weight Normalization: A Simple
         Reparameterization to Accelerate Training of Deep Neural Networks.
         arXiv:1602.07868.
     """
+    inputs.refuse_vectors(kernel, of="kernel", scale=scale)
     factor = scale / feature_norms(kernel, eps=eps)
     row = (1,) * (kernel.ndim - 1) + factor.shape
     return (moments.widen(kernel) * factor.reshape(row)).astype(kernel.dtype)

@@ -73,6 +73,29 @@ def chosen(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for _, cell in best.values()]
 
 
+def by_optimizer(record: records.Record) -> dict[tuple[str, str, str], Cell]:
+    """(protocol, optimizer, regularizer) -> its arm, at the setting `chosen`.
+
+    Empty but for the study of optimizers, and there too if another factor varies: a
+    place in the tables of the source would then stand for several arms.
+    """
+    factors = record.record["factors"]
+    if record.record["study"] != "optimizers":
+        return {}
+    if not {"optimizer", "regularizer"} <= set(factors):
+        return {}
+    found = chosen(cells(record))
+    places = {
+        (
+            cell.factors.get("protocol", "corrected"),
+            cell.factors["optimizer"],
+            cell.factors["regularizer"],
+        ): cell
+        for cell in found
+    }
+    return places if len(places) == len(found) else {}
+
+
 def pairs(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
     """The places of the seeds that two cells share, in the one and in the other."""
     return np.intersect1d(a.seeds, b.seeds, return_indices=True)[1:]

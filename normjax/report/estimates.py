@@ -38,7 +38,8 @@ def differences(
     Returns:
         Columns arm, baseline, the factors, the settings of the arm, seeds,
         accuracy_points (test accuracy, in percentage points), p, stability_ratio and
-        seconds_ratio.
+        seconds_ratio, which has no bounds: arms run minutes apart, and the noise of
+        a machine comes in bursts.
     """
     if baseline is None:
         baseline = record.record.get("baseline") or {}
@@ -85,12 +86,14 @@ def robustness(cell: Cell) -> Interval:
 
 
 def speed(cell: Cell) -> Interval:
-    """Seconds per network, all epochs; the interval is over epochs.
+    """Seconds per network: the median epoch times the number of epochs.
 
-    The lanes of an arm are timed as one, so seeds have no times of their own.
+    The lanes of an arm are timed as one, so seeds have no times of their own. Epochs
+    are no independent replicates: the interval is that of this run's median epoch.
     """
-    seconds = cell.epoch_seconds
-    return statistics.mean_interval(seconds * len(seconds))
+    num_epochs = len(cell.epoch_seconds)
+    *seconds, _ = statistics.median_interval(cell.epoch_seconds)
+    return Interval(*(num_epochs * x for x in seconds), num_epochs)
 
 
 def _summary_row(cell: Cell, target: float | None) -> dict[str, Any]:
@@ -122,10 +125,6 @@ def _difference_row(a: Cell, b: Cell) -> dict[str, Any]:
         100 * a.final["test_accuracy"][i], 100 * b.final["test_accuracy"][j]
     )
     losses = a.curves["train_loss"][i], b.curves["train_loss"][j]
-    epochs = min(len(a.epoch_seconds), len(b.epoch_seconds))
-    seconds = statistics.paired_ratio(
-        a.epoch_seconds[:epochs], b.epoch_seconds[:epochs]
-    )
     return {
         "arm": a.arm,
         "baseline": b.arm,
@@ -135,7 +134,7 @@ def _difference_row(a: Cell, b: Cell) -> dict[str, Any]:
         **columns("accuracy_points", accuracy),
         "p": accuracy.p,
         **columns("stability_ratio", statistics.stability_ratio(*losses)),
-        **columns("seconds_ratio", seconds),
+        "seconds_ratio": speed(a).estimate / speed(b).estimate,
     }
 
 

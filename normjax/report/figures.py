@@ -112,7 +112,9 @@ def note(cells: Sequence[Cell]) -> str:
 def curves(cells: Sequence[Cell], measure: str) -> Figure:
     """Mean over seeds and its 95% band against the epoch, a line for each arm."""
     means = [statistics.mean_interval(c.curves[measure]).estimate for c in cells]
-    low, high = np.nanmin(np.stack(means)), np.nanmax(np.stack(means))
+    means = np.concatenate(means)
+    means = means[np.isfinite(means)]  # none where every network diverged at once
+    low, high = means.min(initial=np.inf), means.max(initial=-np.inf)
     figure, axes, plan = _panels(cells)
     for ax, members in zip(axes, plan.panels.values()):
         for cell in members:
@@ -180,7 +182,7 @@ def draw(record: records.Record) -> dict[str, Figure]:
 
 def write(record: records.Record, folder: Path) -> dict[str, str]:
     """Writes each figure as SVG and PNG; returns the SVG by name."""
-    folder.mkdir(exist_ok=True)
+    files.folder(folder)
     svgs = {}
     with matplotlib.rc_context(STYLE):
         for name, figure in draw(record).items():

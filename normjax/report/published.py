@@ -33,17 +33,16 @@ def optimizers(record: records.Record) -> pd.DataFrame:
     Intervals are over seeds, the published ones too. The source divides its mean
     loss by the batch size once more, so its variance is multiplied by the square
     of the batch size here; it gave no losses by seed, so this has no interval.
-    Empty for a data set or an optimizer that the source does not have.
+    Empty for a data set or an optimizer that the source does not have, and where
+    `cells.by_optimizer` is.
     """
-    source = numbers()["optimizers"].get(record.config["data"]["name"])
+    source = _source(record)
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for cell in cells_.cells(record):
-        optimizer, regularizer = (
-            cell.factors.get(x, "") for x in ("optimizer", "regularizer")
-        )
-        theirs = (source or {}).get("test_accuracy", {})
+    for place, cell in cells_.by_optimizer(record).items():
+        protocol, optimizer, regularizer = place
+        theirs = source.get("test_accuracy", {})
         theirs = theirs.get(OPTIMIZERS.get(optimizer, ""), {}).get(regularizer)
-        if theirs is None or cell.position:
+        if theirs is None:
             continue
         variance = source["loss_variance"][OPTIMIZERS[optimizer]][regularizer]
         row = rows.setdefault(
@@ -57,8 +56,30 @@ def optimizers(record: records.Record) -> pd.DataFrame:
                 "published_stability": variance * source["batch_size"] ** 2,
             },
         )
-        protocol = cell.factors.get("protocol", "corrected")
         row |= estimates.columns(protocol, estimates.robustness(cell))
         stability = statistics.stability(cell.curves["train_loss"])
         row |= estimates.columns(f"{protocol}_stability", stability)
     return pd.DataFrame(list(rows.values()))
+
+
+def title(record: records.Record) -> str:
+    """What the table holds; where it differs, what ran here against the source."""
+    source = _source(record)
+    num_examples = record.record.get("num_examples", {}).get("train")
+    facts = {  # ours, the source's
+        "epochs": (record.config.get("num_epochs"), source.get("num_epochs")),
+        "training examples": (num_examples, source.get("num_examples")),
+        "batch size": (record.config.get("batch_size"), source.get("batch_size")),
+    }
+    differing = ", ".join(
+        f"{name}: {ours:,} against {theirs:,}"
+        for name, (ours, theirs) in facts.items()
+        if None not in (ours, theirs) and ours != theirs
+    )
+    what = "Test accuracy and stability: published, and ours"
+    return f"{what} ({differing})" if differing else what
+
+
+def _source(record: records.Record) -> dict[str, Any]:
+    """The published numbers of the record's data set, empty if there are none."""
+    return numbers()["optimizers"].get(record.config["data"]["name"], {})

@@ -26,18 +26,14 @@ def stats(record: records.Record) -> dict[str, dict[str, Any]]:
     corrected one (or where there is one only), `stats_<protocol>.json` for another.
     An arm with a grid of settings is taken at its chosen one. Losses are in nats,
     where the source has divided by the batch size once more; `cputime_list` is in
-    seconds of wall clock. Empty unless optimizer and regularizer are factors.
+    seconds of wall clock. Empty where `cells.by_optimizer` is.
     """
-    if not {"optimizer", "regularizer"} <= set(record.record["factors"]):
-        return {}
     found: dict[str, dict[str, Any]] = {}
-    for cell in cells_.chosen(cells_.cells(record)):
-        protocol = cell.factors.get("protocol", "corrected")
+    for place, cell in cells_.by_optimizer(record).items():
+        protocol, optimizer, regularizer = place
         name = "stats.json" if protocol == "corrected" else f"stats_{protocol}.json"
-        by_regularizer = found.setdefault(name, {}).setdefault(
-            cell.factors["optimizer"], {}
-        )
-        by_regularizer.setdefault(cell.factors["regularizer"], _lists(cell))
+        by_regularizer = found.setdefault(name, {}).setdefault(optimizer, {})
+        by_regularizer[regularizer] = _lists(cell)
     return found
 
 

@@ -3,6 +3,7 @@
 The numbers come from `estimates`; here they get headers, digits and a place.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ import pandas as pd
 from normjax import files, records
 from normjax.report import estimates, formats, published
 from normjax.statistics import Interval
+
+FOOTNOTE = (
+    "± is half the width of a 95% interval over seeds, brackets are one.\n"
+    "Seconds are those of the median epoch times the number of epochs.\n"
+)
 
 
 def all_tables(record: records.Record) -> dict[str, pd.DataFrame]:
@@ -51,7 +57,7 @@ def display(
 
 def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
     """Writes each table as csv (numbers), md and tex (text) and returns them."""
-    folder.mkdir(exist_ok=True)
+    files.folder(folder)
     found = all_tables(record)
     for name, table in found.items():
         header, rows = display(name, table, record.record["settings"])
@@ -68,8 +74,8 @@ def text(record: records.Record) -> str:
         lines = formats.plain(
             *display(name, table, record.record["settings"], narrow=True)
         )
-        parts.append(f"{title(name, record)}\n\n{lines}")
-    return "\n".join(parts) + "\n± is half the width of a 95% interval, brackets are one; over seeds.\n"
+        parts.append(f"{textwrap.fill(title(name, record), 88)}\n\n{lines}")
+    return "\n".join([*parts, FOOTNOTE])
 
 
 def title(name: str, record: records.Record) -> str:
@@ -82,7 +88,7 @@ def title(name: str, record: records.Record) -> str:
         "differences": "Paired differences to "
         + ", ".join(f"{k} = {v}" for k, v in baseline.items()),
         "protocols": f"Paired differences to protocol = {estimates.AS_PUBLISHED}",
-        "published": "Test accuracy and stability: published, and ours",
+        "published": published.title(record),
         "third_moment": "Third-moment optimizer against Adam",
     }[name]
 
@@ -130,7 +136,7 @@ WIDE: dict[str, Columns] = {
         "accuracy, points": ("accuracy_points", formats.by_width),
         "p": ("p", _single(formats.p_value)),
         "stability, ratio": ("stability_ratio", formats.by_three_digits),
-        "seconds, ratio": ("seconds_ratio", formats.by_three_digits),
+        "seconds, ratio": ("seconds_ratio", _single(formats.three_digits)),
         "pairs": ("seeds", COUNT),
     },
     "third_moment": THIRD_MOMENT,
