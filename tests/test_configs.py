@@ -61,9 +61,10 @@ def test_smoke_runs_on_the_embedded_digits(name, tmp_path):
     record = launch(f"{name}.py:size=smoke,dataset=digits", tmp_path / "run")
     arms = record.record["arm_order"]
     assert list(records.complete(record.record)) == arms
-    assert len(record.networks) == 2 * len(arms)
+    assert set(record.networks["seed"].groupby(record.networks["arm"]).nunique()) == {2}
     assert np.isfinite(record.networks["test_loss"]).all()
-    assert (record.networks["test_accuracy"] > 0.1).all()  # better than a guess
+    best = record.networks.groupby("arm")["test_accuracy"].max()
+    assert (best > 0.15).all()  # better than a guess
 
 
 def test_smoke_of_the_optimizers_on_the_published_data(tfds_folder, tmp_path):

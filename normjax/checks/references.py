@@ -4,13 +4,15 @@ A formula takes `(x, params, stats)`, channels last, and gives `(y, stats)`; the
 are those of the layer of the same name. Imports no op, no layer and no jax.
 """
 
+from typing import Any
+
 import numpy as np
 
 from normjax.checks import rounding
 from normjax.checks.rounding import Rounded
 
 Vectors = dict[str, Rounded]
-Result = tuple[Rounded, Vectors]
+Result = tuple[Rounded, dict[str, Any]]  # y, stats (nested where layers share them)
 
 
 def affine(x: Rounded, params: Vectors) -> Rounded:
@@ -40,20 +42,33 @@ def batch(
     train: bool = True,
     eps: float = 1e-5,
     decay: float = 0.9,
+    unbiased: bool = False,
+    debias: bool = False,
     where=None,
     axes=None,
 ) -> Result:
-    """`stats <- decay * stats + (1 - decay) * (mean, biased var)`."""
+    """`stats <- decay * stats + (1 - decay) * (mean, var)`, the var biased.
+
+    With `debias` step t has the decay `d (1 - d^(t-1)) / (1 - d^t)`; with `unbiased`
+    the statistics get the variance over n - 1.
+    """
     axes = tuple(range(x.value.ndim - 1)) if axes is None else axes
     if not train:
         return with_moments(x, stats["mean"], stats["var"], params, eps, where), stats
     middle = rounding.mean(x, axes, where)
     var = rounding.variance(x, middle, axes, where)
     y = with_moments(x, middle, var, params, eps, where)
-    return y, blend(stats, middle, var, decay)
+    count, counter = x.value.size / middle.value.size, {}
+    if debias:
+        counter = {"step": stats["step"] + 1}
+        log, t = np.log(decay), float(counter["step"].value)
+        power = lambda n: rounding.through(np.expm1, x.of(log) * n)
+        decay = decay * power(t - 1) / power(t)
+    kept = var * count / (count - 1) if unbiased else var
+    return y, blend(stats, middle, kept, decay) | counter
 
 
-def blend(stats: Vectors, middle: Rounded, var: Rounded, decay: float) -> Vectors:
+def blend(stats: Vectors, middle: Rounded, var: Rounded, decay) -> Vectors:
     """The past, `decay` of it, and now."""
     decay = middle.of(decay)
     flat = lambda new, old: new.move(lambda a: a.reshape(old.value.shape))
@@ -110,3 +125,45 @@ def weight(
     axes = tuple(range(kernel.value.ndim - 1))
     length = rounding.root(rounding.total(kernel * kernel, axes) + eps)
     return kernel * (params["scale"] / length), stats
+
+
+def weight_standardization(
+    kernel: Rounded, params: Vectors, stats: Vectors, *, eps: float = 1e-10
+) -> Result:
+    """`(v - mean) / sqrt(var + eps)` per output feature."""
+    axes = tuple(range(kernel.value.ndim - 1))
+    return standardized(kernel, params, axes, eps), stats
+
+
+def spectral(
+    kernel: Rounded, params: Vectors, stats: Vectors, *, train: bool = True
+) -> Result:
+    """`W / (v W u)`, after `u = unit(v W); v = unit(W u)` in training.
+
+    The budget of a vector is one of its length, the same for each entry: an error e
+    of v in length is one of at most ||W|| e in v W, while entry by entry it would
+    seem to grow with the root of their number at every step.
+    """
+    matrix = kernel.value.reshape(-1, kernel.value.shape[-1])
+    u, v = stats["u"], stats["v"]
+    if train:
+        u = _stepped(matrix, v)
+        v = _stepped(matrix.T, u)
+    right, left = matrix @ u.value, v.value @ matrix
+    error = np.max(v.error) * np.linalg.norm(right)
+    error = error + np.max(u.error) * np.linalg.norm(left)
+    size = np.abs(v.value) @ np.abs(matrix) @ np.abs(u.value)
+    roots = sum(np.sqrt(matrix.shape))
+    sigma = v.value @ right, error + 2 * roots * kernel.unit * size
+    return kernel / Rounded(*map(np.asarray, sigma), kernel.unit), {"u": u, "v": v}
+
+
+def _stepped(matrix: np.ndarray, v: Rounded) -> Rounded:
+    """`unit(v W)`: the length takes sqrt(m) / 2 + 2 units, the quotient 1."""
+    y = v.value @ matrix
+    length, terms = np.linalg.norm(y), np.sqrt(matrix.shape)
+    products = np.linalg.norm(np.abs(v.value) @ np.abs(matrix))
+    error = np.linalg.norm(matrix, 2) * np.max(v.error)
+    error = error + (2 * terms[0] + 1) * v.unit * products
+    error = error / length + (terms[1] / 2 + 3) * v.unit
+    return Rounded(y / length, np.full(y.shape, error), v.unit)

@@ -18,14 +18,15 @@ UNIT64 = 2.0**-53
 UNIT_BF16 = 2.0**-8
 
 Axes = int | tuple[int, ...]
+Values = np.ndarray | np.floating | float
 
 
 @dataclasses.dataclass(frozen=True)
 class Rounded:
     """`value`, known to `error`, in an arithmetic that rounds by `unit`."""
 
-    value: np.ndarray  # float64
-    error: np.ndarray  # at least 0, absolute, broadcasts to `value`
+    value: Values  # float64
+    error: Values  # at least 0, absolute, broadcasts to `value`
     unit: float = UNIT32
 
     __array_ufunc__ = None  # an array on the left leaves the operation to us
@@ -93,7 +94,7 @@ def rounded(value, unit: float = UNIT32) -> Rounded:
 
 
 def through(
-    function: Callable[[np.ndarray], np.ndarray], x: Rounded, *, units: float = 4
+    function: Callable[[np.ndarray], np.ndarray], x: Rounded, *, units: int = 4
 ) -> Rounded:
     """A monotone `function` of `x`, itself off by `units` roundings.
 
@@ -102,9 +103,7 @@ def through(
     """
     value = function(x.value)
     ends = [np.abs(function(x.value + s * x.error) - value) for s in (-1, 1)]
-    return Rounded(
-        value, np.maximum(*ends) + units * x.unit * np.abs(value), x.unit
-    )
+    return Rounded(value, np.maximum(*ends) + units * x.unit * np.abs(value), x.unit)
 
 
 def root(x: Rounded) -> Rounded:
@@ -117,6 +116,18 @@ def select(where: np.ndarray, a: Rounded, b: Rounded | float) -> Rounded:
     b = a.of(b)
     value = np.where(where, a.value, b.value)
     return Rounded(value, np.where(where, a.error, b.error), a.unit)
+
+
+def maximum(a: Rounded, b: Rounded) -> Rounded:
+    """The larger of two, which is off by no more than either."""
+    value = np.maximum(a.value, b.value)
+    return Rounded(value, np.maximum(a.error, b.error), a.unit)
+
+
+def stacked(rows: list[Rounded], join: Callable = np.stack) -> Rounded:
+    """Many numbers as one, side by side."""
+    errors = [np.broadcast_to(row.error, row.value.shape) for row in rows]
+    return Rounded(join([row.value for row in rows]), join(errors), rows[0].unit)
 
 
 def total(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:

@@ -40,12 +40,19 @@ class Check(NamedTuple):
         return Row(self.name, self.kind, *self.judge(self.subject))
 
 
+class Mutant(NamedTuple):
+    """A wrong subject, and the row that has to find it over budget."""
+
+    row: str  # "kind: name" of a check
+    wrong: Callable[..., Any]
+
+
 def worst(found: PyTree, expected: PyTree[Rounded]) -> tuple[float, float]:
     """Error and budget of the entry that uses most of its budget.
 
-    Both are relative to the largest entry of its array, so that they read as
-    multiples of the rounding unit. What is not finite, or has another shape or
-    structure than expected, has an infinite error.
+    Both are relative to the largest expected entry of its feature (last axis), or of
+    its array if that is a vector, and so read as multiples of the unit.
+    What is not finite, or has another shape or structure, has an infinite error.
     """
     leaves = jax.tree.leaves(expected, is_leaf=lambda a: isinstance(a, Rounded))
     arrays = [np.asarray(a, np.float64) for a in jax.tree.leaves(found)]
@@ -53,6 +60,25 @@ def worst(found: PyTree, expected: PyTree[Rounded]) -> tuple[float, float]:
         return float("inf"), 0.0
     judged = [_worst_entry(a, r) for a, r in zip(arrays, leaves)]
     return max(judged, key=share)
+
+
+def beside(
+    name: str,
+    kind: str,
+    theirs: Callable[[], PyTree],
+    ours: Callable[[], PyTree],
+    right: Callable[[], PyTree[Rounded]],
+) -> Check:
+    """Theirs against ours, each of which may be off by the budget of the formula."""
+
+    def judge(theirs):
+        leaf = lambda a: isinstance(a, Rounded)
+        twice = lambda a, r: Rounded(np.asarray(a, np.float64), 2 * r.error)
+        arrays = jax.tree.leaves(ours())
+        pairs = zip(arrays, jax.tree.leaves(right(), is_leaf=leaf))
+        return worst(theirs(), [twice(a, r) for a, r in pairs])
+
+    return Check(name, kind, theirs, judge)
 
 
 def share(judged: tuple[float, float]) -> float:
@@ -67,5 +93,6 @@ def _worst_entry(found: np.ndarray, expected: Rounded) -> tuple[float, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         used = np.where(error > 0, error / budget, 0)
     i = np.unravel_index(np.argmax(used), error.shape)
-    top = np.max(np.abs(expected.value)) or 1.0
+    feature = (..., i[-1]) if len(i) > 1 else ...
+    top = np.max(np.abs(expected.value[feature])) or 1.0
     return float(error[i] / top), float(budget[i] / top)
