@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 import normjax
 from normjax import files, records, specs
-from normjax.specs import Arm, Study
+from normjax.arms import Arm
+from normjax.specs import Study
 from normjax.training import loop
 from normjax.types import Report, TrainState
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from normjax import records, specs
+from normjax import arms, records, specs
 from normjax.tables import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -59,8 +59,8 @@ def test_an_unknown_argument_is_refused(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_smoke_runs_on_the_embedded_digits(name, tmp_path):
     record = launch(f"{name}.py:size=smoke,dataset=digits", tmp_path / "run")
-    arms = record.record["arm_order"]
-    assert list(records.complete(record.record)) == arms
+    order = record.record["arm_order"]
+    assert list(records.complete(record.record)) == order
     assert set(record.networks["seed"].groupby(record.networks["arm"]).nunique()) == {2}
     assert np.isfinite(record.networks["test_loss"]).all()
     best = record.networks.groupby("arm")["test_accuracy"].max()
@@ -81,7 +81,7 @@ def test_smoke_of_the_optimizers_on_the_published_data(tfds_folder, tmp_path):
         published = rows["as_published-third_moment", seed]
         assert rows["corrected-third_moment", seed] == published
     losses = record.networks.set_index(["arm", "seed"])["train_loss"]
-    remembers, forgets = (losses[f"{x}-adam", 36549] for x in specs.PROTOCOLS)
+    remembers, forgets = (losses[f"{x}-adam", 36549] for x in arms.PROTOCOLS)
     assert abs(remembers - forgets) > 0.01  # the fault is kept
     share = record.probes["corrected-third_moment/adam_difference_share"]
     assert share.shape == (1, 2, 2)

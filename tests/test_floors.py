@@ -16,6 +16,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("layers", "report"),
     ("models", "checks"),
     ("training",),
+    ("arms",),
     ("specs",),
     ("studies", "command_line"),
 )

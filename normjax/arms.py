@@ -1,0 +1,212 @@
+"""Arms: a combination of levels, resolved to what is compiled and what is traced.
+
+Every mistake in a choice ends here as an InputError of one line.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from normjax import layers, models
+from normjax.optimizers import recipes
+from normjax.tables import InputError, pick, pick_or_import
+from normjax.training import state as lane
+from normjax.types import Data, Program, Settings
+
+PROTOCOLS = {
+    "corrected": "the method as the literature defines it",
+    "as_published": "the source's method with its faults kept",
+}
+
+
+FAULTS = {
+    "memoryless": "a new optimizer for every step, but for third_moment",
+    "scalar_moments": "batch norm over the whole tensor, moments shared by all layers",
+}
+
+
+REGULARIZERS = {  # name -> the settings it brings, with their defaults
+    "none": {},
+    "l2": {"l2": 0.7},  # lambda / (2 num_train) * sum of squared kernels, in the loss
+    "dropout": {"dropout_rate": 0.3},  # after each hidden activation
+    "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
+}
+
+
+FRACTION = ("in [0, 1)", lambda x: 0 <= x < 1)
+
+
+SETTING_RULES = {
+    "learning_rate": ("above 0", lambda x: x > 0),
+    "init_scale": ("above 0", lambda x: x > 0),
+    **dict.fromkeys(("momentum", "decay", "decay1", "decay2", "decay3"), FRACTION),
+    "dropout_rate": FRACTION,
+    **{k: ("at least 0", lambda x: x >= 0) for k in ("eps", "l2", "weight_decay")},
+}
+
+
+class Arm(NamedTuple):
+    """What is compiled once; its lanes are `[settings, seeds]`."""
+
+    name: str  # levels of the factors that vary, joined by "-"
+    factors: dict[str, str]
+    program: Program
+    settings: dict[str, np.ndarray]  # traced, float32, leaves [settings]
+    num_parameters: int  # of one network
+
+
+def arm(
+    config: ConfigDict,
+    factors: dict[str, str],
+    levels: dict[str, tuple[str, ...]],
+    data: Data,
+    num_classes: int,
+) -> Arm:
+    """One combination of levels, resolved to what is compiled and what is traced."""
+    pick("arms.protocol", PROTOCOLS, factors["protocol"])
+    pick("arms.placement", models.PLACEMENTS, factors["placement"])
+    brought = pick("arms.regularizer", REGULARIZERS, factors["regularizer"])
+    recipe = pick_or_import("arms.optimizer", recipes.RECIPES, factors["optimizer"])
+    norm, forgets = factors["norm"], False
+    if factors["protocol"] == "as_published":
+        faults = words(config.faults)
+        if not faults:
+            raise InputError(
+                "arms.protocol='as_published': this study names no fault of its source,"
+                f" faults=(); set --config.faults={','.join(FAULTS)} or leave it out."
+            )
+        forgets = "memoryless" in faults and factors["optimizer"] != "third_moment"
+        if "scalar_moments" in faults and norm == "batch":
+            norm = "batch_as_published"
+    model = pick("model.name", models.MODELS, config.model.name)(
+        widths=tuple(config.model.widths),
+        num_classes=num_classes,
+        norm=norm_named(norm),
+        placement=factors["placement"],
+        dropout="dropout_rate" in brought,
+        kernel_init=pick(
+            "model.kernel_init", models.KERNEL_INITS, config.model.kernel_init
+        ),
+    )
+    program = Program(
+        model=model,
+        optimizer=recipe,
+        memoryless=forgets,
+        decays=tuple(name for name in ("l2", "weight_decay") if name in brought),
+        batch_size=config.batch_size,
+        steps_per_epoch=len(data.train.labels) // config.batch_size,
+        sampling=config.sampling,
+        probes=words(config.probes),
+    )
+    with explained(f"arms.optimizer={factors['optimizer']!r}"):
+        used = recipes.settings_of(recipe) | brought | {"init_scale": 1.0}
+    settings = setting_grid(config, used, factors["optimizer"])
+    return Arm(
+        name="-".join(level for f, level in factors.items() if len(levels[f]) > 1)
+        or "-".join(factors.values()),
+        factors=factors,
+        program=program,
+        settings=settings,
+        num_parameters=count_parameters(program, factors, settings, data),
+    )
+
+
+def norm_named(name: str) -> layers.Norm:
+    """The norm of that name; the error names the field."""
+    try:
+        return layers.norm_named(name)
+    except InputError as error:
+        raise InputError(f"arms.{error}") from error
+
+
+def setting_grid(
+    config: ConfigDict, used: dict[str, float | None], optimizer: str
+) -> dict[str, np.ndarray]:
+    """Every combination of the settings that an arm uses, leaves `[settings]`."""
+    axes = {}
+    for name, default in used.items():
+        given = config.settings.get(name) or (default,)
+        values = tuple(single_precision(x) for x in given)
+        rule, test = SETTING_RULES.get(name, ("a number", lambda _: True))
+        if default is None and values == (None,):
+            raise InputError(
+                f"settings.{name}: {optimizer} has no default for it;"
+                f" set --config.settings.{name}=0.001."
+            )
+        for value, asked in zip(values, given):
+            number = isinstance(value, float)
+            if not number or not np.isfinite(value) or not test(value):
+                raise InputError(
+                    f"settings.{name}={asked!r}: must be a float32 {rule};"
+                    f" the default is {default}."
+                )
+        if len(set(values)) < len(values):
+            raise InputError(
+                f"settings.{name}={given}: must hold different float32 numbers;"
+                f" leave out what comes twice."
+            )
+        axes[name] = values
+    rows = np.array(list(itertools.product(*axes.values())), np.float32)
+    return dict(zip(axes, rows.T))
+
+
+def single_precision(value: Any) -> Any:
+    """A number as the float32 that is used, so that rules are about that one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    with np.errstate(over="ignore", under="ignore"):
+        return float(str(np.float32(value)))
+
+
+def count_parameters(
+    program: Program, factors: dict[str, str], settings: Settings, data: Data
+) -> int:
+    """Parameters of one network; runs no arithmetic, but traces what training would.
+
+    Raises:
+        InputError: from a norm or an optimizer that cannot be used on these shapes.
+    """
+    example = jax.ShapeDtypeStruct(
+        (program.batch_size, *data.train.inputs.shape[1:]), np.float32
+    )
+    one = {name: float(values[0]) for name, values in settings.items()}
+
+    def network(key, inputs):
+        variables = program.model.init(key, inputs, train=False)
+        rngs = {"dropout": key}
+        mutable = [name for name in variables if name != "params"]
+        program.model.apply(variables, inputs, train=True, mutable=mutable, rngs=rngs)
+        return variables["params"]
+
+    def update(params):
+        tx = lane.optimizer(program, one, num_train=len(data.train.labels))
+        return tx.update(params, tx.init(params), params)
+
+    with explained(f"arms.norm={factors['norm']!r}, batch_size={program.batch_size}"):
+        params = jax.eval_shape(network, jax.random.key(0), example)
+    with explained(f"arms.optimizer={factors['optimizer']!r}"):
+        jax.eval_shape(update, params)
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@contextmanager
+def explained(field: str) -> Iterator[None]:
+    """Names the field whose choice an error is about, in one line."""
+    try:
+        yield
+    except (InputError, TypeError) as error:
+        text = " ".join(str(error).split())
+        calls = isinstance(error, TypeError)
+        why = f"cannot be called as such ({text}); choose another" if calls else text
+        raise InputError(f"{field}: {why}") from error
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """`"a,b"`, `("a", "b")` or `("a,b",)` as `("a", "b")`."""
+    parts = (value,) if isinstance(value, str) else tuple(value)
+    return tuple(word for part in parts for word in str(part).split(",") if word)
