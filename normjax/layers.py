@@ -93,17 +93,38 @@ class Norm(NamedTuple):
 def norm_named(name: str) -> Norm:
     """The row of `NORMS`, or that of a dotted name such as `my_pkg.MyNorm`.
 
-    A dotted name imports a `Norm`, or a flax module class for the activations.
+    A dotted name imports a `Norm`, or a flax module class for the activations; one of
+    normjax' own classes gives the first row that has it.
+
+    Raises:
+        InputError: if there is no such name, or it is not that of a norm of
+            activations.
     """
     found: Any = tables.pick_or_import("norm", NORMS, name)
     if isinstance(found, Norm):
         return found
     if isinstance(found, type) and issubclass(found, nn.Module):
-        return Norm(layer=found)
+        _refuse_linear(name, found)
+        rows = (row for row in NORMS.values() if row.layer is found)
+        return next(rows, Norm(layer=found))
     raise tables.InputError(
         f"norm={name!r}: must be a flax module class or a normjax.layers.Norm,"
         f" got {type(found).__name__}; name the class itself."
     )
+
+
+def _refuse_linear(name: str, found: type[nn.Module]) -> None:
+    if found is Dense:
+        raise tables.InputError(
+            f"norm={name!r}: is no norm; must be one of activations; use one of"
+            " normjax.layers.NORMS."
+        )
+    for known, row in NORMS.items():
+        if row.kernel is found:
+            raise tables.InputError(
+                f"norm={name!r}: is a norm of kernels; must be one of activations; use"
+                f" norm={known!r}."
+            )
 
 
 def normalizers(norm: Norm) -> Callable[..., Callable[..., Array]]:
@@ -137,8 +158,8 @@ def replace(model: nn.Module, norm: str) -> nn.Module:
     and axis name. All else is the new norm's own: it has a scale and a bias or not,
     whatever `use_scale` and `use_bias` said. It trains when the old layer did, by
     `train` or `use_running_average`; a layer that knew neither, as LayerNorm, when
-    `batch_stats` is mutable and not else. Where a mask is false the output is 0; that
-    of flax' own norms is the normalized input.
+    `batch_stats` is mutable and not else. Where a mask is false the norms of `NORMS`
+    put 0 (`none` leaves `x`); flax' own put the normalized input there.
 
     Only the `__call__` of `model` is run, and in it norms as modules, not functions.
     Lifted transforms (`nn.remat`, `nn.scan`, `nn.vmap`) must pass on `batch_stats`
@@ -149,7 +170,8 @@ def replace(model: nn.Module, norm: str) -> nn.Module:
         InputError: if the name is unknown, the norm is one of kernels or owns its
             activation (that of `model` would follow it), or, when called, if `model`
             calls no norm or one that owns its activation, has features elsewhere
-            than on the last axis, or wraps a block in `nn.jit`.
+            than on the last axis, or wraps a block in `nn.jit`; or if a norm
+            has an `axis_name` or `axis_index_groups` that the new one cannot take.
     """
     row = norm_named(norm)
     if row.kernel is not None:

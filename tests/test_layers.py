@@ -323,11 +323,20 @@ class Doubled(nn.Module):
 BOTH = layers.Norm(layer=layers.LayerNorm, kernel=layers.WeightNorm)
 
 
+OWN = {
+    "EvoNormS0": "evonorm_s0",
+    "ScalarBatchNorm": "batch_as_published",
+    "GroupNorm": "group",
+}
+
+
 def test_a_dotted_name_imports_a_class_or_a_row():
     assert layers.norm_named("layer") is layers.NORMS["layer"]
     assert layers.norm_named(f"{__name__}.BOTH") is BOTH
     row = layers.norm_named(f"{__name__}.Doubled")
     assert row == layers.Norm(layer=Doubled)
+    for own, known in OWN.items():
+        assert layers.norm_named(f"normjax.layers.{own}") is layers.NORMS[known]
     plain = Net(layers.NORMS["none"])
     variables = plain.init(KEY, ROWS, train=False)
     y = Net(row).apply(variables, ROWS, train=True)
@@ -344,7 +353,30 @@ def test_norms_of_flax_work_by_name(name):
     assert net.apply(variables, ROWS, train=False).shape == ROWS.shape
 
 
+KERNELS = {
+    "WeightNorm": "weight",
+    "WeightStandardization": "weight_standardization",
+    "SpectralNorm": "spectral",
+}
+
+
+@pytest.mark.parametrize(("own", "known"), KERNELS.items())
+def test_a_norm_of_kernels_is_none_of_activations(own, known):
+    with pytest.raises(InputError) as caught:
+        layers.norm_named(f"normjax.layers.{own}")
+    assert str(caught.value) == (
+        f"norm='normjax.layers.{own}': is a norm of kernels; must be one of"
+        f" activations; use norm='{known}'."
+    )
+
+
 def test_mistakes_are_named_in_one_line():
+    with pytest.raises(InputError) as caught:
+        layers.norm_named("normjax.layers.Dense")
+    assert str(caught.value) == (
+        "norm='normjax.layers.Dense': is no norm; must be one of activations; use one"
+        " of normjax.layers.NORMS."
+    )
     with pytest.raises(InputError) as caught:
         layers.norm_named("bach")
     assert str(caught.value) == (

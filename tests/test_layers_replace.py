@@ -289,6 +289,19 @@ def test_a_mask_of_flax_reaches_the_new_norm():
     assert np.all(y[3] == 0)
 
 
+def test_an_axis_of_devices_is_taken_over_from_batch_norm_to_batch_norm():
+    """The running mean of four lanes is one: that of all their examples."""
+    norm = nn.BatchNorm(use_running_average=False, axis_name="devices")
+    model = layers.replace(norm, "batch")
+    stats = {"mean": jnp.zeros(8), "var": jnp.ones(8)}
+    variables = {"params": VECTORS, "batch_stats": stats}
+    run = lambda x: model.apply(variables, x, mutable=["batch_stats"])[1]
+    new = jax.jit(jax.vmap(run, axis_name="devices"))(X)["batch_stats"]
+    right = 0.01 * np.mean(np.asarray(X, np.float64), (0, 1, 2))
+    found = np.asarray(new["mean"])  # of every lane
+    assert np.max(np.abs(found - right)) <= 16 * EPS32 * np.max(np.abs(right))
+
+
 # ---- inside transforms, and in models of normjax ------------------------------------
 
 
@@ -424,6 +437,21 @@ SHARED = "batch_as_published"
             lambda: one(nn.BatchNorm(use_running_average=True, axis=1), "layer"),
             "BatchNorm.axis=1: must be -1 to be exchanged; move the features to the"
             " last axis.",
+        ),
+        (
+            lambda: one(nn.BatchNorm(True, axis_name="devices"), "ghost"),
+            "BatchNorm.axis_name='devices': must be None to be exchanged for"
+            " GhostBatchNorm, which cannot take it over; build the model without it.",
+        ),
+        (
+            lambda: one(layers.BatchNorm(axis_name="a"), "power", train=False),
+            "BatchNorm.axis_name='a': must be None to be exchanged for PowerNorm,"
+            " which cannot take it over; build the model without it.",
+        ),
+        (
+            lambda: one(nn.BatchNorm(True, axis_index_groups=[[0], [1]]), "batch"),
+            "BatchNorm.axis_index_groups=((0,), (1,)): must be None to be exchanged for"
+            " BatchNorm, which cannot take it over; build the model without it.",
         ),
         (
             lambda: one(nn.LayerNorm(), "batch", mask=jnp.ones(X.shape, bool)),

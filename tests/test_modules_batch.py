@@ -347,6 +347,18 @@ def test_renorm_starts_as_batch_norm_and_counts_its_steps():
     assert budgets(y, right) > 100
 
 
+def test_renorm_without_warm_up_is_finite_and_counts_what_it_has_seen():
+    """As debiased batch norm: a batch masked whole is not a step."""
+    layer = layers.BatchRenorm(start_step=0, r_end_step=0, d_end_step=0)
+    y, variables = stepped(layer, X[0])
+    assert np.all(np.isfinite(y))
+    mask = jnp.zeros(X[0].shape[:-1], bool)
+    _, kept = stepped(layer, X[0], variables, mask=mask)
+    stats, past = kept["batch_stats"], variables["batch_stats"]
+    assert past["step"] == 1
+    assert jax.tree.all(jax.tree.map(np.array_equal, stats, past))
+
+
 @pytest.mark.parametrize("num_examples", [32, 128, 37])
 def test_ghost_batches_fit_any_batch(num_examples):
     x = jnp.asarray(np.resize(XS, (num_examples, 8)))
@@ -371,6 +383,31 @@ def test_ghost_batches_fit_any_batch(num_examples):
             lambda: single("runing"),
             "single='runing' is not known. Did you mean 'running'? Known: allow,"
             " error, running.",
+        ),
+        (
+            lambda: layers.BatchNorm(single="runing").init(KEY, X[0], train=False),
+            "single='runing' is not known. Did you mean 'running'? Known: allow,"
+            " error, running.",
+        ),
+        (
+            lambda: layers.GhostBatchNorm(ghost_size=0).init(KEY, X[0], train=False),
+            "ghost_size=0: must divide the 64 examples of the batch; use 32.",
+        ),
+        (
+            lambda: layers.BatchRenorm(start_step=1, r_end_step=0).init(
+                KEY, X[0], train=False
+            ),
+            "r_end_step=0: must be at least start_step=1; set r_end_step=1 to have no"
+            " warm-up.",
+        ),
+        (
+            lambda: layers.BatchNorm().apply(
+                layers.BatchNorm().init(KEY, X[0], train=False),
+                jnp.ones((2, 5)),
+                train=False,
+            ),
+            "scale.shape=(8,): must be (5,), one entry per feature of x, whose shape"
+            " is (2, 5); make it for this x.",
         ),
         (
             lambda: stepped(layers.BatchNorm(debias=True, decay=1.0), X[0]),

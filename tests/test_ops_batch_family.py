@@ -229,6 +229,22 @@ def test_limits_of_renorm_follow_the_paper(step, r_max, d_max):
 
 
 @pytest.mark.parametrize(
+    ("steps", "step", "share"),
+    [
+        ((0, 0, 0), 0, 1),  # no warm-up: 0 / 0 without care
+        ((0, 0, 0), 7, 1),
+        ((5, 5, 5), 4, 0),
+        ((5, 5, 5), 5, 1),
+        ((4, 6, 6), 5, 0.5),
+    ],
+)
+def test_limits_of_renorm_without_a_ramp(steps, step, share):
+    names = ("start_step", "r_end_step", "d_end_step")
+    found = batch_family.renorm_limits(jnp.asarray(step), **dict(zip(names, steps)))
+    assert found == (1 + 2 * share, 5 * share)
+
+
+@pytest.mark.parametrize(
     ("num_examples", "size"),
     [(128, 32), (32, 32), (100, 25), (37, 37), (74, 37), (6, 6)],
 )
@@ -391,6 +407,23 @@ ROWS = jnp.ones((6, 16))
         (
             lambda: ghost(ROWS, ghost_size=4),
             "ghost_size=4: must divide the 6 examples of the batch; use 6.",
+        ),
+        (
+            lambda: ghost(ROWS, ghost_size=0, train=False),
+            "ghost_size=0: must divide the 6 examples of the batch; use 6.",
+        ),
+        (
+            lambda: renorm(ROWS, r_max=0.5),
+            "r_max=0.5: must be at least 1; set r_max=1 for what batch norm does.",
+        ),
+        (
+            lambda: renorm(ROWS, d_max=-1.0),
+            "d_max=-1.0: must be at least 0; set d_max=0 for what batch norm does.",
+        ),
+        (
+            lambda: batch_family.renorm_limits(jnp.asarray(0), d_end_step=4_999),
+            "d_end_step=4999: must be at least start_step=5000; set d_end_step=5000"
+            " to have no warm-up.",
         ),
         (
             lambda: ghost(ROWS, ghost_size=1),

@@ -239,6 +239,20 @@ def test_spectral_norm_is_that_of_torch():
     assert np.max(np.abs(vectors.u - state._u.numpy())) <= budget
 
 
+def test_spectral_norm_keeps_the_sign_of_the_pair_it_is_given():
+    """As PyTorch, which divides by `v @ W @ u` whatever its sign.
+
+    The sigma of a pair of length 1 rounds products of length 144 by 12 eps.
+    """
+    vectors = weights.singular(KERNEL)
+    w, _ = weights.spectral_norm(-KERNEL, vectors, steps=0)
+    u, v = (np.asarray(a, np.float64) for a in vectors)
+    sigma = v @ -matrix(KERNEL) @ u
+    assert sigma < -1
+    right = -matrix(KERNEL) / sigma
+    assert np.max(np.abs(matrix(w) - right)) <= 14 * EPS32 * np.max(np.abs(right))
+
+
 def test_a_kernel_of_zeros_stays():
     zeros = jnp.zeros((4, 2))
     w, vectors = weights.spectral_norm(zeros, weights.singular(zeros), steps=1)

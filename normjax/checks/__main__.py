@@ -46,17 +46,18 @@ def main() -> None:
     arguments = parser.parse_args()
     measure = table.mutant_rows if arguments.mutants else table.rows
     found, seconds = table.timed(measure)
+    wrong = any(row.ok == arguments.mutants for row in found)
     if arguments.write:
-        both = (
-            (table.rows(), found) if arguments.mutants else (found, table.mutant_rows())
-        )
-        write(arguments.write, *both)
+        rows = table.rows() if arguments.mutants else found
+        mutants = found if arguments.mutants else table.mutant_rows()
+        wrong = not all(row.ok for row in rows) or any(row.ok for row in mutants)
+        write(arguments.write, rows, mutants)
     if arguments.json:
         print(as_json(found))
     else:
         print(table.table(found, "row" if arguments.mutants else "kind"))
         print(*table.missing(), table.summary(found, seconds), sep="\n")
-    sys.exit(any(row.ok == arguments.mutants for row in found))
+    sys.exit(wrong)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def _batch(formula: Callable, *, shifted: bool = True, **others) -> Case:
 
 
 LIMITS = {"r_max": 1.1, "d_max": 0.5}  # so that some features meet them
-AT_ONCE = {"start_step": -1, "r_end_step": 0, "d_end_step": 0}
+AT_ONCE = {"start_step": 0, "r_end_step": 0, "d_end_step": 0}
 CASES = {
     "batch": _batch(references.batch),
     "batch_as_published": _batch(references.batch_as_published),

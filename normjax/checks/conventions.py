@@ -38,7 +38,7 @@ CONVENTIONS = (
     ),
     Convention(
         "Batch norm's default decay: 0.99 in flax and Keras, 0.9 in torch",
-        "keras: momentum of flax' examples",
+        "keras: decay of torch",
     ),
     Convention(
         "Variance in one pass: the default of flax' BatchNorm"

@@ -122,7 +122,7 @@ TORCH = {
     ),
 }
 KERAS = {
-    "keras: momentum of flax' examples": _batch("keras", momentum=0.9),
+    "keras: decay of torch": _batch("keras", momentum=0.9),
     "keras: eps of torch": _batch("keras", epsilon=1e-5),
     "keras: group norm's default eps": _norm("keras", "group", epsilon=1e-3),
     "keras: layer norm's default eps": _norm("keras", "layer", epsilon=1e-3),

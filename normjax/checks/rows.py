@@ -52,7 +52,7 @@ def worst(found: PyTree, expected: PyTree[Rounded]) -> tuple[float, float]:
 
     Both are relative to the largest expected entry of its feature (last axis), or of
     its array if that is a vector, and so read as multiples of the unit.
-    What is not finite, or has another shape or structure, has an infinite error.
+    What is not finite, or has other shapes, has an infinite error.
     """
     leaves = jax.tree.leaves(expected, is_leaf=lambda a: isinstance(a, Rounded))
     arrays = [np.asarray(a, np.float64) for a in jax.tree.leaves(found)]

@@ -74,7 +74,7 @@ def table(found: list[Row], kind: str = "kind") -> str:
 
 
 def summary(found: list[Row], seconds: float) -> str:
-    """One line: how many rows, how many over, and the worst of each kind."""
+    """One line: how many rows, how many over, and how long it took."""
     over = sum(not row.ok for row in found)
     return f"{len(found)} rows, {over} over budget, {seconds:.0f} s"
 

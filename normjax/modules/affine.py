@@ -1,12 +1,24 @@
-"""The variables that most norms have: scale and bias, running mean and variance."""
+"""What most norms have: scale and bias, running mean and variance, two backwards."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from normjax.ops import analytic, inputs, norms
+
+BACKWARD = {"autodiff": norms, "analytic": analytic}  # ops by who derives them
+
 
 def scale_and_bias(module: nn.Module, x: Array) -> tuple[Array, Array]:
-    """`scale` (ones) and `bias` (zeros) of a module, each [features]."""
+    """`scale` (ones) and `bias` (zeros) of a module, each [features].
+
+    Raises:
+        InputError: if those it was initialized with are of another length.
+    """
+    for name in ("scale", "bias"):
+        if module.has_variable("params", name):
+            given = {name: module.get_variable("params", name)}
+            inputs.refuse_vectors(x, **given)
     features = x.shape[-1:]
     return (
         module.param("scale", nn.initializers.ones, features),

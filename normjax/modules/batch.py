@@ -4,13 +4,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Num
 
-from normjax.modules.affine import running_moments, scale_and_bias
-from normjax.ops import analytic, moments, norms
+from normjax.modules.affine import BACKWARD, running_moments, scale_and_bias
+from normjax.ops import moments, norms
 from normjax.tables import pick
 
 Activations = Num[Array, "*batch features"]
-
-BACKWARD = {"autodiff": norms, "analytic": analytic}  # ops by who derives them
 
 
 class RunningMoments(nn.Module):

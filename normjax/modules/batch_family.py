@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Num
 
 from normjax.modules.affine import running_moments, scale_and_bias
-from normjax.ops import batch_family, moments, online
+from normjax.ops import batch_family, moments, norms, online
 
 Activations = Num[Array, "*batch features"]
 Images = Num[Array, "batch *spatial features"]
@@ -23,7 +23,8 @@ class BatchRenorm(nn.Module):
 
     Collections:
         params: `scale` (ones) and `bias` (zeros), each [features].
-        batch_stats: `mean` (zeros) and `var` (ones), each [features]; `step`.
+        batch_stats: `mean` (zeros) and `var` (ones), each [features]; `step`, the
+            batches they have seen.
     """
 
     r_max: float = 3.0
@@ -59,7 +60,7 @@ class BatchRenorm(nn.Module):
         )
         if train:
             mean.value, var.value = new
-            step.value += 1
+            step.value += norms.learns(x, mask)
         return y
 
 
@@ -81,13 +82,16 @@ class GhostBatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Images, *, train: bool, mask=None):
         mean, var = running_moments(self, x)
+        size = self.ghost_size
+        if size is None:
+            size = batch_family.ghost_size_for(len(x))
         train = train and not self.is_initializing()
         settings = {"train": train, "decay": self.decay, "eps": self.eps}
         y, new = batch_family.ghost_batch_norm(
             x,
             moments.Running(mean.value, var.value),
             *scale_and_bias(self, x),
-            ghost_size=self.ghost_size or batch_family.ghost_size_for(len(x)),
+            ghost_size=size,
             mask=mask,
             **settings,
         )

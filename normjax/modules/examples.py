@@ -1,16 +1,29 @@
 """Flax modules that normalize each example on its own: they keep no statistics."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Num
 
-from normjax.modules.affine import scale_and_bias
+from normjax.modules.affine import BACKWARD, scale_and_bias
 from normjax.modules.groups import num_groups
-from normjax.ops import analytic, norms, pointwise
+from normjax.ops import inputs, pointwise
 from normjax.tables import pick
 
 Activations = Num[Array, "*batch features"]
 
-BACKWARD = {"autodiff": norms, "analytic": analytic}  # ops by who derives them
+
+def seen(op: Callable[[Array], Array], x: Activations, mask: inputs.Mask) -> Array:
+    """`op(x)`, and 0 where the mask is false, whatever `x` is there.
+
+    For what does not mix positions. The parameters of `op` get their gradients as
+    if `x` were 0 there: 0 in the gradient of `y` alone would meet nan in `x`.
+    """
+    where = inputs.where(x, mask)
+    if where is None:
+        return op(x)
+    return jnp.where(where, op(jnp.where(where, x, 0)), 0)
 
 
 class LayerNorm(nn.Module):
@@ -21,9 +34,10 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Activations, *, train: bool = False, mask=None):
-        del train, mask  # rows do not see each other
+        del train
+        vectors = scale_and_bias(self, x)
         ops = pick("backward", BACKWARD, self.backward)
-        return ops.layer_norm(x, *scale_and_bias(self, x), eps=self.eps)
+        return seen(lambda x: ops.layer_norm(x, *vectors, eps=self.eps), x, mask)
 
 
 class RMSNorm(nn.Module):
@@ -34,10 +48,10 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Activations, *, train: bool = False, mask=None):
-        del train, mask  # rows do not see each other
+        del train
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         ops = pick("backward", BACKWARD, self.backward)
-        return ops.rms_norm(x, scale, eps=self.eps)
+        return seen(lambda x: ops.rms_norm(x, scale, eps=self.eps), x, mask)
 
 
 class GroupNorm(nn.Module):
@@ -87,9 +101,10 @@ class DyT(nn.Module):
 
     @nn.compact
     def __call__(self, x: Activations, *, train: bool = False, mask=None):
-        del train, mask  # no element sees another
+        del train
         alpha = self.param("alpha", nn.initializers.constant(self.alpha_init), ())
-        return pointwise.dynamic_tanh(x, alpha, *scale_and_bias(self, x))
+        vectors = scale_and_bias(self, x)
+        return seen(lambda x: pointwise.dynamic_tanh(x, alpha, *vectors), x, mask)
 
 
 class Derf(nn.Module):
@@ -104,10 +119,11 @@ class Derf(nn.Module):
 
     @nn.compact
     def __call__(self, x: Activations, *, train: bool = False, mask=None):
-        del train, mask  # no element sees another
+        del train
         alpha = self.param("alpha", nn.initializers.constant(self.alpha_init), ())
         shift = self.param("shift", nn.initializers.zeros, ())
-        return pointwise.dynamic_erf(x, alpha, shift, *scale_and_bias(self, x))
+        learned = alpha, shift, *scale_and_bias(self, x)
+        return seen(lambda x: pointwise.dynamic_erf(x, *learned), x, mask)
 
 
 class LocalResponseNorm(nn.Module):
@@ -120,7 +136,11 @@ class LocalResponseNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Activations, *, train: bool = False, mask=None):
-        del train, mask  # positions do not see each other
-        return pointwise.local_response_norm(
-            x, size=self.size, alpha=self.alpha, beta=self.beta, k=self.k
-        )
+        del train
+        fields = {
+            "size": self.size,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "k": self.k,
+        }
+        return seen(lambda x: pointwise.local_response_norm(x, **fields), x, mask)

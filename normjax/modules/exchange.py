@@ -190,7 +190,21 @@ def _carried(was: nn.Module, layer, features: int) -> dict[str, Any]:
             settings |= {name: found[0] for name in names if name in taken}
     if getattr(was, "group_size", None) is not None and "num_groups" in taken:
         settings["num_groups"] = features // was.group_size
+    _refuse_spread(was, layer, settings)
     return settings
+
+
+def _refuse_spread(was: nn.Module, layer, settings: dict[str, Any]) -> None:
+    """Means over several devices must not become means over one unnoticed."""
+    chosen = settings.keys() | getattr(layer, "keywords", {}).keys()
+    for field in ("axis_name", "axis_index_groups"):
+        value = getattr(was, field, None)
+        if value is not None and field not in chosen:
+            raise InputError(
+                f"{type(was).__name__}.{field}={value!r}: must be None to be exchanged"
+                f" for {class_of(layer).__name__}, which cannot take it over; build"
+                " the model without it."
+            )
 
 
 def _initialize_as(was: nn.Module) -> bool:

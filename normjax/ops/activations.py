@@ -49,6 +49,8 @@ def filter_response_norm(
         Batch Dependence in the Training of Deep Neural Networks. arXiv:1911.09737.
     """
     where = inputs.where(x, mask)
+    inputs.refuse_vectors(x, scale=scale, bias=bias, threshold=threshold)
+    inputs.refuse_vector_numbers(eps=eps)
     wide = _behind(where, moments.widen(x))
     spatial = tuple(range(1, x.ndim - 1))
     square = moments.over(jnp.square(wide), spatial, where=where).mean
@@ -91,6 +93,7 @@ def evonorm_s0(
         arXiv:2004.02967.
     """
     where = inputs.where(x, mask)
+    inputs.refuse_vectors(x, gate=gate, scale=scale, bias=bias)
     wide = _behind(where, moments.widen(x))
     var = _group_var(wide, num_groups, where)
     y = wide * jax.nn.sigmoid(gate.reshape((1,) * (x.ndim - 1) + gate.shape) * wide)
@@ -138,6 +141,8 @@ def evonorm_b0(
         arXiv:2004.02967.
     """
     where = inputs.where(x, mask)
+    vectors = {"running_var": running_var, "gate": gate, "scale": scale, "bias": bias}
+    inputs.refuse_vectors(x, **vectors)
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     wide = _behind(where, moments.widen(x))
     var = running_var.reshape(row)
@@ -153,7 +158,7 @@ def evonorm_b0(
     return _behind(where, y).astype(x.dtype), running_var
 
 
-def _group_var(x, num_groups: int, where) -> Array:
+def _group_var(x, num_groups, where) -> Array:
     """The variance of each example's groups, `[batch, *ones, features]`."""
     channels = x.shape[-1]
     inputs.refuse_groups(channels, num_groups)

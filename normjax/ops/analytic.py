@@ -48,11 +48,12 @@ def batch_norm(
             `single` is `running`: for these there is no backward by hand.
     """
     where = inputs.where(x, mask)
+    pick("single", norms.SINGLE, single)
+    norms.refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return _EVALUATION(
             x, *_vectors(x, running, scale, bias), where, eps=eps
         ), running
-    pick("single", norms.SINGLE, single)
     if axis_name is not None or single == "running":
         raise InputError(
             f"axis_name={axis_name!r}, single={single!r}: must be None and 'error' or"
@@ -73,6 +74,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Float[Array, "*batch features"]:
     """`norms.layer_norm`, differentiated by `backward.layer_norm`."""
+    inputs.refuse_empty(x)
     inputs.refuse_single(x, x.shape[-1], "give the layer more features")
     return _LAYER(x, *_vectors(x, None, scale, bias)[1:], eps=eps)
 
@@ -81,6 +83,7 @@ def rms_norm(
     x: Num[Array, "*batch features"], scale: Vector = None, *, eps: float = 1e-5
 ) -> Float[Array, "*batch features"]:
     """`norms.rms_norm`, differentiated by `backward.rms_norm`."""
+    inputs.refuse_empty(x)
     return _RMS(x, _vectors(x, None, scale)[1], eps=eps)
 
 
@@ -94,11 +97,11 @@ def group_norm(
     mask: Mask = None,
 ) -> Float[Array, "batch *spatial features"]:
     """`norms.group_norm`, differentiated by `backward.group_norm`."""
-    channels = x.shape[-1]
+    where, channels = inputs.where(x, mask), x.shape[-1]
     inputs.refuse_groups(channels, num_groups)
     size = math.prod(x.shape[1:-1]) * channels // num_groups
     inputs.refuse_single(x, size, "use fewer groups")
-    where, vectors = inputs.where(x, mask), _vectors(x, None, scale, bias)[1:]
+    vectors = _vectors(x, None, scale, bias)[1:]
     return _GROUP(x, *vectors, where, num_groups=num_groups, eps=eps)
 
 
@@ -123,6 +126,7 @@ def weight_norm(
     eps: float = 1e-12,
 ) -> Float[Array, "*inputs features"]:
     """`weights.weight_norm`, differentiated by `backward.weight_norm`."""
+    inputs.refuse_vectors(kernel, of="kernel", scale=scale)
     return _WEIGHT(kernel, _vectors(kernel, None, scale)[1], eps=eps)
 
 
@@ -141,6 +145,7 @@ def _vectors(x, running, scale, bias=None):
     Each meets a zero that comes from `x`: a vector that devices share under
     `shard_map` varies with them from here on, and JAX sums their gradients.
     """
+    inputs.refuse_vectors(x, scale=scale, bias=bias)
     given = (running, scale, bias)
     dtypes = [a.dtype for a in jax.tree.leaves(given)]
     dtype = functools.reduce(jnp.promote_types, dtypes, moments.widen(x[:0]).dtype)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from normjax.ops import inputs, moments
 from normjax.ops.inputs import Mask
-from normjax.ops.norms import Vector, evaluate, standardize
+from normjax.ops.norms import Vector, evaluate, refuse_running, standardize
 from normjax.tables import InputError
 
 
@@ -56,13 +56,15 @@ def batch_renorm(
         mask: `[*batch]`. A batch without a single true entry leaves `running`.
 
     Raises:
-        InputError: as `norms.batch_norm`.
+        InputError: as `norms.batch_norm`, or if a limit is a number out of range.
 
     References:
         Ioffe, 2017. Batch Renormalization: Towards Reducing Minibatch Dependence
         in Batch-Normalized Models. arXiv:1702.03275.
     """
     where = inputs.where(x, mask)
+    refuse_running(x, running, scale=scale, bias=bias)
+    _refuse_limits(r_max, d_max)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
     inputs.refuse_single(x, math.prod(x.shape[:-1]), "train on batches of 2 or more")
@@ -98,13 +100,34 @@ def renorm_limits(
     """`(r_max, d_max)` of `batch_renorm` at a step: the paper's schedule by default.
 
     Until `start_step` they are 1 and 0, which is batch norm; then they grow
-    linearly and reach their ends at `r_end_step` and `d_end_step`.
+    linearly and reach their ends at `r_end_step` and `d_end_step`. Where all three
+    are 0 they are at their ends from the first step.
+
+    Raises:
+        InputError: if a limit is out of range, or its end before the start.
     """
+    _refuse_limits(r_max, d_max)
+    for name, end_step in {"r_end_step": r_end_step, "d_end_step": d_end_step}.items():
+        if end_step < start_step:
+            raise InputError(
+                f"{name}={end_step}: must be at least start_step={start_step};"
+                f" set {name}={start_step} to have no warm-up."
+            )
 
     def share(end_step):
-        return jnp.clip((step - start_step) / (end_step - start_step), 0, 1)
+        grown = jnp.clip((step - start_step) / max(end_step - start_step, 1), 0, 1)
+        return jnp.where(step >= end_step, 1, grown)
 
     return 1 + (r_max - 1) * share(r_end_step), d_max * share(d_end_step)
+
+
+def _refuse_limits(r_max, d_max) -> None:
+    for name, value, least in (("r_max", r_max, 1), ("d_max", d_max, 0)):
+        if isinstance(value, int | float) and not value >= least:
+            raise InputError(
+                f"{name}={value}: must be at least {least}; set {name}={least} for"
+                " what batch norm does."
+            )
 
 
 def ghost_batch_norm(
@@ -145,15 +168,15 @@ def ghost_batch_norm(
         the generalization gap in large batch training of neural networks.
         arXiv:1705.08741.
     """
-    where = inputs.where(x, mask)
-    if not train:
-        return evaluate(x, running, scale, bias, eps=eps, where=where), running
-    num_examples = len(x)
-    if ghost_size < 1 or num_examples % ghost_size:
+    where, num_examples = inputs.where(x, mask), len(x)
+    refuse_running(x, running, scale=scale, bias=bias)
+    if ghost_size < 1 or (train and num_examples % ghost_size):
         raise InputError(
             f"ghost_size={ghost_size}: must divide the {num_examples} examples of the"
             f" batch; use {ghost_size_for(num_examples)}."
         )
+    if not train:
+        return evaluate(x, running, scale, bias, eps=eps, where=where), running
     count = ghost_size * math.prod(x.shape[1:-1])
     inputs.refuse_single(x, count, "use larger ghost batches")
 
@@ -172,7 +195,8 @@ def ghost_batch_norm(
 def ghost_size_for(num_examples: int, *, wanted: int = 32) -> int:
     """The divisor of a batch that is nearest to `wanted`, in ratio: 32 of 128."""
     divisors = [n for n in range(1, num_examples + 1) if num_examples % n == 0]
-    return min(divisors, key=lambda n: max(n, wanted) / min(n, wanted))
+    apart = lambda n: max(n, wanted) / min(n, wanted)
+    return min(divisors, key=apart, default=1)  # an empty batch is for norms to refuse
 
 
 def power_norm(
@@ -213,6 +237,7 @@ def power_norm(
         Normalization in Transformers. arXiv:2003.07845.
     """
     where = inputs.where(x, mask)
+    inputs.refuse_vectors(x, running=running, scale=scale, bias=bias)
     past = moments.Running(jnp.zeros_like(running), running)
     if not train:
         return evaluate(x, past, scale, bias, eps=eps, where=where), running

@@ -4,6 +4,7 @@ Nothing here divides by a standard deviation, and nothing here keeps a state.
 """
 
 import math
+import numbers
 from typing import NamedTuple
 
 import jax
@@ -50,15 +51,31 @@ def checked(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
     """The axes as a tuple.
 
     Raises:
-        InputError: if `x` has no such axis.
+        InputError: if `x` has no such axis, or one of them is named twice.
     """
-    several = (axes,) if isinstance(axes, int) else axes
+    several = tuple(axes) if isinstance(axes, tuple | list) else (axes,)
+    if not all(isinstance(axis, numbers.Integral) for axis in several):
+        raise InputError(f"axes={axes}: must be integers; use -1 for the last.")
     if not all(-x.ndim <= axis < x.ndim for axis in several):
         raise InputError(
             f"axes={axes}: must be axes of x, {-x.ndim} to {x.ndim - 1} for its shape"
             f" {x.shape}; use -1 for the last."
         )
+    if len({axis % x.ndim for axis in several}) < len(several):
+        raise InputError(
+            f"axes={axes}: must name each of the {x.ndim} axes of x once at most;"
+            " leave out what is there twice."
+        )
     return several
+
+
+def _refuse_where(x, where) -> None:
+    pairs = zip(where.shape[::-1], x.shape[::-1])
+    if where.ndim > x.ndim or any(size not in (1, full) for size, full in pairs):
+        raise InputError(
+            f"where.shape={where.shape}: must broadcast to that of x, {x.shape};"
+            " give it as many axes, of size 1 where all is alike."
+        )
 
 
 def over(
@@ -86,10 +103,13 @@ def over(
             here, the squares around the common mean.
 
     Raises:
-        InputError: if `x` is not floating or has no such axis.
+        InputError: if `x` is not floating or has no such axis, or `where` does not
+            broadcast to it.
     """
     x = widen(x)
     axes = checked(x, axes)
+    if where is not None:
+        _refuse_where(x, where)
     if where is None and axis_name is None:
         mean = jnp.mean(x, axes, keepdims=True)
         var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)

@@ -71,7 +71,7 @@ def evaluate(
 ) -> Float[Array, "*batch features"]:
     """`standardize` with running moments: one of each, or one per feature."""
     if running.mean.ndim:
-        _refuse_running(x, running)
+        refuse_running(x, running)
     row = (1,) * (x.ndim - 1) + running.mean.shape[-1:]
     mean, var = (a.reshape(row if a.ndim else (1,) * x.ndim) for a in running)
     return standardize(x, mean, var, scale, bias, eps=eps, where=where)
@@ -116,34 +116,37 @@ def batch_norm(
             where nothing can be refused: there `error` is `allow`.
 
     Raises:
-        InputError: if `x` is not floating, the mask has another shape or dtype,
-            or, in training and if `single` is `error`, a mean would be over a
-            single element.
+        InputError: if `x` is not floating or empty, the mask has another shape or
+            dtype, a vector another length, or, in training and if `single` is
+            `error`, a mean would be over a single element.
 
     References:
         Ioffe and Szegedy, 2015. Batch Normalization: Accelerating Deep Network
         Training by Reducing Internal Covariate Shift. arXiv:1502.03167.
     """
     axes, where = tuple(range(x.ndim - 1)), inputs.where(x, mask)
+    pick("single", SINGLE, single)
+    refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
-    pick("single", SINGLE, single)
     if single == "error":
         size = math.prod(x.shape[:-1])
         if axis_name is not None:
             size *= jax.lax.axis_size(axis_name)
         inputs.refuse_single(x, size, "train on batches of 2 or more")
     now = moments.over(x, axes, where=where, axis_name=axis_name)
-    _refuse_running(x, running)
     if single == "running":
         now = moments.unless_single(now, running)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
     return y, moments.blend(running, now, decay=decay, unbiased=unbiased)
 
 
-def _refuse_running(x, running: moments.Running) -> None:
+def refuse_running(
+    x: Num[Array, "..."], running: moments.Running, **vectors: Vector
+) -> None:
+    """Raises an InputError unless mean, var and vectors have the length of `x`."""
     named = {f"running.{name}": a for name, a in running._asdict().items()}
-    inputs.refuse_vectors(x, **named)
+    inputs.refuse_vectors(x, **named, **vectors)
 
 
 def learns(
@@ -209,6 +212,7 @@ def layer_norm(
     References:
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
+    inputs.refuse_empty(x)
     inputs.refuse_single(x, x.shape[-1], "give the layer more features")
     m = moments.over(x, -1)
     return standardize(x, m.mean, m.var, scale, bias, eps=eps)
@@ -229,6 +233,7 @@ def rms_norm(
         Zhang and Sennrich, 2019. Root Mean Square Layer Normalization.
         arXiv:1910.07467.
     """
+    inputs.refuse_empty(x)
     square = jnp.mean(jnp.square(moments.widen(x)), -1, keepdims=True)
     return standardize(x, jnp.zeros_like(square), square, scale, eps=eps)
 
@@ -265,11 +270,10 @@ def group_norm(
     References:
         Wu and He, 2018. Group Normalization. arXiv:1803.08494.
     """
-    channels = x.shape[-1]
+    where, channels = inputs.where(x, mask), x.shape[-1]
     inputs.refuse_groups(channels, num_groups)
     size = channels // num_groups
     inputs.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
-    where = inputs.where(x, mask)
 
     grouped = x.reshape(*x.shape[:-1], num_groups, size)
     axes = (*range(1, x.ndim - 1), x.ndim)

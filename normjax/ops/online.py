@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 
 from normjax.ops import inputs, moments
 from normjax.ops.inputs import Mask
-from normjax.ops.norms import Vector, evaluate, standardize
+from normjax.ops.norms import Vector, evaluate, refuse_running, standardize
 
 
 def online_norm(
@@ -61,6 +61,7 @@ def online_norm(
         arXiv:1905.05894.
     """
     where = inputs.where(x, mask)
+    refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
     now = moments.over(x, tuple(range(1, x.ndim - 1)), where=where)

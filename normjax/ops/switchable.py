@@ -68,6 +68,7 @@ def switchable_norm(
     _refuse_other_kinds(names, mean_logits=mean_logits, var_logits=var_logits)
     per_example, per_channel = math.prod(x.shape[1:]), math.prod(x.shape[:-1])
     inputs.refuse_single(x, per_example, "give the layer more features")
+    norms.refuse_running(x, running, scale=scale, bias=bias)
     spatial = tuple(range(1, x.ndim - 1))
     axes = {"instance": spatial, "layer": (*spatial, x.ndim - 1)}
     mixed = [moments.over(x, axes[name], where=where) for name in names[:-1]]
@@ -89,9 +90,9 @@ def switchable_norm(
     return y, running
 
 
-def _refuse_other_kinds(names: tuple[str, ...], **logits: Logits) -> None:
+def _refuse_other_kinds(names: tuple[str, ...], **logits: Array) -> None:
     for name, given in logits.items():
-        if len(given) != len(names):
+        if given.shape != (len(names),):
             raise InputError(
                 f"{name}.shape={given.shape}: must be ({len(names)},), one for each of"
                 f" {', '.join(names)}; make them for activations of this shape."

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from normjax.ops import inputs, moments
+from normjax.tables import InputError
 
 
 def feature_norms(
@@ -102,6 +103,7 @@ def spectral_norm(
 
     One step is `u = unit(v @ W); v = unit(W @ u)`. It moves `vectors` closer to the
     first singular vectors and `sigma` up to the largest singular value, from below.
+    Without a step `sigma` has the sign of the pair it is given, as in PyTorch.
     To derivatives both vectors are constants. They are stepped in the order of
     PyTorch, and kept both: without a step, as in evaluation, `sigma` is that of
     the last one. A kernel of zeros stays as it is.
@@ -112,6 +114,9 @@ def spectral_norm(
         steps: of power iteration; usually 1 in training, 0 in evaluation.
         eps: least length that is divided by, in the units of `W`.
 
+    Raises:
+        InputError: if `kernel` is not floating or the vectors are of another.
+
     References:
         Miyato, Kataoka, Koyama and Yoshida, 2018. Spectral Normalization for
         Generative Adversarial Networks. arXiv:1802.05957.
@@ -119,12 +124,14 @@ def spectral_norm(
     wide = moments.widen(kernel)
     matrix = wide.reshape(-1, wide.shape[-1])
     dot = functools.partial(jnp.dot, precision="highest")
+    _refuse_other_vectors(kernel, vectors)
     constant = jax.lax.stop_gradient(matrix)
     u, v = (jax.lax.stop_gradient(a) for a in vectors)
     for _ in range(steps):
         u = _unit(dot(v, constant), eps)
         v = _unit(dot(constant, u), eps)
-    sigma = jnp.maximum(dot(v, dot(matrix, u)), eps)
+    sigma = dot(v, dot(matrix, u))
+    sigma = jnp.where(jnp.abs(sigma) < eps, eps, sigma)
     return (wide / sigma).astype(kernel.dtype), Singular(u, v)
 
 
@@ -139,6 +146,17 @@ def singular(kernel: Num[Array, "*inputs features"], *, steps: int = 15) -> Sing
     row = jnp.arange(len(matrix)) == longest
     start = Singular(jnp.zeros_like(matrix[0]), row.astype(matrix.dtype))
     return spectral_norm(kernel, start, steps=steps)[1]
+
+
+def _refuse_other_vectors(kernel, vectors: Singular) -> None:
+    sizes = {"u": kernel.shape[-1], "v": math.prod(kernel.shape[:-1])}
+    for name, size in sizes.items():
+        shape = getattr(vectors, name).shape
+        if shape != (size,):
+            raise InputError(
+                f"vectors.{name}.shape={shape}: must be ({size},) for a kernel of"
+                f" shape {kernel.shape}; start from singular(kernel)."
+            )
 
 
 def _unit(x, eps):

@@ -4,6 +4,7 @@ The moving averages of batch norm lag behind the weights and forget all but the 
 batches. Here they are recomputed with the weights as they are.
 """
 
+import inspect
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -14,7 +15,7 @@ from jaxtyping import PyTree
 from normjax.data import splits
 from normjax.modules.batch import BatchNorm
 from normjax.modules.batch_family import BatchRenorm, GhostBatchNorm
-from normjax.ops import inputs, moments
+from normjax.ops import batch_family, inputs, moments
 from normjax.tables import InputError
 from normjax.training import state as lane
 from normjax.types import Metrics, Scaling, Split
@@ -43,8 +44,12 @@ def precise_statistics(
     by one at most, so none is small; batch b of k holds the rows b, b + k, ..., so
     that a split sorted by label does no harm.
 
-    Every `BatchNorm`, `BatchRenorm` and `GhostBatchNorm` of the model gets its own;
-    whatever else is in `stats` stays. The model is called as those of `MODELS`.
+    Every `BatchNorm`, `BatchRenorm` and `GhostBatchNorm` of the model gets its own,
+    of all its calls together if there are several; whatever else is in `stats` stays:
+    `SwitchableNorm`, `EvoNormB0`, `PowerNorm`, `ScalarBatchNorm` and `OnlineNorm` keep
+    their moving averages. A `GhostBatchNorm` whose `ghost_size` does not divide a
+    batch normalizes it by the size nearest to it that does, see
+    `batch_family.ghost_size_for`. The model is called as those of `MODELS`.
 
     References:
         Wu and Johnson, 2021. Rethinking "Batch" in BatchNorm. arXiv:2105.07576.
@@ -54,7 +59,7 @@ def precise_statistics(
         return stats
 
     def seen(batch):
-        with nn.intercept_methods(_record):
+        with nn.intercept_methods(_fit), nn.intercept_methods(_record):
             _, new = model.apply(
                 {"params": params, **stats},
                 splits.scaled(batch.inputs, scaling),
@@ -83,18 +88,19 @@ def mode_gap(
 
     Training mode normalizes each batch by its own moments, evaluation by `stats`;
     examples and weights are the same, and so are the batches, which are those of
-    `precise_statistics`. Dropout keeps everything.
+    `precise_statistics`, ghost batches too. Dropout keeps everything.
     """
 
     def sums(batch):
         def of(train):
-            logits, _ = model.apply(
-                {"params": params, **stats},
-                splits.scaled(batch.inputs, scaling),
-                train=train,
-                mutable=list(stats),
-                rngs={"dropout": jax.random.key(0)},
-            )
+            with nn.intercept_methods(_fit):
+                logits, _ = model.apply(
+                    {"params": params, **stats},
+                    splits.scaled(batch.inputs, scaling),
+                    train=train,
+                    mutable=list(stats),
+                    rngs={"dropout": jax.random.key(0)},
+                )
             return lane.measure(logits, batch.labels)
 
         gap = zip(of(False), of(True))
@@ -110,12 +116,36 @@ def _record(call: Callable, args: tuple, kwargs: dict, context):
     """Keeps the moments of what a batch norm is called with; an interceptor of flax."""
     layer = context.module
     if isinstance(layer, LAYERS) and context.method_name == "__call__":
-        x = args[0]
-        where = inputs.where(x, kwargs.get("mask"))
+        given = _given(layer, args, kwargs)
+        x = given["x"]
+        where = inputs.where(x, given.get("mask"))
         m = moments.over(x, tuple(range(x.ndim - 1)), where=where)
         flat = lambda a: jnp.broadcast_to(a, m.mean.shape).ravel()
-        layer.put_variable(SEEN, "moments", moments.Moments(*map(flat, m)))
+        now = moments.Moments(*map(flat, m))
+        if layer.has_variable(SEEN, "moments"):  # called before, on the same batch
+            now = moments.merge(layer.get_variable(SEEN, "moments"), now)
+        layer.put_variable(SEEN, "moments", now)
     return call(*args, **kwargs)
+
+
+def _fit(call: Callable, args: tuple, kwargs: dict, context):
+    """Calls ghost batch norms with a size that divides the batch; an interceptor."""
+    layer = context.module
+    if not isinstance(layer, GhostBatchNorm) or context.method_name != "__call__":
+        return call(*args, **kwargs)
+    size, wanted = len(_given(layer, args, kwargs)["x"]), layer.ghost_size
+    if wanted is None or wanted < 1 or size % wanted == 0:
+        return call(*args, **kwargs)
+    fitting = batch_family.ghost_size_for(size, wanted=wanted)
+    scope = layer.scope.rewound()  # the same place for variables, as if unused
+    return layer.clone(parent=scope, ghost_size=fitting)(*args, **kwargs)
+
+
+def _given(layer: nn.Module, args: tuple, kwargs: dict) -> dict:
+    """The arguments of a call by name."""
+    return (
+        inspect.signature(type(layer).__call__).bind(layer, *args, **kwargs).arguments
+    )
 
 
 def _over_batches(measure, merge, split: Split, batch_size: int):
