@@ -203,7 +203,8 @@ def explained(field: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         calls = isinstance(error, TypeError)
         why = f"cannot be called as such ({text}); choose another" if calls else text
-        raise InputError(f"{field}: {why}") from error
+        own = why.startswith("optimizer=")  # it names the field itself
+        raise InputError(f"arms.{why}" if own else f"{field}: {why}") from error
 
 
 def words(value: Any) -> tuple[str, ...]:

@@ -274,6 +274,8 @@ def test_an_interruption_keeps_finished_arms_and_the_same_command_goes_on(tmp_pa
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        # a shell that starts the tests in the background has it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     shown = ""
     while "layer" not in shown and process.poll() is None:

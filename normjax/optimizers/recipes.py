@@ -119,7 +119,7 @@ def weight_decay(
 
 def _not_an_optimizer(recipe: object) -> str:
     return (
-        f"{recipe!r} must be a function of named arguments that returns an"
+        f"optimizer={recipe!r}: must be a function of named arguments that returns an"
         f" optax.GradientTransformation; use one of {', '.join(sorted(RECIPES))}, or a"
         f" factory such as optax.lion."
     )
