@@ -265,17 +265,23 @@ def test_without_a_workdir():
     )
 
 
+# A shell that starts the tests in the background has them ignore Ctrl-C.
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_path("launch.py", run_name="__main__")
+"""
+
+
 def test_an_interruption_keeps_finished_arms_and_the_same_command_goes_on(tmp_path):
     """Ctrl-C once the first arm is in the record, while the second one trains."""
     flags = [QUICK, f"--workdir={tmp_path}/run", "--config.num_epochs=300"]
     process = subprocess.Popen(
-        [sys.executable, "launch.py", *flags, "--config.arms.norm=none,layer"],
+        [sys.executable, "-c", INTERRUPTIBLE, *flags, "--config.arms.norm=none,layer"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        # a shell that starts the tests in the background has it ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     shown = ""
     while "layer" not in shown and process.poll() is None:
