@@ -114,7 +114,7 @@ def read(workdir: str | Path) -> Record:
         if entry.get("checkpoint") and not path.exists():
             raise files.damaged(path, f"arm {arm!r} is complete, but it is missing")
     probes = files.read_arrays(workdir / "probes.npz")
-    probes = {k: v for k, v in probes.items() if _arm_of(k) in arms}
+    probes = {k: v for k, v in probes.items() if arm_of(k) in arms}
     return Record(workdir, config, record, networks, epochs, probes)
 
 
@@ -196,7 +196,7 @@ def add_arm(
         )
         files.write_table(path, table)
     path = workdir / "probes.npz"
-    kept = {k: v for k, v in files.read_arrays(path).items() if _arm_of(k) != arm}
+    kept = {k: v for k, v in files.read_arrays(path).items() if arm_of(k) != arm}
     files.write_arrays(path, {**kept, **probes})
     arms = {**arms, arm: dict(entry)}
     arms = {name: arms[name] for name in order if name in arms}
@@ -256,7 +256,7 @@ def _check_rows(path: Path, table: pd.DataFrame, arm: str, expected: int) -> Non
         raise files.damaged(path, why)
 
 
-def _arm_of(key: str) -> str:
+def arm_of(key: str) -> str:
     """The arm of "<arm>/<probe>"."""
     return key.rpartition("/")[0]
 

@@ -25,6 +25,7 @@ class Cell(NamedTuple):
     final: dict[str, np.ndarray]  # [seeds], the measurements in networks.csv
     steps: np.ndarray  # [evals]
     curves: dict[str, np.ndarray]  # [seeds, evals], the measurements in epochs.csv
+    probes: dict[str, np.ndarray]  # [seeds, evals]; none that is nan throughout
     epoch_seconds: np.ndarray  # [evals], of one network; those of the arm
 
 
@@ -130,8 +131,23 @@ def _cell(
             x: epochs[x].to_numpy().reshape(len(seeds), num_evals)
             for x in records.CURVES
         },
+        probes=_probes(record, first["arm"], position, seeds),
         epoch_seconds=np.array(record.record["arms"][first["arm"]]["epoch_seconds"]),
     )
+
+
+def _probes(
+    record: records.Record, arm: str, position: int, seeds: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the probes measured on one cell, its seeds in the order of `seeds`."""
+    stored = {seed: i for i, seed in enumerate(record.record.get("seeds", seeds))}
+    rows = [stored[seed] for seed in seeds]
+    found = {
+        name.removeprefix(f"{arm}/"): values[position][rows]
+        for name, values in record.probes.items()
+        if records.arm_of(name) == arm
+    }
+    return {name: x for name, x in found.items() if not np.isnan(x).all()}
 
 
 def _incomplete(record: records.Record, arm: str) -> InputError:
