@@ -1,7 +1,7 @@
 """Flax modules with kernels, what wraps a kernel, and dropout."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from normjax.ops import analytic, moments, weights
-from normjax.tables import pick
+from normjax.ops import conv as conv_op
+from normjax.tables import InputError, pick
 
 BACKWARD = {"autodiff": weights, "analytic": analytic}  # ops by who derives them
 
@@ -41,6 +42,104 @@ class Dense(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             y = y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
         return y
+
+
+class Conv(nn.Module):
+    """Convolution of images or sequences; takes the place of `flax.linen.Conv`.
+
+    Attributes, collections and results as in flax for kernels of one and of two
+    dimensions (without dtype and precision), with `kernel_norm` and `implementation`
+    besides; see `normjax.ops.conv`.
+
+    Collections:
+        params: `kernel` [*kernel_size, inputs / feature_group_count, features], `bias`
+            [features] (zeros), and what the kernel's norm holds, under `kernel_norm`.
+    """
+
+    features: int
+    kernel_size: Sequence[int]
+    strides: int | Sequence[int] | None = 1
+    padding: conv_op.Padding = "SAME"  # or "VALID", "CIRCULAR", "REFLECT", "CAUSAL"
+    input_dilation: int | Sequence[int] | None = 1
+    kernel_dilation: int | Sequence[int] | None = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    mask: Float[Array, "..."] | None = None  # times the kernel
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    bias_init: Callable = nn.initializers.zeros
+    kernel_norm: Callable[..., nn.Module] | None = None  # as `Norm.kernel`
+    implementation: str = "auto"  # a row of conv_op.IMPLEMENTATIONS
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*shape"], *, train: bool = False
+    ) -> Float[Array, "*new_shape"]:
+        size = self._each(self.kernel_size)
+        shape = (*size, x.shape[-1] // self.feature_group_count, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.result_type(float))
+        if self.mask is not None:
+            kernel = kernel * self.mask
+        if self.kernel_norm is not None:
+            kernel = self.kernel_norm(name="kernel_norm")(kernel, train=train)
+        images = x.reshape(-1, *x.shape[-1 - len(size) :])
+        images, padding = self._padded(images, size)
+        moves = [self.strides, self.kernel_dilation, self.input_dilation]
+        moves = [self._each(m or 1) for m in moves]
+        if len(size) == 1:  # a sequence is an image of one row
+            images, kernel = images[:, None], kernel[None]
+            moves = [(1, *m) for m in moves]
+            padding = padding if isinstance(padding, str) else [0, *padding]
+        y = conv_op.conv(
+            images,
+            kernel,
+            strides=moves[0],
+            padding=padding,
+            kernel_dilation=moves[1],
+            input_dilation=moves[2],
+            feature_group_count=self.feature_group_count,
+            implementation=self.chosen(x.shape[-1]),
+        )
+        y = y.reshape(*x.shape[: -1 - len(size)], *y.shape[3 - len(size) :])
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,))
+            y = y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
+        return y
+
+    def chosen(self, num_inputs: int) -> str:
+        """The implementation that convolves inputs of so many features."""
+        if self.implementation != "auto":
+            return self.implementation
+        size = self._each(self.kernel_size)
+        dense = self.feature_group_count == 1 and set(
+            self._each(self.input_dilation or 1)
+        ) == {1}
+        return conv_op.choose((*size, num_inputs, self.features), dense=dense)
+
+    def _each(self, value: int | Sequence[int]) -> tuple[int, ...]:
+        """One number for each dimension of the kernel."""
+        size = self.kernel_size
+        size = (size,) if isinstance(size, int) else tuple(size)
+        if len(size) > 2:
+            raise InputError(
+                f"kernel_size={size}: must have one or two dimensions;"
+                " use flax.linen.Conv for more."
+            )
+        return (value,) * len(size) if isinstance(value, int) else tuple(value)
+
+    def _padded(self, x: Array, size: tuple[int, ...]) -> tuple[Array, Any]:
+        """Padding that is not zeros done beforehand, and what is left to do."""
+        if isinstance(self.padding, int):
+            return x, self._each(self.padding)
+        if not isinstance(self.padding, str):
+            return x, self.padding
+        seen = [(k - 1) * d + 1 for k, d in zip(size, self._each(self.kernel_dilation))]
+        modes = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+        if self.padding in modes:
+            around = [(0, 0), *(((k - 1) // 2, k // 2) for k in seen), (0, 0)]
+            return jnp.pad(x, around, mode=modes[self.padding]), "VALID"
+        if self.padding == "CAUSAL" and len(size) == 1:
+            return jnp.pad(x, [(0, 0), (seen[0] - 1, 0), (0, 0)]), "VALID"
+        return x, self.padding
 
 
 class Dropout(nn.Module):
@@ -135,7 +234,9 @@ class SpectralNorm(nn.Module):
 def data_dependent_init(
     model: nn.Module, variables: dict[str, Any], inputs: Float[Array, "batch *shape"]
 ) -> dict[str, Any]:
-    """Variables with which each weight-normed `Dense` puts out mean 0 and variance 1.
+    """Variables for which weight-normed layers put out mean 0 and variance 1.
+
+    Those are `Dense` and `Conv` with `WeightNorm` as the norm of their kernel:
 
     `scale <- scale / std` and `bias <- (bias - mean) / std`, with the moments of each
     feature's output over the batch, layer after layer: each sees what the layers
@@ -155,7 +256,7 @@ def data_dependent_init(
     def standardized(call, args, kwargs, context):
         y = call(*args, **kwargs)
         layer = context.module
-        if not isinstance(layer, Dense) or context.method_name != "__call__":
+        if not isinstance(layer, Dense | Conv) or context.method_name != "__call__":
             return y
         params = layer.variables["params"]
         if "scale" not in params.get("kernel_norm", {}):

@@ -79,8 +79,7 @@ def batch_norm(
     dy, z = _seen(dy, residuals)
     axes = tuple(range(dy.ndim - 1))
     n = _count(residuals, axes)
-    dbias = jnp.sum(dy, axes, keepdims=True)
-    dscale = jnp.sum(dy * z, axes, keepdims=True)
+    dbias, dscale = _sum(dy, axes), _sum(dy * z, axes)
 
     factor = residuals.inverse * _row(residuals.scale, dy)
     direct, along = factor * dbias, factor * dscale
@@ -103,8 +102,7 @@ def batch_norm_evaluation(
     """
     dy, z = _seen(dy, residuals)
     axes = tuple(range(dy.ndim - 1))
-    dbias = jnp.sum(dy, axes, keepdims=True)
-    dscale = jnp.sum(dy * z, axes, keepdims=True)
+    dbias, dscale = _sum(dy, axes), _sum(dy * z, axes)
 
     factor = residuals.inverse * _row(residuals.scale, dy)
     mean, var = -factor * dbias, -factor * residuals.inverse / 2 * dscale
@@ -235,6 +233,11 @@ def _shown(dx, residuals):
     if residuals.where is not None:
         dx = jnp.where(residuals.where, dx, 0)
     return dx.astype(residuals.x.dtype)
+
+
+def _sum(x, axes):
+    """The axes stay, with size 1. By two sums, which XLA is faster at on a CPU."""
+    return jnp.sum(jnp.sum(x, axes[1:], keepdims=True), axes[:1], keepdims=True)
 
 
 def _row(vector, like):

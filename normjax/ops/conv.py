@@ -1,0 +1,299 @@
+"""Convolution that stays fast under vmap and scan.
+
+Automatic differentiation of `lax.conv_general_dilated` is slow on a CPU in two places:
+the gradient with respect to the kernel becomes a convolution of a layout that XLA has
+no fast code for (6 of 260 GFLOP/s on two cores), and kernels that are vmapped become a
+grouped convolution. Each row of IMPLEMENTATIONS has the same result; what they cost is
+in docs/performance.md. Nothing here owns a parameter.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Float
+
+from normjax.tables import InputError, pick
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+# Columns of the matrix of patches, up to which it costs less than it saves.
+FEW_COLUMNS = 64
+STRIP_BYTES = 2**19  # of patches; the second cache of a core has 1 or 2 MiB
+
+Pair = tuple[int, int]
+Padding = str | int | Sequence[int | Sequence[int]]
+
+
+class Window(NamedTuple):
+    """How a kernel moves over an image; hashable."""
+
+    strides: Pair
+    padding: tuple[Pair, Pair]  # before and after, of height and width
+    dilation: Pair  # of the kernel
+
+
+def conv(
+    x: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "rows columns per_group features"],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    input_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
+    implementation: str = "auto",
+) -> Float[Array, "batch new_height new_width features"]:
+    """`lax.conv_general_dilated(x, kernel, ...)`, images and kernels of two dimensions.
+
+        y[b, i, j, f] = sum over r, c, k of
+            x[b, s0 i + d0 r - p0, s1 j + d1 c - p1, k] kernel[r, c, k, f]
+
+    with strides s, kernel dilation d and padding p; 0 outside of the image. It is a
+    correlation, as everywhere in deep learning: the kernel is not turned around.
+
+    Args:
+        x: images, channels last.
+        kernel: `per_group` is `inputs / feature_group_count`.
+        strides: of both dimensions, or of each.
+        padding: "SAME", "VALID", a number, or numbers or pairs of them per dimension.
+        kernel_dilation: 1 is dense.
+        input_dilation: 1 is dense; others only by `lax`.
+        feature_group_count: 1 is dense; others only by `lax`.
+        implementation: a row of IMPLEMENTATIONS, or "auto": that of `choose`.
+
+    Raises:
+        InputError: the implementation is unknown or cannot do what is asked.
+    """
+    window = window_of(x.shape, kernel.shape, strides, padding, kernel_dilation)
+    x, window = _cropped(x, window)
+    other = (pair(input_dilation), feature_group_count)
+    if implementation == "auto":
+        implementation = choose(kernel.shape, dense=other == ((1, 1), 1))
+    apply = pick("convolution", IMPLEMENTATIONS, implementation)
+    if other == ((1, 1), 1):
+        return apply(x, kernel, window)
+    if implementation != "lax":
+        raise InputError(
+            f"convolution={implementation!r}: needs input_dilation=1 and"
+            f" feature_group_count=1, got {other[0]} and {other[1]}; use 'lax'."
+        )
+    return by_lax(x, kernel, window, *other)
+
+
+def choose(kernel_shape: Sequence[int], *, dense: bool = True) -> str:
+    """The implementation for a kernel `[rows, columns, inputs, features]`.
+
+    Few entries per output, as in the first layer: `patches`, whose matrix is small.
+    Else, on a CPU, `images`. On a GPU or TPU `patches` throughout, because vmapped
+    kernels are one batched matrix product there; this was not measured.
+    """
+    if not dense:
+        return "lax"
+    if jax.default_backend() == "cpu" and math.prod(kernel_shape[:3]) > FEW_COLUMNS:
+        return "images"
+    return "patches"
+
+
+def by_lax(x, kernel, window: Window, input_dilation: Pair = (1, 1), groups: int = 1):
+    """`lax.conv_general_dilated` and its own gradients."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window.strides,
+        window.padding,
+        lhs_dilation=input_dilation,
+        rhs_dilation=window.dilation,
+        dimension_numbers=DIMENSIONS,
+        feature_group_count=groups,
+    )
+
+
+def by_patches(x, kernel, window: Window):
+    """One matrix product with the matrix of patches (im2col).
+
+    References:
+        Chellapilla, Puri and Simard, 2006. High Performance Convolutional Neural
+        Networks for Document Processing.
+    """
+    columns = _patches(x, kernel.shape[:2], window)
+    rows = columns.reshape(-1, columns.shape[-1])  # XLA is slow with more dimensions
+    y = jnp.matmul(rows, kernel.reshape(-1, kernel.shape[-1]))
+    return y.reshape(*columns.shape[:-1], kernel.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def by_images(x, kernel, window: Window):
+    """`lax`, but the kernel's gradient is a sum of matrix products, strip by strip.
+
+    A strip is some rows of one image, so that its patches fit in the cache of a core.
+    Vmapped lanes are taken one after the other. Reverse mode only.
+    """
+    return _one_by_one(lambda x, kernel: by_lax(x, kernel, window))(x, kernel)
+
+
+def _images_forward(x, kernel, window):
+    return by_images(x, kernel, window), (x, kernel)
+
+
+def _images_backward(window, kept, dy):
+    x, kernel = kept
+
+    def of_input(kernel, dy):  # not computed where nobody asks for it
+        return _input_gradient(kernel, dy, x_shape, window)
+
+    def of_kernel(x, dy):
+        return _kernel_gradient(x, dy, kernel_shape, window).astype(kernel_dtype)
+
+    x_shape, kernel_shape, kernel_dtype = x.shape, kernel.shape, kernel.dtype
+    return _one_by_one(of_input)(kernel, dy), _one_by_one(of_kernel)(x, dy)
+
+
+by_images.defvjp(_images_forward, _images_backward)
+
+
+def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
+    """`sum over strips of patches^T dy`, accumulated in at least float32."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    num_images, height, width, features = dy.shape
+    num_columns = math.prod(kernel_shape[:3])
+    fitting = STRIP_BYTES // (width * num_columns * x.dtype.itemsize)
+    fits = [h for h in range(1, height + 1) if height % h == 0 and h <= fitting]
+    rows = max(fits, default=1)  # of dy in a strip
+    strips = height // rows
+    edges = [(0, 0, 0), *((*p, 0) for p in window.padding), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    inner = window._replace(padding=((0, 0), (0, 0)))
+    seen = (rows - 1) * window.strides[0] + (kernel_shape[0] - 1) * window.dilation[0]
+
+    def add(total, i):
+        image, row = i // strips, i % strips * rows
+        start = (image, row * window.strides[0], 0, 0)
+        strip = lax.dynamic_slice(x, start, (1, seen + 1, *x.shape[2:]))
+        columns = _patches(strip, kernel_shape[:2], inner).reshape(-1, num_columns)
+        part = lax.dynamic_slice(dy, (image, row, 0, 0), (1, rows, width, features))
+        part = part.reshape(-1, features)
+        return total + jnp.matmul(columns.T, part, preferred_element_type=wide), None
+
+    zero = jnp.zeros((num_columns, features), wide)
+    total, _ = lax.scan(add, zero, jnp.arange(num_images * strips))
+    return total.reshape(kernel_shape)
+
+
+def _input_gradient(kernel, dy, x_shape: Sequence[int], window: Window):
+    """A convolution of `dy` with the kernel turned around.
+
+    The kernel is laid out anew, which is cheap: in the layout that the derivative of
+    lax leaves it in, XLA has no fast code for a CPU.
+    """
+    before = [
+        d * (k - 1) - low
+        for k, d, (low, _) in zip(kernel.shape, window.dilation, window.padding)
+    ]
+    after = [
+        n + d * (k - 1) - (m - 1) * s - 1 - a
+        for n, k, m, s, d, a in zip(
+            x_shape[1:3],
+            kernel.shape,
+            dy.shape[1:3],
+            window.strides,
+            window.dilation,
+            before,
+        )
+    ]
+    edges = [(max(a, 0), max(b, 0)) for a, b in zip(before, after)]
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    whole = Window((1, 1), tuple(edges), window.dilation)
+    dx = by_lax(dy, turned, whole, input_dilation=window.strides)
+    crop = [(min(a, 0), min(b, 0), 0) for a, b in zip(before, after)]
+    return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
+
+
+def _one_by_one(function: Callable) -> Callable:
+    """The function itself; where vmap asks for many at once, one after the other."""
+    single = custom_vmap(function)
+
+    @single.def_vmap
+    def many(num_lanes, batched, *args):
+        del num_lanes
+        lanes = [a for a, b in zip(args, batched) if b]
+
+        def one(lane):
+            rest = iter(lane)
+            return single(*(next(rest) if b else a for a, b in zip(args, batched)))
+
+        return lax.map(one, lanes), True
+
+    return single
+
+
+def _cropped(x, window: Window):
+    """Negative padding taken off beforehand: XLA's fast code for a CPU ignores it."""
+    crop = [(0, 0, 0), *((*map(min, p, (0, 0)), 0) for p in window.padding), (0, 0, 0)]
+    edges = tuple(tuple(map(max, p, (0, 0))) for p in window.padding)
+    x = lax.pad(x, jnp.zeros((), x.dtype), crop) if edges != window.padding else x
+    return x, window._replace(padding=edges)
+
+
+def _patches(x, size: Sequence[int], window: Window):
+    """`[batch, height, width, rows * columns * inputs]`, ordered as a kernel is."""
+    edges = [(0, 0, 0), *((*p, 0) for p in window.padding), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    parts = [
+        strided(x, (r * window.dilation[0], c * window.dilation[1]), size, window)
+        for r in range(size[0])
+        for c in range(size[1])
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def strided(x, start: Pair, size: Sequence[int], window: Window):
+    """What one entry of the kernel sees of the padded images."""
+    counts = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(x.shape[1:3], size, window.strides, window.dilation)
+    ]
+    stop = [a + s * (n - 1) + 1 for a, s, n in zip(start, window.strides, counts)]
+    return lax.slice(
+        x,
+        (0, *start, 0),
+        (x.shape[0], *stop, x.shape[3]),
+        (1, *window.strides, 1),
+    )
+
+
+def pair(value: int | Sequence[int]) -> Pair:
+    """A number for both dimensions, or one for each."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(n, int) and n >= 1 for n in both):
+        raise InputError(
+            f"{value!r}: must be a whole number of at least 1, or two, for strides,"
+            " dilations and windows of images; use 1."
+        )
+    return both
+
+
+def window_of(x_shape, size, strides, padding, kernel_dilation) -> Window:
+    """The window in full; flax' ways to write a padding are understood."""
+    strides, dilation = pair(strides), pair(kernel_dilation)
+    seen = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
+    if isinstance(padding, str):
+        known = dict.fromkeys(("SAME", "SAME_LOWER", "VALID"))
+        pick("padding", known, padding)
+        edges = lax.padtype_to_pads(x_shape[1:3], seen, strides, padding)
+    else:
+        each = (padding, padding) if isinstance(padding, int) else padding
+        edges = [(p, p) if isinstance(p, int) else p for p in each]
+    return Window(strides, tuple(tuple(map(int, p)) for p in edges), dilation)
+
+
+# Name -> (x, kernel, Window -> y).
+IMPLEMENTATIONS = {
+    "images": by_images,
+    "lax": by_lax,
+    "patches": by_patches,
+}
