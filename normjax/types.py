@@ -73,3 +73,4 @@ class Program(NamedTuple):
     steps_per_epoch: int
     sampling: str  # "permutation" or "replacement"
     probes: tuple[str, ...]
+    mapping: str = "vmap"  # of the lanes on a device: a row of training.loop.MAPPINGS

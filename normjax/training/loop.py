@@ -1,8 +1,9 @@
 """Lanes: many networks trained by one compiled program.
 
-A lane is a pure function of its key and its settings. Lanes are vmapped on each
-device and divided over the devices, so the same code fills the cores of a CPU, one
-GPU or a TPU slice. The host sees only what an epoch reports.
+A lane is a pure function of its key and its settings. Lanes are divided over the
+devices and vmapped on each, so the same code fills the cores of a CPU, one GPU or a TPU
+slice; or they are mapped, one after the other on each device, which suits networks that
+fill a core by themselves. The host sees only what an epoch reports.
 """
 
 import functools
@@ -73,9 +74,7 @@ def epoch(
     evaluate = functools.partial(
         lane.evaluate, state, program=program, scaling=data.scaling
     )
-    measured = {}
-    for name in program.probes:
-        measured |= probes.PROBES[name](state)
+    measured = probes.measure(state, probes.Context(program, tx, settings, data, rows))
     train = Metrics(*(jnp.nanmean(x) for x in metrics))
     return state, Report(
         train, evaluate(data.validation), evaluate(data.test), measured
@@ -90,25 +89,40 @@ def mesh_for(num_lanes: int, devices: list | None = None) -> Mesh:
     return Mesh(used, ("lanes",), axis_types=(AxisType.Auto,))
 
 
-def over_lanes(function, mesh: Mesh, num_shared: int):
-    """Vmaps `function` over lanes on each device and divides them over the mesh.
+def over_lanes(function, mesh: Mesh, num_shared: int, mapping: str = "vmap"):
+    """Maps `function` over lanes on each device and divides them over the mesh.
 
     The last `num_shared` arguments are shared by all lanes.
     """
 
-    def vmapped(*args):
+    def divided(*args):
         split = len(args) - num_shared
-        axes = (0,) * split + (None,) * num_shared
         specs = (LANES,) * split + (PartitionSpec(),) * num_shared
         return jax.shard_map(
-            jax.vmap(function, in_axes=axes),
+            functools.partial(MAPPINGS[mapping], function, split),
             mesh=mesh,
             in_specs=specs,
             out_specs=LANES,
             check_vma=False,  # what is shared is replicated, nothing is reduced
         )(*args)
 
-    return vmapped
+    return divided
+
+
+def all_at_once(function, split: int, *args):
+    """Vmapped over the first `split` arguments."""
+    return jax.vmap(function, in_axes=(0,) * split + (None,) * (len(args) - split))(
+        *args
+    )
+
+
+def one_by_one(function, split: int, *args):
+    """Mapped over the first `split` arguments."""
+    return jax.lax.map(lambda lane: function(*lane, *args[split:]), args[:split])
+
+
+# Name -> (function of one lane, number of arguments with lanes, arguments).
+MAPPINGS = {"map": one_by_one, "vmap": all_at_once}
 
 
 @functools.partial(
@@ -154,10 +168,28 @@ def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh):
 @functools.partial(
     jax.jit, static_argnames=("program", "mesh"), donate_argnames=("state",)
 )
-def epoch_lanes(state, rows, keys, settings, data, *, program: Program, mesh: Mesh):
-    """`epoch` for every lane; the memory of `state` is reused."""
-    one = functools.partial(epoch, program=program)
-    return over_lanes(one, mesh, 1)(state, rows, keys, settings, data)
+def epoch_lanes(
+    state, real, rows, keys, settings, data, *, program: Program, mesh: Mesh
+):
+    """`epoch` for every lane; the memory of `state` is reused.
+
+    Lanes that are not `real`, the padding, do nothing where lanes are mapped: a core
+    that is done early leaves its threads to the others.
+    """
+    train = functools.partial(epoch, program=program)
+
+    def one(state, real, *given):
+        if program.mapping == "vmap":
+            return train(state, *given)
+        _, blank = jax.eval_shape(train, state, *given)
+        rest = lambda: (
+            state,
+            jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank),
+        )
+        return jax.lax.cond(real, lambda: train(state, *given), rest)
+
+    lanes = over_lanes(one, mesh, 1, program.mapping)
+    return lanes(state, real, rows, keys, settings, data)
 
 
 def grid(
@@ -198,6 +230,7 @@ def train(
     padding = np.zeros(-num_lanes % mesh.size, np.int32)
     padded = np.concatenate([np.arange(num_lanes, dtype=np.int32), padding])
     lanes = NamedSharding(mesh, LANES)
+    real = jax.device_put(np.arange(len(padded)) < num_lanes, lanes)
     keys = jax.device_put(jax.vmap(keys_of)(keys[padded]), lanes)
     settings = {
         name: jax.device_put(np.asarray(value, np.float32)[padded], lanes)
@@ -220,7 +253,14 @@ def train(
             mesh=mesh,
         )
         state, report = epoch_lanes(
-            state, rows, keys.dropout, settings, data, program=program, mesh=mesh
+            state,
+            real,
+            rows,
+            keys.dropout,
+            settings,
+            data,
+            program=program,
+            mesh=mesh,
         )
         yield state, jax.tree.map(lambda x: np.asarray(x)[:num_lanes], report)
 

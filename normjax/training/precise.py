@@ -10,7 +10,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from normjax.data import splits
 from normjax.modules.batch import BatchNorm
@@ -71,7 +71,7 @@ def precise_statistics(
 
     is_moments = lambda node: isinstance(node, moments.Moments)
     merge = lambda a, b: jax.tree.map(moments.merge, a, b, is_leaf=is_moments)
-    total = _over_batches(seen, merge, split, batch_size)
+    total = over_batches(seen, merge, split, batch_size)
     return {**stats, "batch_stats": _replaced(stats["batch_stats"], total)}
 
 
@@ -93,23 +93,72 @@ def mode_gap(
 
     def sums(batch):
         def of(train):
-            with nn.intercept_methods(_fit):
-                logits, _ = model.apply(
-                    {"params": params, **stats},
-                    splits.scaled(batch.inputs, scaling),
-                    train=train,
-                    mutable=list(stats),
-                    rngs={"dropout": jax.random.key(0)},
-                )
+            logits = forward(model, params, stats, batch, scaling, train=train)
             return lane.measure(logits, batch.labels)
 
         gap = zip(of(False), of(True))
         return Metrics(*(jnp.sum(a.astype(jnp.float32) - b) for a, b in gap))
 
-    total = _over_batches(
+    total = over_batches(
         sums, lambda a, b: jax.tree.map(jnp.add, a, b), split, batch_size
     )
     return jax.tree.map(lambda x: x / len(split.labels), total)
+
+
+def forward(
+    model: nn.Module,
+    params: PyTree,
+    stats: PyTree,
+    batch: Split,
+    scaling: Scaling,
+    *,
+    train: bool,
+) -> Float[Array, "batch classes"]:
+    """Logits of a batch in either mode; dropout keeps everything.
+
+    A `GhostBatchNorm` whose `ghost_size` does not divide the batch normalizes it by
+    the size nearest to it that does. Moving averages are left as they are.
+    """
+    with nn.intercept_methods(_fit):
+        logits, _ = model.apply(
+            {"params": params, **stats},
+            splits.scaled(batch.inputs, scaling),
+            train=train,
+            mutable=list(stats),
+            rngs={"dropout": jax.random.key(0)},  # at rate 0 it has no effect
+        )
+    return logits
+
+
+def over_batches(measure: Callable, merge: Callable, split: Split, batch_size: int):
+    """`measure` of each batch of the split, merged from zeros.
+
+    Every row is in one batch. Batches have at most `batch_size` examples and differ
+    by one at most; batch b of k holds the rows b, b + k, ...
+
+    Raises:
+        InputError: `batch_size` is less than 1.
+    """
+    if batch_size < 1:
+        raise InputError(
+            f"batch_size={batch_size}: must be at least 1; use that of training."
+        )
+    num_examples = len(split.labels)
+    num_batches = -(-num_examples // batch_size)
+    small, num_large = divmod(num_examples, num_batches)
+    take = lambda b, size: lane.take(split, b + num_batches * jnp.arange(size))
+
+    def scan(total, size, batches):
+        def one(total, b):
+            return merge(total, measure(take(b, size))), None
+
+        return jax.lax.scan(one, total, batches)[0]
+
+    shapes = jax.eval_shape(measure, take(0, small))
+    total = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    if num_large:
+        total = scan(total, small + 1, jnp.arange(num_large))
+    return scan(total, small, jnp.arange(num_large, num_batches))
 
 
 def _record(call: Callable, args: tuple, kwargs: dict, context):
@@ -146,30 +195,6 @@ def _given(layer: nn.Module, args: tuple, kwargs: dict) -> dict:
     return (
         inspect.signature(type(layer).__call__).bind(layer, *args, **kwargs).arguments
     )
-
-
-def _over_batches(measure, merge, split: Split, batch_size: int):
-    """`measure` of each batch of the split, merged from zeros; every row is in one."""
-    if batch_size < 1:
-        raise InputError(
-            f"batch_size={batch_size}: must be at least 1; use that of training."
-        )
-    num_examples = len(split.labels)
-    num_batches = -(-num_examples // batch_size)
-    small, num_large = divmod(num_examples, num_batches)
-    take = lambda b, size: lane.take(split, b + num_batches * jnp.arange(size))
-
-    def scan(total, size, batches):
-        def one(total, b):
-            return merge(total, measure(take(b, size))), None
-
-        return jax.lax.scan(one, total, batches)[0]
-
-    shapes = jax.eval_shape(measure, take(0, small))
-    total = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    if num_large:
-        total = scan(total, small + 1, jnp.arange(num_large))
-    return scan(total, small, jnp.arange(num_large, num_batches))
 
 
 def _replaced(stats: PyTree, seen: PyTree) -> PyTree:
