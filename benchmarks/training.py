@@ -1,12 +1,12 @@
 """Seconds per network and epoch: ours over lanes against a plain PyTorch loop.
 
-python -m benchmarks.training [--json] [--repeats 5]
+python -m benchmarks.training [--json] [--repeats 5] [--only cnn]
 
-Both train the same MLP 784-128-128-10 on the same Fashion-MNIST arrays (random bytes
-where the set is not prepared: the time does not depend on them), batch 128, a new
-permutation each epoch, float32. Epochs of the two alternate in one process, after one
-of each to warm up; compile time is apart. The limit is the epoch's matrix products at
-the speed of a large one, measured in the same run.
+Both train the same network on the same Fashion-MNIST arrays (random bytes where the set
+is not prepared: the time does not depend on them), a new permutation each epoch,
+float32, on all cores. Epochs of the two alternate in one process, after one of each to
+warm up; compile time is apart. The limit is the epoch's matrix products at the speed of
+a large one, measured in the same run.
 """
 
 import argparse
@@ -15,8 +15,10 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,71 +31,136 @@ from normjax.tables import InputError
 from normjax.training import devices, loop
 from normjax.types import Data, Program, Scaling, Split
 
-LANES, BATCH, WIDTHS = 10, 128, (128, 128)
+
+class Workload(NamedTuple):
+    """One row: what is trained, and how much of it is an epoch here."""
+
+    model: str  # a row of normjax.models.MODELS
+    widths: tuple[int, ...]
+    norm: str
+    placement: str
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    lanes: int
+    num_examples: int
+
+
+WORKLOADS = {
+    "mlp-sgd": Workload("mlp", (128, 128), "none", "pre", "sgd", 0.1, 128, 10, 60_000),
+    "mlp-adam": Workload(
+        "mlp", (128, 128), "none", "pre", "adam", 1e-3, 128, 10, 60_000
+    ),
+    "convnet-sgd": Workload(
+        "convnet", (16, 32), "batch", "pooled", "sgd", 0.04, 32, 10, 6_016
+    ),
+    "cnn-sgd": Workload(
+        "cnn", (64, 64, 64, 64), "batch", "pre", "sgd", 0.1, 128, 3, 1_280
+    ),
+}
+
+
+MAPPING = None
 
 
 def arrays() -> tuple[np.ndarray, np.ndarray, str]:
     """60,000 training images as bytes, their labels, and where they are from."""
     try:
         source = sources.load("fashion_mnist")
-        return source.x_train.reshape(60_000, -1), source.y_train, "fashion_mnist"
+        return source.x_train, source.y_train, "fashion_mnist"
     except InputError:
         draw = np.random.default_rng(0)
-        x = draw.integers(0, 256, (60_000, 784), np.uint8)
+        x = draw.integers(0, 256, (60_000, 28, 28, 1), np.uint8)
         return x, draw.integers(0, 10, 60_000, np.int32), "random bytes"
 
 
-def ours(x: np.ndarray, y: np.ndarray, optimizer: Callable) -> Iterator[tuple]:
+def network(work: Workload) -> models.Model:
+    """Ours."""
+    return models.MODELS[work.model](
+        work.widths, 10, norm=layers.NORMS[work.norm], placement=work.placement
+    )
+
+
+def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
     """Seconds to run and to compile, per network, of one epoch after the other."""
     train = Split(jnp.asarray(x), jnp.asarray(y))
     one = Split(train.inputs[:1], train.labels[:1])  # nothing to evaluate
-    scaling = Scaling(jnp.zeros(784), jnp.full(784, 1 / 255))
+    scaling = Scaling(jnp.zeros(x.shape[1:]), jnp.full(x.shape[1:], 1 / 255))
+    recipe = recipes.RECIPES[work.optimizer]
     program = Program(
-        model=models.MLP(WIDTHS, 10, layers.NORMS["none"]),
-        optimizer=optimizer,
+        model=network(work),
+        optimizer=recipe,
         memoryless=False,
         decays=(),
-        batch_size=BATCH,
-        steps_per_epoch=len(y) // BATCH,
+        batch_size=work.batch_size,
+        steps_per_epoch=len(y) // work.batch_size,
         sampling="permutation",
         probes=(),
+        mapping=MAPPING or "vmap",
     )
-    keys = jax.random.split(jax.random.key(0), LANES)
+    keys = jax.random.split(jax.random.key(0), work.lanes)
+    values = recipes.settings_of(recipe) | {"learning_rate": work.learning_rate}
     settings = {
-        name: np.full(LANES, value, np.float32)
-        for name, value in recipes.settings_of(optimizer).items()
+        name: np.full(work.lanes, value, np.float32) for name, value in values.items()
     }
     epochs = loop.train(
         keys, settings, Data(train, one, one, scaling), program=program, num_epochs=99
     )
     for _, _, seconds, compiling in timed(epochs):
-        yield seconds / LANES, compiling
+        yield seconds / work.lanes, compiling
 
 
-def peer(x: np.ndarray, y: np.ndarray, optimizer: str) -> Iterator[float]:
+def peer_network(work: Workload):
+    """The same in PyTorch."""
+    from torch import nn as torch_nn
+
+    if work.model == "mlp":
+        sizes = (784, *work.widths)
+        hidden = [
+            part
+            for n, m in itertools.pairwise(sizes)
+            for part in (torch_nn.Linear(n, m), torch_nn.ReLU())
+        ]
+        return torch_nn.Sequential(
+            torch_nn.Flatten(), *hidden, torch_nn.Linear(sizes[-1], 10)
+        )
+    ours = network(work)
+    parts, size = [], 28
+    for i, (n, m) in enumerate(itertools.pairwise((1, *work.widths))):
+        norm, relu, pool = torch_nn.BatchNorm2d(m), torch_nn.ReLU(), []
+        if (i + 1) % ours.pool_every == 0:
+            pool, size = [torch_nn.MaxPool2d(2)], size // 2
+        parts.append(
+            torch_nn.Conv2d(n, m, ours.kernel_size, padding=ours.kernel_size // 2)
+        )
+        pooled = work.placement == "pooled"
+        parts += [relu, *pool, norm] if pooled else [norm, relu, *pool]
+    return torch_nn.Sequential(
+        *parts, torch_nn.Flatten(), torch_nn.Linear(m * size * size, 10)
+    )
+
+
+def peer(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[float]:
     """Seconds of one epoch after the other of one network in PyTorch."""
     import torch
 
-    inputs = torch.from_numpy(x.astype(np.float32) / 255)
+    images = x.astype(np.float32).transpose(0, 3, 1, 2) / 255
+    inputs = torch.from_numpy(np.ascontiguousarray(images))
     labels = torch.from_numpy(y.astype(np.int64))
-    sizes = (784, *WIDTHS)
-    hidden = [
-        part
-        for n, m in itertools.pairwise(sizes)
-        for part in (torch.nn.Linear(n, m), torch.nn.ReLU())
-    ]
-    model = torch.nn.Sequential(*hidden, torch.nn.Linear(sizes[-1], 10))
+    model = peer_network(work)
+    momentum = recipes.settings_of(recipes.RECIPES["sgd"])["momentum"]
     tx = {
-        "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
-        "adam": lambda p: torch.optim.Adam(p, lr=1e-3),
-    }[optimizer](model.parameters())
+        "sgd": lambda p: torch.optim.SGD(p, lr=work.learning_rate, momentum=momentum),
+        "adam": lambda p: torch.optim.Adam(p, lr=work.learning_rate),
+    }[work.optimizer](model.parameters())
     loss_of = torch.nn.CrossEntropyLoss()
+    size = work.batch_size
     while True:
         start = time.perf_counter()
         order = torch.randperm(len(y))
         total = torch.zeros(())
-        for i in range(0, len(y) // BATCH * BATCH, BATCH):
-            rows = order[i : i + BATCH]
+        for i in range(0, len(y) // size * size, size):
+            rows = order[i : i + size]
             tx.zero_grad()
             loss = loss_of(model(inputs[rows]), labels[rows])
             loss.backward()
@@ -103,15 +170,28 @@ def peer(x: np.ndarray, y: np.ndarray, optimizer: str) -> Iterator[float]:
         yield time.perf_counter() - start
 
 
-def limit(num_examples: int) -> float:
+def limit(work: Workload) -> float:
     """Seconds of the matrix products of an epoch at the speed of one of 2048^3.
 
     Forward, kernel gradient and input gradient: three products a layer, but two in
-    the first, whose inputs need no gradient.
+    the first, whose inputs need no gradient. A convolution counts as one product.
     """
-    sizes = (784, *WIDTHS, 10)
-    products = [n * m for n, m in itertools.pairwise(sizes)]
-    operations = 2 * num_examples * (3 * sum(products) - products[0])
+    model = network(work)
+    shape = jax.ShapeDtypeStruct((1, 28, 28, 1), np.float32)
+    products = []
+
+    def note(call, args, kwargs, context):
+        y = call(*args, **kwargs)
+        kernels = isinstance(context.module, layers.Dense | layers.Conv)
+        if kernels and context.method_name == "__call__":
+            kernel = context.module.variables["params"]["kernel"]
+            products.append(y.size // y.shape[-1] * kernel.size)
+        return y
+
+    with nn.intercept_methods(note):
+        init = lambda key, x: model.init(key, x, train=False)
+        jax.eval_shape(init, jax.random.key(0), shape)
+    operations = 2 * work.num_examples * (3 * sum(products) - products[0])
     a = np.ones((2048, 2048), np.float32)
     seconds = []
     for _ in range(5):
@@ -121,23 +201,25 @@ def limit(num_examples: int) -> float:
     return operations / (2 * 2048**3 / min(seconds))
 
 
-def row(optimizer: str, repeats: int) -> dict:
+def row(name: str, repeats: int) -> dict:
     """One workload against its peer."""
+    work = WORKLOADS[name]
     x, y, data = arrays()
-    recipe = recipes.RECIPES[optimizer]
-    pairs = zip(ours(x, y, recipe), peer(x, y, optimizer), strict=False)
+    x, y = x[: work.num_examples], y[: work.num_examples]
+    pairs = zip(ours(x, y, work), peer(x, y, work), strict=False)
     (_, compiling), _ = next(pairs)
     times = [(run, other) for _, ((run, _), other) in zip(range(repeats), pairs)]
     seconds, peer_seconds = (statistics.median(t) for t in zip(*times))
     return {
-        "workload": f"mlp-{optimizer}",
+        "workload": name,
         "data": data,
-        "lanes": LANES,
+        "lanes": work.lanes,
         "seconds": seconds,
         "peer": "torch",
         "peer_seconds": peer_seconds,
         "ratio": peer_seconds / seconds,
-        "limit_seconds": limit(len(y)),
+        "limit_seconds": limit(work),
+        "images_per_second": len(y) / seconds,
         "compile_seconds": compiling,
     }
 
@@ -149,11 +231,13 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=5, choices=range(1, 90), help="epochs of each"
     )
+    parser.add_argument("--only", choices=WORKLOADS, help="one row alone")
     options = parser.parse_args()
     if importlib.util.find_spec("torch") is None:
         parser.error("PyTorch is not installed: pip install -e '.[torch]' brings it")
     devices.configure()
-    rows = [row(optimizer, options.repeats) for optimizer in ("sgd", "adam")]
+    names = [options.only] if options.only else WORKLOADS
+    rows = [row(name, options.repeats) for name in names]
     if options.json:
         import torch
 
@@ -161,11 +245,11 @@ def main() -> None:
         print(json.dumps({"environment": about, "rows": rows}, indent=2))
         return
     columns = [name for name in rows[0] if name != "data"]
-    print("  ".join(f"{name:>15}" for name in columns))
+    print("  ".join(f"{name:>17}" for name in columns))
     for one in rows:
         cells = (one[name] for name in columns)
         text = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in cells)
-        print("  ".join(f"{x:>15}" for x in text))
+        print("  ".join(f"{x:>17}" for x in text))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from normjax import layers, models
+from normjax.ops import conv
 from normjax.optimizers import recipes
 from normjax.tables import InputError, pick, pick_or_import
+from normjax.training import loop
 from normjax.training import state as lane
 from normjax.types import Data, Program, Settings
 
@@ -58,6 +61,7 @@ class Arm(NamedTuple):
     program: Program
     settings: dict[str, np.ndarray]  # traced, float32, leaves [settings]
     num_parameters: int  # of one network
+    convolutions: dict[str, str]  # layer -> row of ops.conv.IMPLEMENTATIONS
 
 
 def arm(
@@ -83,41 +87,64 @@ def arm(
         forgets = "memoryless" in faults and factors["optimizer"] != "third_moment"
         if "scalar_moments" in faults and norm == "batch":
             norm = "batch_as_published"
+    convolution = config.model.convolution
+    pick("model.convolution", {"auto": None, **conv.IMPLEMENTATIONS}, convolution)
     model = pick("model.name", models.MODELS, config.model.name)(
         widths=tuple(config.model.widths),
         num_classes=num_classes,
-        norm=norm_named(norm),
+        norm=norm_named(norm, config.model.batch_norm),
+        convolution=convolution,
         placement=factors["placement"],
         dropout="dropout_rate" in brought,
         kernel_init=pick(
             "model.kernel_init", models.KERNEL_INITS, config.model.kernel_init
         ),
     )
+    batch_size = int(factors["batch_size"])
     program = Program(
         model=model,
         optimizer=recipe,
         memoryless=forgets,
         decays=tuple(name for name in ("l2", "weight_decay") if name in brought),
-        batch_size=config.batch_size,
-        steps_per_epoch=len(data.train.labels) // config.batch_size,
+        batch_size=batch_size,
+        steps_per_epoch=round(len(data.train.labels) / batch_size)
+        if config.sampling == "replacement"
+        else len(data.train.labels) // batch_size,
         sampling=config.sampling,
         probes=words(config.probes),
     )
     with explained(f"arms.optimizer={factors['optimizer']!r}"):
         used = recipes.settings_of(recipe) | brought | {"init_scale": 1.0}
     settings = setting_grid(config, used, factors["optimizer"])
+    if config.reference_batch_size and "learning_rate" in settings:
+        settings["learning_rate"] *= np.float32(
+            batch_size / config.reference_batch_size
+        )
+    num_parameters, convolutions = traced(program, factors, settings, data)
+    program = program._replace(mapping=mapping(config.mapping, bool(convolutions)))
     return Arm(
         name="-".join(level for f, level in factors.items() if len(levels[f]) > 1)
         or "-".join(factors.values()),
         factors=factors,
         program=program,
         settings=settings,
-        num_parameters=count_parameters(program, factors, settings, data),
+        num_parameters=num_parameters,
+        convolutions=convolutions,
     )
 
 
-def norm_named(name: str) -> layers.Norm:
-    """The norm of that name; the error names the field."""
+def mapping(asked: str, convolves: bool) -> str:
+    """How lanes share a device: on a CPU networks that convolve fill a core alone."""
+    pick("mapping", {"auto": None, **loop.MAPPINGS}, asked)
+    if asked != "auto":
+        return asked
+    return "map" if convolves and jax.default_backend() == "cpu" else "vmap"
+
+
+def norm_named(name: str, preset: str) -> layers.Norm:
+    """The norm of that name, `batch` as the preset has it; errors name the field."""
+    if name == "batch" and preset:
+        return layers.batch_norm_of(preset)
     try:
         return layers.norm_named(name)
     except InputError as error:
@@ -163,10 +190,12 @@ def single_precision(value: Any) -> Any:
         return float(str(np.float32(value)))
 
 
-def count_parameters(
+def traced(
     program: Program, factors: dict[str, str], settings: Settings, data: Data
-) -> int:
-    """Parameters of one network; runs no arithmetic, but traces what training would.
+) -> tuple[int, dict[str, str]]:
+    """Parameters of one network and how it convolves, by layer.
+
+    Runs no arithmetic, but traces what training would.
 
     Raises:
         InputError: from a norm or an optimizer that cannot be used on these shapes.
@@ -175,9 +204,17 @@ def count_parameters(
         (program.batch_size, *data.train.inputs.shape[1:]), np.float32
     )
     one = {name: float(values[0]) for name, values in settings.items()}
+    convolutions = {}
+
+    def note(call, args, kwargs, context):
+        layer = context.module
+        if isinstance(layer, layers.Conv) and context.method_name == "__call__":
+            convolutions[layer.name] = layer.chosen(args[0].shape[-1])
+        return call(*args, **kwargs)
 
     def network(key, inputs):
-        variables = program.model.init(key, inputs, train=False)
+        with nn.intercept_methods(note):
+            variables = program.model.init(key, inputs, train=False)
         rngs = {"dropout": key}
         mutable = [name for name in variables if name != "params"]
         program.model.apply(variables, inputs, train=True, mutable=mutable, rngs=rngs)
@@ -191,7 +228,7 @@ def count_parameters(
         params = jax.eval_shape(network, jax.random.key(0), example)
     with explained(f"arms.optimizer={factors['optimizer']!r}"):
         jax.eval_shape(update, params)
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    return sum(leaf.size for leaf in jax.tree.leaves(params)), convolutions
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from normjax.modules.examples import (
     RMSNorm,
 )
 from normjax.modules.linear import (
+    Conv,
     Dense,
     Dropout,
     SpectralNorm,
@@ -51,6 +52,7 @@ __all__ = [
     "PRESETS",
     "BatchNorm",
     "BatchRenorm",
+    "Conv",
     "Dense",
     "Derf",
     "Dropout",
@@ -74,6 +76,7 @@ __all__ = [
     "SwitchableNorm",
     "WeightNorm",
     "WeightStandardization",
+    "batch_norm_of",
     "data_dependent_init",
     "norm_named",
     "normalizers",
@@ -113,8 +116,15 @@ def norm_named(name: str) -> Norm:
     )
 
 
+@functools.cache
+def batch_norm_of(preset: str) -> Norm:
+    """Batch norm as a row of `PRESETS` has it; equal names give the same object."""
+    settings = tables.pick("model.batch_norm", PRESETS, preset)
+    return Norm(layer=functools.partial(BatchNorm, **settings))
+
+
 def _refuse_linear(name: str, found: type[nn.Module]) -> None:
-    if found is Dense:
+    if found in (Conv, Dense):
         raise tables.InputError(
             f"norm={name!r}: is no norm; must be one of activations; use one of"
             " normjax.layers.NORMS."
@@ -197,6 +207,8 @@ NORMS = {
     "batch": Norm(layer=BatchNorm),
     "batch_as_published": Norm(layer=ScalarBatchNorm, shared=True),
     "layer": Norm(layer=LayerNorm),
+    # over all features of an example: of an image all pixels and channels
+    "layer_example": Norm(layer=functools.partial(GroupNorm, num_groups=1)),
     "rms": Norm(layer=RMSNorm),
     "group": Norm(layer=GroupNorm),
     "instance": Norm(layer=InstanceNorm),

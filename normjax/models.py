@@ -2,40 +2,74 @@
 
 A layer keeps its name whatever the norm, the placement or the optimizer, so that the
 same key gives the same kernels in every arm. Every model is called as
-`model(inputs, train=..., dropout_rate=...)` and has the attribute `kernel_init`.
+`model(inputs, train=..., dropout_rate=...)` and has the attribute `kernel_init`. The
+last layer has neither norm nor dropout; a norm of the kernel (weight norm) too applies
+to the layers before it only, so that norms differ in nothing else.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from normjax import layers
+from normjax.ops import pooling
+from normjax.tables import InputError
 
 Initializer = Callable[..., Array]
+Step = Callable[[Array], Array]
 
 PLACEMENTS = {
-    "pre": "linear, norm, activation: as Ioffe and Szegedy (2015) place it",
-    "post": "linear, activation, norm",
+    "pre": "linear, norm, activation, pooling: as Ioffe and Szegedy (2015) place it",
+    "post": "linear, activation, norm, pooling",
+    "pooled": "linear, activation, pooling, norm; as `post` where nothing is pooled",
 }
 
 
-class MLP(nn.Module):
-    """Multi-layer perceptron with ReLU: `dense, norm, relu, dropout` per hidden layer.
+class Model(nn.Module):
+    """What all models have in common."""
 
-    The last layer has neither norm nor dropout; a norm of the kernel (weight norm)
-    too applies to the hidden layers only, so that norms differ in nothing else. A norm
-    that owns its activation replaces norm and ReLU: for it both placements are one.
-
-    Shapes: `[batch, *shape] -> [batch, num_classes]`; the inputs are flattened.
-    """
-
-    widths: tuple[int, ...]  # features of each hidden layer
+    widths: tuple[int, ...]  # features of each hidden layer, or of each stage
     num_classes: int
     norm: layers.Norm = layers.NORMS["none"]
     placement: str = "pre"  # a row of PLACEMENTS
     dropout: bool = False  # compiled in; its rate is an argument of the call
     kernel_init: Initializer = nn.initializers.he_normal()
+    convolution: str = "auto"  # a row of ops.conv.IMPLEMENTATIONS
+
+    def activated(self, x: Array, norm: Step, pool: Step | None = None) -> Array:
+        """Norm, ReLU and pooling in the order of the placement.
+
+        A norm that owns its activation replaces norm and ReLU.
+        """
+        relu = None if self.norm.owns_activation else nn.relu
+        for step in {
+            "pre": (norm, relu, pool),
+            "post": (relu, norm, pool),
+            "pooled": (relu, pool, norm),
+        }[self.placement]:
+            x = step(x) if step else x
+        return x
+
+    def dropped(self, x: Array, rate, *, train: bool, name: str) -> Array:
+        """Dropout, where it is compiled in."""
+        return layers.Dropout(name=name)(x, rate, train=train) if self.dropout else x
+
+    def logits(self, x: Array) -> Array:
+        """The last layer; its inputs are flattened."""
+        x = x.reshape(x.shape[0], -1)
+        return layers.Dense(
+            self.num_classes, kernel_init=self.kernel_init, name="logits"
+        )(x)
+
+
+class MLP(Model):
+    """Multi-layer perceptron: `dense, norm, relu, dropout` per hidden layer.
+
+    Shapes: `[batch, *shape] -> [batch, num_classes]`; the inputs are flattened.
+    """
 
     @nn.compact
     def __call__(
@@ -54,21 +88,147 @@ class MLP(nn.Module):
                 kernel_norm=self.norm.kernel,
                 name=f"dense_{i}",
             )(x, train=train)
-            norm = normalizer(name=f"norm_{i}")
-            if self.norm.owns_activation:
-                x = norm(x, train=train)
-            elif self.placement == "pre":
-                x = nn.relu(norm(x, train=train))
-            else:
-                x = norm(nn.relu(x), train=train)
-            if self.dropout:
-                x = layers.Dropout(name=f"dropout_{i}")(x, dropout_rate, train=train)
-        return layers.Dense(
-            self.num_classes, kernel_init=self.kernel_init, name="logits"
-        )(x)
+            norm = functools.partial(normalizer(name=f"norm_{i}"), train=train)
+            x = self.activated(x, norm)
+            x = self.dropped(x, dropout_rate, train=train, name=f"dropout_{i}")
+        return self.logits(x)
 
 
-MODELS = {"mlp": MLP}
+class ConvNet(Model):
+    """Convolutions with a bias that keep the size, and max-pooling that halves it.
+
+    `conv, norm, relu, max-pool, dropout` per entry of `widths`, then a dense layer.
+    Where a size is odd, pooling drops the last row or column.
+
+    Shapes: `[batch, height, width, channels] -> [batch, num_classes]`; images of one
+    channel may come without it.
+    """
+
+    kernel_size: int = 3  # of every convolution, odd
+    pool_every: int = 1  # convolutions before a max-pool of two by two
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "batch *shape"],
+        *,
+        train: bool,
+        dropout_rate: float | Float[Array, ""] = 0.0,
+    ) -> Float[Array, "batch num_classes"]:
+        normalizer = layers.normalizers(self.norm)
+        x = images(inputs)
+        check_pools(x, len(self.widths) // self.pool_every)
+        for i, width in enumerate(self.widths):
+            x = layers.Conv(
+                width,
+                (self.kernel_size, self.kernel_size),
+                kernel_init=self.kernel_init,
+                kernel_norm=self.norm.kernel,
+                implementation=self.convolution,
+                name=f"conv_{i}",
+            )(x, train=train)
+            norm = functools.partial(normalizer(name=f"norm_{i}"), train=train)
+            pool = pooling.max_pool if (i + 1) % self.pool_every == 0 else None
+            x = self.activated(x, norm, pool)
+            x = self.dropped(x, dropout_rate, train=train, name=f"dropout_{i}")
+        return self.logits(x)
+
+
+class ResNet(Model):
+    """Residual network for small images: 6 n + 2 layers, 20 for n = 3.
+
+    A convolution, then for each entry of `widths` a stage of n blocks of two
+    convolutions; the first block of a later stage has stride two, and its shortcut
+    drops every second pixel and adds channels of zeros, so that it has no weights
+    (option A). A mean over all pixels precedes the dense layer. Convolutions have 3x3
+    weights and no bias.
+
+    Placement `pre` is the paper's: the last norm of a block stands before the sum.
+    Under `post`, and for a norm that owns its activation, it follows the sum.
+
+    Shapes: `[batch, height, width, channels] -> [batch, num_classes]`.
+
+    References:
+        He et al., 2016. Deep Residual Learning for Image Recognition, section 4.2.
+        arXiv:1512.03385.
+    """
+
+    blocks: int = 3  # n, of each stage
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "batch *shape"],
+        *,
+        train: bool,
+        dropout_rate: float | Float[Array, ""] = 0.0,
+    ) -> Float[Array, "batch num_classes"]:
+        normalizer = layers.normalizers(self.norm)
+        norm = lambda name: functools.partial(normalizer(name=name), train=train)
+        first = self.placement == "pre" and not self.norm.owns_activation
+        x = self._conv(images(inputs), self.widths[0], 1, "conv", train)
+        x = self.activated(x, norm("norm"))
+        for stage, width in enumerate(self.widths):
+            for block in range(self.blocks):
+                name = f"{stage}_{block}"
+                stride = 2 if stage > 0 and block == 0 else 1
+                y = self._conv(x, width, stride, f"conv_{name}_0", train)
+                y = self.activated(y, norm(f"norm_{name}_0"))
+                y = self._conv(y, width, 1, f"conv_{name}_1", train)
+                last = norm(f"norm_{name}_1")
+                x = shortcut(x, stride, width)
+                x = nn.relu(x + last(y)) if first else self.activated(x + y, last)
+                x = self.dropped(x, dropout_rate, train=train, name=f"dropout_{name}")
+        return self.logits(jnp.mean(x, (1, 2)))
+
+    def _conv(self, x: Array, width: int, stride: int, name: str, train: bool):
+        return layers.Conv(
+            width,
+            (3, 3),
+            strides=stride,
+            use_bias=False,
+            kernel_init=self.kernel_init,
+            kernel_norm=self.norm.kernel,
+            implementation=self.convolution,
+            name=name,
+        )(x, train=train)
+
+
+def shortcut(x: Array, stride: int, width: int) -> Array:
+    """Every `stride`-th pixel, with channels of zeros up to `width`."""
+    x = x[:, ::stride, ::stride]
+    return jnp.pad(x, [(0, 0)] * 3 + [(0, width - x.shape[-1])])
+
+
+def images(inputs: Array) -> Array:
+    """`[batch, height, width, channels]`; a missing channel is added."""
+    if inputs.ndim not in (3, 4):
+        raise InputError(
+            f"model: convolutions need images, got examples of shape"
+            f" {inputs.shape[1:]}; use model.name=mlp."
+        )
+    return inputs if inputs.ndim == 4 else inputs[..., None]
+
+
+def check_pools(x: Array, num_pools: int) -> None:
+    """At least one pixel is left after halving the size `num_pools` times."""
+    least = min(x.shape[1:3])
+    if least < 2**num_pools:
+        most = least.bit_length() - 1
+        raise InputError(
+            f"model.widths: {num_pools} max-pools need images of at least"
+            f" {2**num_pools} pixels a side, got {least}; at most {most} fit."
+        )
+
+
+# Name -> class with all but widths, norm and what a config says besides.
+MODELS = {
+    "mlp": MLP,
+    "cnn": functools.partial(ConvNet, kernel_size=3, pool_every=2),
+    "small_cnn": functools.partial(ConvNet, kernel_size=3, pool_every=1),
+    "convnet": functools.partial(ConvNet, kernel_size=5, pool_every=1),
+    "resnet20": functools.partial(ResNet, blocks=3),
+}
 
 KERNEL_INITS = {
     "glorot_normal": nn.initializers.glorot_normal(),

@@ -25,24 +25,34 @@ DEFAULTS: dict[str, Any] = {
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
     "num_epochs": 10,
     "batch_size": 128,  # examples per step; what is left of an epoch is dropped
+    "reference_batch_size": 0,  # rates are times batch size / this; 0: as given
     "sampling": "permutation",  # of the training split in each epoch; or "replacement"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
     "probes": (),
+    "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see arms.mapping)
     "faults": (),  # of the source, kept by the protocol as_published
     "data": {
         "name": "digits",
         "dir": "",  # of TFDS sets; TFDS_DATA_DIR or the library's default if empty
         "num_train": 0,  # 0: all that validation leaves
         "num_validation": 200,
+        "num_test": 0,  # the first of the test split; 0: all
         "scaling": "unit",
     },
-    "model": {"name": "mlp", "widths": (128, 128), "kernel_init": "he_normal"},
+    "model": {
+        "name": "mlp",
+        "widths": (128, 128),  # of hidden layers, convolutions or stages
+        "kernel_init": "he_normal",
+        "batch_norm": "",  # a row of layers.PRESETS; empty: decay 0.9, eps 1e-5
+        "convolution": "auto",  # a row of ops.conv.IMPLEMENTATIONS, or auto
+    },
     "arms": {  # each combination compiles once
         "protocol": ("corrected",),
         "norm": ("none",),
         "placement": ("pre",),
         "optimizer": ("sgd",),
         "regularizer": ("none",),
+        "batch_size": (),  # of each arm; empty: batch_size alone
     },
     "baseline": {},  # factor -> level: the arm that paired differences are taken to
     "settings": {  # traced: their whole grid shares an arm's compilation; () = default
@@ -70,6 +80,8 @@ RULES = {  # field -> (rule, test)
     "root_seed": ("from 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
     "data.num_train": ("at least 0 (0: all that remain)", lambda x: x >= 0),
     "data.num_validation": POSITIVE,
+    "data.num_test": ("at least 0 (0: all)", lambda x: x >= 0),
+    "reference_batch_size": ("at least 0 (0: rates as given)", lambda x: x >= 0),
     "model.widths": (
         "one or more whole numbers of at least 1",
         lambda x: len(x) > 0 and all(type(w) is int and w >= 1 for w in x),
@@ -145,15 +157,11 @@ def study(config: ConfigDict) -> Study:
         root_keys(config).split,
         num_train=config.data.num_train,
         num_validation=config.data.num_validation,
+        num_test=config.data.num_test,
         scaling=config.data.scaling,
     )
-    num_train = len(data.train.labels)
-    if config.batch_size > num_train:
-        raise InputError(
-            f"batch_size={config.batch_size}: must be at most the {num_train} training"
-            f" examples; set --config.batch_size={min(128, num_train)}."
-        )
     levels = {name: config.arms[name] for name in DEFAULTS["arms"]}
+    check_batch_sizes(levels["batch_size"], len(data.train.labels))
     check_baseline(config, levels)
     made = tuple(
         arms.arm(config, dict(zip(levels, chosen)), levels, data, source.num_classes)
@@ -178,6 +186,7 @@ def plain(config: ConfigDict) -> ConfigDict:
     """The same config with levels and grids as tuples, however they were written."""
     plain = config.copy_and_resolve_references()
     plain.arms = {name: arms.words(levels) for name, levels in config.arms.items()}
+    plain.arms.batch_size = plain.arms.batch_size or (str(config.batch_size),)
     plain.settings = {name: numbers(grid) for name, grid in config.settings.items()}
     return plain
 
@@ -246,6 +255,16 @@ def seeds(config: ConfigDict) -> tuple[int, ...]:
             f" set --config.num_seeds={len(listed)} or --config.seeds='()'."
         )
     return listed[: config.num_seeds]
+
+
+def check_batch_sizes(levels: tuple[str, ...], num_train: int) -> None:
+    """Each is a number of examples that the training split has."""
+    for level in levels:
+        if not level.isdecimal() or not 1 <= int(level) <= num_train:
+            raise InputError(
+                f"batch_size={level}: must be a whole number from 1 to the {num_train}"
+                f" training examples; set --config.batch_size={min(128, num_train)}."
+            )
 
 
 def check_baseline(config: ConfigDict, levels: dict[str, tuple[str, ...]]) -> None:

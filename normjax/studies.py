@@ -20,7 +20,7 @@ import normjax
 from normjax import files, records, specs
 from normjax.arms import Arm
 from normjax.specs import Study
-from normjax.training import loop
+from normjax.training import loop, probes
 from normjax.types import Report, TrainState
 
 PROGRESS = (
@@ -164,6 +164,7 @@ def save(
             "factors": arm.factors,
             "lanes": num_lanes,
             "num_parameters": arm.num_parameters,
+            "mapping": arm.program.mapping,
             "environment": about["environment"],  # of this arm: a study may be resumed
             "checkpoint": True,
             "compile_seconds": round(compile_seconds, 3),
@@ -238,6 +239,10 @@ def describe(study: Study) -> dict:
         "settings": sorted(set().union(*(arm.settings for arm in study.arms))),
         "baseline": study.config.baseline.to_dict(),
         "target_accuracy": study.config.target_accuracy,
+        "probes": {  # name -> conditions of what it measures
+            name: probes.PROBES[name].conditions
+            for name in study.arms[0].program.probes
+        },
         "seeds": list(study.seeds),
         "num_seeds": len(study.seeds),
         "num_examples": {
@@ -247,6 +252,7 @@ def describe(study: Study) -> dict:
         "data_crc32": data_checksum(study),
         "arm_order": [arm.name for arm in study.arms],
         "num_parameters": {arm.name: arm.num_parameters for arm in study.arms},
+        "convolutions": {arm.name: arm.convolutions for arm in study.arms},
         "environment": environment(),
     }
 
@@ -271,7 +277,6 @@ def environment() -> dict:
         "machine": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "mapping": "vmap over lanes, shard_map over devices",
         "prng": jax.config.jax_default_prng_impl,
         "commit": commit(),
         "command": " ".join(["python", *sys.argv]),

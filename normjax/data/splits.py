@@ -25,6 +25,7 @@ def split(
     *,
     num_train: int = 0,
     num_validation: int,
+    num_test: int = 0,
     scaling: str = "unit",
 ) -> Data:
     """Training and validation rows from a permutation by `key`; test rows as stored.
@@ -38,6 +39,7 @@ def split(
         key: decides the permutation, and nothing else does.
         num_train: examples to train on; 0 takes all that remain.
         num_validation: examples to hold out of the training rows, at least 1.
+        num_test: examples to test on, the first as stored; 0 takes all.
         scaling: a row of `SCALINGS`, fitted on the training split alone.
 
     Raises:
@@ -47,6 +49,12 @@ def split(
     fit = pick("data.scaling", SCALINGS, scaling)
     available = len(source.y_train)
     _check_sizes(available, num_train, num_validation)
+    if not 0 <= num_test <= len(source.y_test):
+        raise InputError(
+            f"data.num_test={num_test}: must be from 0, which takes all, to the"
+            f" {len(source.y_test)} test examples; set --config.data.num_test=0."
+        )
+    tested = slice(num_test or None)
     for field in ("y_train", "y_test"):
         _check_labels(field, getattr(source, field), source.num_classes)
     stop = num_validation + num_train if num_train else available
@@ -60,7 +68,7 @@ def split(
     return Data(
         _split(inputs, source.y_train[rows]),
         _split(source.x_train[held_out], source.y_train[held_out]),
-        _split(source.x_test, source.y_test),
+        _split(source.x_test[tested], source.y_test[tested]),
         Scaling(shift, scale),
     )
 

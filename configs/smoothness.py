@@ -1,0 +1,43 @@
+r"""Does batch normalization make the loss smoother?
+
+Run    python launch.py --config=configs/smoothness.py --workdir=runs/smoothness
+Smoke  the same with --config=configs/smoothness.py:size=smoke
+
+The ConvNet of the source on a random tenth of Fashion-MNIST, batch norm after each
+max-pool, plain SGD with batches drawn with replacement. After each pass the local
+smoothness `||grad f(w + u) - grad f(w)|| / ||u||`, u a step of gradient descent; the
+source's own formula for the norm is a second measure of the same run.
+"""
+
+from ml_collections import ConfigDict
+
+from normjax import specs
+
+
+def get_config(text: str = "") -> ConfigDict:
+    """Arguments: size=full|smoke, dataset=fashion_mnist|mnist|digits."""
+    size, dataset = specs.arguments(
+        text, size=("full", "smoke"), dataset=("fashion_mnist", "mnist", "digits")
+    )
+    full = size == "full"
+    return specs.config(
+        study="smoothness",
+        question="Does batch normalization make the loss smoother?",
+        num_seeds=10 if full else 2,
+        num_epochs=10 if full else 2,
+        batch_size=32,
+        sampling="replacement",
+        target_accuracy=0.85,
+        probes=("smoothness", "train_split"),
+        data={
+            "name": dataset,
+            "num_train": 6_000 if full else 512,
+            "num_validation": 1_000 if full else 200,
+            "num_test": 0 if full else 200,
+            "scaling": "pixelwise",
+        },
+        model={"name": "convnet", "widths": (16, 32)},
+        arms={"norm": ("none", "batch"), "placement": ("pooled",)},
+        baseline={"norm": "none"},
+        settings={"learning_rate": (0.04,), "momentum": (0.0,)},
+    )
