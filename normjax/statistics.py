@@ -4,6 +4,7 @@ Seeds are the first axis of every array. Pure functions of NumPy arrays: nothing
 reads a record, formats a number or imports jax.
 """
 
+import bisect
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 
 LEVEL = 0.95  # of every interval in a report
 EXACT_SEEDS = 12  # up to here all 2^n sign flips are enumerated
+MOST_SEEDS = 10_000  # beyond which nobody is told to go
 
 
 class Interval(NamedTuple):
@@ -194,6 +196,35 @@ def time_to_target(
     count = int(np.isfinite(times).sum())
     wilson = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
     return TimeToTarget(median_interval(times), Interval(count / n, *wilson, n))
+
+
+def seeds_needed(interval: Interval, bound: float) -> int | None:
+    """The seeds at which Student's interval would just not hold `bound`.
+
+    The smallest n of `t(n - 1) * s / sqrt(n) <= abs(centre - bound)`, with the centre
+    and the standard deviation s that the interval has; both are taken to stay, so it
+    is a guess, and a low one half of the time.
+
+    Args:
+        interval: a symmetric one; of a ratio, that of its logarithm.
+        bound: a number in its unit.
+
+    Returns:
+        From 2 to MOST_SEEDS, or None if more are needed; None without bounds.
+    """
+    n = int(interval.n)
+    if n < 2 or not np.isfinite(interval.low):
+        return None
+    distance = abs((interval.low + interval.high) / 2 - bound)
+    half = (interval.high - interval.low) / 2
+
+    def width(n: int) -> float:  # of the half, for s = 1
+        return stats.t.ppf((1 + LEVEL) / 2, n - 1) / np.sqrt(n)
+
+    enough = distance / half * width(n) if half > 0 else np.inf
+    sizes = range(2, MOST_SEEDS + 1)
+    place = bisect.bisect_left(sizes, True, key=lambda n: width(n) <= enough)
+    return sizes[place] if place < len(sizes) else None
 
 
 def _finite_rows(x: np.ndarray) -> np.ndarray:

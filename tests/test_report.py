@@ -17,10 +17,12 @@ from normjax import records, statistics
 from normjax.report import __main__ as command
 from normjax.report import (
     cells,
+    drawing,
     estimates,
     figures,
     formats,
     page,
+    plots,
     published,
     stats,
     tables,
@@ -373,25 +375,25 @@ def test_only_settings_of_a_grid_are_shown(norms, grid):
 
 
 def test_the_last_factor_of_most_levels_is_the_colour(optimizers, norms):
-    plan = figures.layout(cells.cells(optimizers))
-    assert list(plan.colours) == list(OPTIMIZERS["optimizer"])
+    plan = drawing.layout(cells.cells(optimizers))
+    assert list(plan.looks) == list(OPTIMIZERS["optimizer"])
     assert list(plan.panels) == [
         f"{p}, {r}" for p in OPTIMIZERS["protocol"] for r in OPTIMIZERS["regularizer"]
     ]
     assert plan.num_columns == 2
-    assert figures.layout(cells.cells(norms)).panels.keys() == {""}
+    assert drawing.layout(cells.cells(norms)).panels.keys() == {""}
 
 
 def test_arms_that_the_factors_do_not_tell_apart_are_coloured_one_by_one(norms):
     same = [c._replace(factors={"norm": "batch"}) for c in cells.cells(norms)]
-    plan = figures.layout(same)
-    assert list(plan.colours) == list(NORMS["norm"])
-    assert len(set(plan.colours.values())) == 4
+    plan = drawing.layout(same)
+    assert list(plan.looks) == list(NORMS["norm"])
+    assert len(set(plan.looks.values())) == 4
 
 
 def test_lines_and_bands_are_the_statistics(norms):
     found = cells.cells(norms)
-    (ax,) = figures.curves(found, "test_accuracy").axes
+    (ax,) = plots.curves(found, "test_accuracy").axes
     assert [line.get_label() for line in ax.lines] == list(NORMS["norm"])
     for cell, line, band in zip(found, ax.lines, ax.collections):
         mean, low, high, _ = statistics.mean_interval(cell.curves["test_accuracy"])
@@ -409,17 +411,17 @@ def test_a_loss_over_decades_has_a_log_scale(norms):
         )
         for c in found
     ]
-    assert figures.curves(found, "train_loss").axes[0].get_yscale() == "linear"
-    assert figures.curves(far, "train_loss").axes[0].get_yscale() == "log"
+    assert plots.curves(found, "train_loss").axes[0].get_yscale() == "linear"
+    assert plots.curves(far, "train_loss").axes[0].get_yscale() == "log"
     lost = far[0]._replace(curves={"train_loss": np.full((8, 5), np.nan)})
-    assert figures.curves([lost, *far[1:]], "train_loss").axes[0].get_yscale() == "log"
+    assert plots.curves([lost, *far[1:]], "train_loss").axes[0].get_yscale() == "log"
 
 
 def test_a_grid_is_drawn_against_its_setting(grid):
-    assert [x for x in figures.draw(grid) if "against" in x] == [
-        "against_learning_rate"
-    ]
-    (ax,) = figures.against(cells.cells(grid), "learning_rate").axes
+    names = [f"{start}against_learning_rate" for start in plots.SUMMARIES]
+    drawn = figures.pictures(grid)
+    assert [x for x in drawn if "against" in x] == names
+    (ax,) = drawn["against_learning_rate"].draw().axes
     assert ax.get_xscale() == "log"
     assert list(ax.lines[0].get_xdata()) == [0.001, 0.01, 0.1]
 
@@ -516,7 +518,7 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
     assert {"report.html", "stats.json", "stats_as_published.json"} <= names
     for name in ("summary", "differences", "protocols", "third_moment"):
         assert {f"tables/{name}.{x}" for x in ("csv", "md", "tex")} <= names
-    for name in (*figures.CURVES, "seeds"):
+    for name in (*plots.CURVES, "seeds"):
         assert {f"figures/{name}.{x}" for x in ("svg", "png")} <= names
     page.build(folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
@@ -594,7 +596,7 @@ def test_arms_whose_networks_all_diverged_in_epoch_1_have_a_page(tmp_path, norms
     assert f"8 of {norms_lost[0]}" in text
     assert "nan" not in tables.text(records.read(tmp_path / "a"))
     for name in ("train_loss", "test_accuracy"):
-        (ax,) = figures.curves(cells.cells(records.read(tmp_path / "a")), name).axes
+        (ax,) = plots.curves(cells.cells(records.read(tmp_path / "a")), name).axes
         drawn = [np.isfinite(line.get_ydata()).any() for line in ax.lines]
         assert drawn == [arm not in norms_lost for arm in ("none", "batch")]
 
@@ -718,21 +720,24 @@ def test_a_grid_stands_at_its_chosen_setting_beside_the_source(tmp_path):
 
 
 def test_the_title_says_what_was_run_unlike_the_source(optimizers):
-    what = "Test accuracy and stability: published, and ours"
-    assert published.title(optimizers) == what
+    assert published.unlike(optimizers) == ""
     sizes = optimizers.record | {"num_examples": {"train": 50_000}}
     same = optimizers._replace(record=sizes)
     same = on_fashion(same, num_epochs=10, batch_size=128)
-    assert published.title(same) == what
+    assert published.unlike(same) == ""
     sizes = optimizers.record | {"num_examples": {"train": 5_120}}
     less = on_fashion(optimizers._replace(record=sizes), num_epochs=2, batch_size=64)
-    assert tables.title("published", less) == (
-        f"{what} (epochs: 2 against 10, training examples: 5,120 against 50,000,"
+    unlike = (
+        " (epochs: 2 against 10, training examples: 5,120 against 50,000,"
         " batch size: 64 against 128)"
     )
+    for name in ("published", "claims"):
+        assert tables.title(name, less).endswith(unlike)
     assert max(map(len, tables.text(less).splitlines())) <= 100
     mnist = less._replace(config=less.config | {"data": {"name": "mnist"}})
-    assert "batch size: 64 against 256" in published.title(mnist)
+    assert "batch size: 64 against 256" in published.unlike(mnist)
+    other = mnist._replace(record=mnist.record | {"study": "made"})
+    assert published.unlike(other) == ""
 
 
 def test_a_data_set_that_was_not_published_has_no_such_table(optimizers):

@@ -199,6 +199,41 @@ def test_the_percentile_bootstrap_would_not_cover():
     assert hits / 400 < 0.85
 
 
+@pytest.mark.parametrize("n", [2, 5, 10, 40])
+@pytest.mark.parametrize("distance", [0.05, 0.3, 1.0, 4.0])
+def test_seeds_needed_by_its_definition(n, distance):
+    """At N the half-width, of the spread that is there, is at most the distance."""
+    x = draws(n, key=n)
+    interval = statistics.mean_interval(x)
+    for bound in (x.mean() - distance, x.mean() + distance):
+        got = statistics.seeds_needed(interval, bound)
+        half = [
+            stats.t.ppf(0.975, m - 1) * x.std(ddof=1) / math.sqrt(m)
+            for m in range(2, got + 1)
+        ]
+        assert half[-1] <= distance
+        assert all(y > distance for y in half[:-1])
+
+
+def test_seeds_needed_has_an_end():
+    """At n = 10,000 the half-width is the distance, but for a billionth."""
+    spread = 10 * math.sqrt(10)  # half-width of n = 10: t(9) * 10
+    half = stats.t.ppf(0.975, 9) * 10
+    interval = statistics.Interval(0.0, -half, half, 10)
+    least = stats.t.ppf(0.975, 9_999) * spread / 100
+    most = statistics.MOST_SEEDS
+    assert statistics.seeds_needed(interval, least * (1 + 1e-9)) == most
+    assert statistics.seeds_needed(interval, least * (1 - 1e-9)) is None
+    assert statistics.seeds_needed(interval, 0.0) is None
+
+
+def test_seeds_needed_without_bounds_or_spread():
+    alone = statistics.mean_interval(np.array([1.0]))
+    assert statistics.seeds_needed(alone, 0.0) is None
+    same = statistics.mean_interval(np.ones(5))
+    assert statistics.seeds_needed(same, 0.0) == 2
+
+
 def test_time_to_target_counts_those_who_never_arrive():
     steps = np.array([10, 20, 30])
     late = [[0.1, 0.2, 0.9]] * 4

@@ -14,13 +14,6 @@ from normjax.report import cells as cells_
 from normjax.report import estimates, figures, formats, stats, tables
 from normjax.report.cells import Cell
 
-CAPTIONS = {
-    "train_loss": "Train loss",
-    "test_accuracy": "Test accuracy",
-    "validation_accuracy": "Validation accuracy",
-    "seeds": "Final test accuracy, seed by seed",
-}
-
 
 def build(workdir: str | Path) -> Path:
     """Writes tables, figures, `stats.json` and the page; returns the page's path.
@@ -31,7 +24,7 @@ def build(workdir: str | Path) -> Path:
     """
     record = records.read(workdir)
     found = tables.write(record, record.workdir / "tables")
-    svgs = figures.write(record, record.workdir / "figures")
+    drawn = figures.write(record, record.workdir / "figures")
     stats.write(record, record.workdir)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -43,14 +36,14 @@ def build(workdir: str | Path) -> Path:
     where = record.record.get("environment", {})
     study = record.record["study"]
     repeat = f"python launch.py --config=configs/{study}.py --workdir=runs/{study}"
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "mark": _mark}
     page = environment.get_template("page.html.j2").render(
         study=study,
         question=record.record.get("question", study),
         answer=answer(cells_.cells(record)),
         run=_run(record),
         tables=[_table(record, name, table) for name, table in found.items()],
-        figures=[_figure(record, name, svg) for name, svg in svgs.items()],
+        figures=[_figure(drawing) for drawing in drawn],
         figures_note=figures.note(cells_.cells(record)),
         command=where.get("command", repeat),
         commit=where.get("commit", "unknown"),
@@ -165,20 +158,32 @@ def _count(n: int, noun: str) -> str:
 def _table(record: records.Record, name: str, table: Any) -> dict[str, Any]:
     header, rows = tables.display(name, table, record.record["settings"])
     title = tables.title(name, record)
-    return {"name": name, "title": title, "header": header, "rows": rows}
+    found = {"name": name, "title": title, "header": header, "rows": rows}
+    return found | {"margins": _margins(table) if name == "claims" else {}}
 
 
-def _figure(record: records.Record, name: str, svg: str) -> dict[str, Any]:
+def _margins(table: Any) -> dict[str, str]:
+    """Sentence -> why its margin is what it is."""
+    chosen = table[(table["sentence"] != "") & (table["why"] != "")]
+    return dict(zip(chosen["sentence"], chosen["why"]))
+
+
+def _mark(text: str) -> str:
+    """The class of a cell of the claims: that of its verdict, or none."""
+    return {"holds": "holds", "does": "fails", "undecided": "undecided"}.get(
+        text.partition(" ")[0], ""
+    )
+
+
+def _figure(drawing: figures.Drawing) -> dict[str, Any]:
     """An SVG to stand in a page: no XML head, ids of its own, a name for readers."""
-    setting = name.removeprefix("against_").replace("_", " ")
-    caption = CAPTIONS.get(name, f"Final test accuracy against {setting}")
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    label = markupsafe.escape(caption)
+    svg = drawing.svg[drawing.svg.index("<svg") :]
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{drawing.name}-", svg)
+    label = markupsafe.escape(drawing.caption)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1])
     return {
-        "caption": caption,
+        "caption": drawing.caption,
         "svg": markupsafe.Markup(svg),
         "width": width,  # in points, as drawn; letters stay legible in between:
         "least": round(0.66 * width),

@@ -27,6 +27,18 @@ def numbers() -> dict[str, Any]:
     return json.loads((Path(__file__).parent / "published.json").read_text())
 
 
+def number(path: str) -> np.ndarray:
+    """[n], the published numbers at `study/.../name`; `-1` is the last of a list.
+
+    Raises:
+        KeyError: there is nothing of that name.
+    """
+    found: Any = numbers()
+    for part in path.split("/"):
+        found = found[int(part)] if isinstance(found, list) else found[part]
+    return np.atleast_1d(np.asarray(found, np.float64))
+
+
 def optimizers(record: records.Record) -> pd.DataFrame:
     """Optimizer x regularizer: test accuracy and stability, published and ours.
 
@@ -62,9 +74,9 @@ def optimizers(record: records.Record) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
-def title(record: records.Record) -> str:
-    """What the table holds; where it differs, what ran here against the source."""
-    source = _source(record)
+def unlike(record: records.Record) -> str:
+    """What ran here against the source, in brackets, where the two differ."""
+    source = _source(record) if record.record["study"] == "optimizers" else {}
     num_examples = record.record.get("num_examples", {}).get("train")
     facts = {  # ours, the source's
         "epochs": (record.config.get("num_epochs"), source.get("num_epochs")),
@@ -76,8 +88,7 @@ def title(record: records.Record) -> str:
         for name, (ours, theirs) in facts.items()
         if None not in (ours, theirs) and ours != theirs
     )
-    what = "Test accuracy and stability: published, and ours"
-    return f"{what} ({differing})" if differing else what
+    return f" ({differing})" if differing else ""
 
 
 def _source(record: records.Record) -> dict[str, Any]:

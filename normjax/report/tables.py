@@ -12,18 +12,20 @@ import numpy as np
 import pandas as pd
 
 from normjax import files, records
-from normjax.report import estimates, formats, published
+from normjax.report import claims, estimates, formats, published
 from normjax.statistics import Interval
 
 FOOTNOTE = (
     "± is half the width of a 95% interval over seeds, brackets are one.\n"
     "Seconds are those of the median epoch times the number of epochs.\n"
 )
+UNDECIDED = "In brackets: seeds that would decide, if the estimate stays.\n"
 
 
 def all_tables(record: records.Record) -> dict[str, pd.DataFrame]:
     """The tables that have rows, by the name of their files."""
     found = {
+        "claims": claims.claims(record),
         "summary": estimates.summary(record),
         "differences": estimates.differences(record),
         "protocols": estimates.protocols(record),
@@ -36,23 +38,27 @@ def all_tables(record: records.Record) -> dict[str, pd.DataFrame]:
 def display(
     name: str, table: pd.DataFrame, settings: Sequence[str], *, narrow: bool = False
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of text: arm, the settings of a grid, the columns of `name`.
+    """Header and rows of text: arm or claim, settings of a grid, columns of `name`.
 
-    A setting that each arm has one value of is not shown; the csv has it.
+    A setting that each arm has one value of is not shown; the csv has it. Narrow, a
+    claim is its sentence alone.
     """
-    by_arm = table.groupby("arm")
-    shown = [x for x in settings if x in table and (by_arm[x].nunique() > 1).any()]
+    first = table.columns[0]
+    if narrow and "sentence" in table:
+        table, first = table[table["sentence"] != ""], "sentence"
+    groups = table.groupby(first)
+    shown = [x for x in settings if x in table and (groups[x].nunique() > 1).any()]
     columns = {
         header: (key, text)
         for header, (key, text) in (NARROW if narrow else WIDE)[name].items()
-        if key in table and (key != "seeds" or table[key].nunique() > 1)
+        if key in table and SHOWN.get(key, lambda _: True)(table[key])
     }
     rows = [
-        [row["arm"], *(formats.number(row[x]) for x in shown)]
-        + [text(_interval(row, key)) for key, text in columns.values()]
+        [row[first], *(formats.number(row[x]) for x in shown)]
+        + [_text(row, key, text) for key, text in columns.values()]
         for row in table.to_dict("records")
     ]
-    return ["arm", *(x.replace("_", " ") for x in shown), *columns], rows
+    return [table.columns[0], *(x.replace("_", " ") for x in shown), *columns], rows
 
 
 def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
@@ -68,13 +74,14 @@ def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def text(record: records.Record) -> str:
-    """The summary and the differences for a terminal."""
+    """Every table for a terminal, of the claims their verdicts."""
     parts = []
     for name, table in all_tables(record).items():
         lines = formats.plain(
             *display(name, table, record.record["settings"], narrow=True)
         )
-        parts.append(f"{textwrap.fill(title(name, record), 88)}\n\n{lines}")
+        note = UNDECIDED if "undecided" in lines else ""
+        parts.append(f"{textwrap.fill(title(name, record), 88)}\n\n{lines}{note}")
     return "\n".join([*parts, FOOTNOTE])
 
 
@@ -83,14 +90,29 @@ def title(name: str, record: records.Record) -> str:
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")
     return {
+        "claims": "Claims of the source" + published.unlike(record),
         "summary": "Speed, robustness and stability"
         + (f" (target: test accuracy {target:g})" if target else ""),
         "differences": "Paired differences to "
         + ", ".join(f"{k} = {v}" for k, v in baseline.items()),
         "protocols": f"Paired differences to protocol = {estimates.AS_PUBLISHED}",
-        "published": published.title(record),
+        "published": "Test accuracy and stability: published, and ours"
+        + published.unlike(record),
         "third_moment": "Third-moment optimizer against Adam",
     }[name]
+
+
+def _text(row: Mapping[str, Any], key: str, text: Callable[..., str]) -> str:
+    """A word, a number or an interval; a claim's own row has no numbers."""
+    if isinstance(row[key], str):
+        return text(row[key])
+    if row.get("comparison") == "":
+        return ""
+    interval = _interval(row, key)
+    digits = "comparison" in row and (row["logarithmic"] or np.isnan(interval.low))
+    if digits and text is formats.by_width:
+        text = formats.by_three_digits
+    return text(interval)
 
 
 def _interval(row: Mapping[str, Any], key: str) -> Interval:
@@ -103,7 +125,24 @@ def _single(text: Callable[[float], str]) -> Callable[[Interval], str]:
     return lambda interval: text(interval.estimate)
 
 
+def _short(verdict: str) -> str:
+    """`undecided (~38)`."""
+    for long, short in (
+        ("about ", "~"),
+        ("more than ", ">"),
+        ("needs at least ", ">="),
+        (" seeds", ""),
+        (" needed", ""),
+    ):
+        verdict = verdict.replace(long, short)
+    return verdict
+
+
 Columns = dict[str, tuple[str, Callable[[Interval], str]]]  # header -> key, text
+SHOWN: dict[str, Callable[[pd.Series], bool]] = {  # other columns always are
+    "seeds": lambda values: values.nunique() > 1,
+    "left_out": lambda values: values.any(),
+}
 COUNT = _single(formats.number)
 THIRD_MOMENT: Columns = {
     "differing share, at most": (estimates.SHARE, _single(formats.two_digits)),
@@ -115,6 +154,14 @@ PUBLISHED: Columns = {
     "corrected": ("corrected", formats.by_width),
 }
 WIDE: dict[str, Columns] = {
+    "claims": {
+        "published": ("published", formats.by_width),
+        "as published": ("as_published", formats.by_width),
+        "verdict, as published": ("verdict_as_published", str),
+        "corrected": ("corrected", formats.by_width),
+        "verdict, corrected": ("verdict_corrected", str),
+        "seeds left out": ("left_out", COUNT),
+    },
     "published": PUBLISHED
     | {
         "stability, published": ("published_stability", _single(formats.two_digits)),
@@ -143,6 +190,10 @@ WIDE: dict[str, Columns] = {
 }
 WIDE["protocols"] = WIDE["differences"]
 NARROW: dict[str, Columns] = {
+    "claims": {
+        "as published": ("verdict_as_published", _short),
+        "corrected": ("verdict_corrected", _short),
+    },
     "published": {
         header: (key, formats.plus_minus) for header, (key, _) in PUBLISHED.items()
     },

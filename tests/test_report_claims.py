@@ -1,0 +1,679 @@
+"""The claims, on records made from a formula: each statistic, each kind of verdict."""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from normjax import records, statistics
+from normjax.report import claims, measures, page, published, tables
+from normjax.statistics import Interval
+
+ROOT = pathlib.Path(__file__).parents[1]
+CLAIMS = claims.all_claims()
+NAMES = [f"{c['study']}, {c['sentence']}" for c in CLAIMS]
+OUTCOMES = ("holds", "does not hold", "undecided")
+SEEDS, EVALS, SCALES = 10, 6, 4
+AS_PUBLISHED = "as_published"
+
+
+def draws(*shape: int, key: int) -> np.ndarray:
+    """Normal numbers, of several seeds with mean 0 and standard deviation 1."""
+    x = np.random.default_rng(key).normal(size=shape)
+    if len(x) == 1:
+        return x
+    return (x - x.mean(0, keepdims=True)) / x.std(0, ddof=1, keepdims=True)
+
+
+def accuracy(name):
+    """Points around 80, of the last evaluation."""
+    return lambda v, z: {name: np.tile((80 + v + 0.1 * z[:, :1]) / 100, EVALS)}
+
+
+def alternating(v: float, z: np.ndarray) -> np.ndarray:
+    """Smoothness whose changes have the standard deviation 5 + v + 0.1 z."""
+    signs = (-1.0) ** np.arange(EVALS)
+    size = (5 + v + 0.1 * z[:, :1]) / np.std(np.diff(signs), ddof=1)
+    return 9 + size * signs.reshape(1, EVALS)
+
+
+MADE = {  # statistic -> (number, noise [seeds, evals]) -> what is measured so
+    "test_accuracy": accuracy("test_accuracy"),
+    "train_accuracy": accuracy("train_accuracy"),
+    "train_loss": lambda v, z: {"train_loss": 5 + v + 0.1 * z},
+    "accuracy_spread": lambda v, z: {"test_accuracy": 0.8 + np.exp(v) * z / 100},
+    "stability": lambda v, z: {"train_loss": 9 + np.exp(v / 2) * z},
+    "seconds": lambda v, z: {"seconds": np.exp(v + 0.01 * z[:, 0])},
+    "smoothness": lambda v, z: {"smoothness": 5 + v + 0.1 * z},
+    "smoothness_as_published": lambda v, z: {
+        "smoothness_as_published": 5 + v + 0.1 * z
+    },
+    "volatility": lambda v, z: {"smoothness": alternating(v, z)},
+    "volatility_as_published": lambda v, z: {
+        "smoothness_as_published": alternating(v, z)
+    },
+    "loss_range": lambda v, z: {"ranges": v + 0.01 * z[:, 0]},
+}
+
+
+def number(claim: dict, outcome: str) -> float:
+    """Where the first side must be, the second at 0, on the scale of the interval."""
+    margin = claim.get("margin", 0.0)
+    if claim["statistic"] in ("accuracy_spread", "seconds") and margin:
+        margin = np.log(margin)
+    if outcome == "undecided":
+        return margin
+    if claim["direction"] == "within":
+        return 0.0 if outcome == "holds" else 3 * margin
+    sign = 1 if claim["direction"] == "greater" else -1
+    away = {"stability": 4.0, "seconds": 4.0, "loss_range": 0.2}
+    far = away.get(claims.measure_of(claim, "corrected"), 1.0)
+    return margin + far * (sign if outcome == "holds" else -sign)
+
+
+def arm(number: float, statistic: str, key: int, seeds: int = SEEDS) -> dict:
+    return MADE[statistic](number, draws(seeds, EVALS, key=key))
+
+
+def lanes(name: str, factors: dict, measured: dict) -> list[pd.DataFrame]:
+    """An arm's epochs: a frame for each of its scales."""
+    curves = {k: x for k, x in measured.items() if k in records.CURVES}
+    ranges = measured.get("ranges")
+    num_seeds = len(next(iter(measured.values())))
+    frames = []
+    for scale in np.linspace(0, 1, 1 if ranges is None else SCALES):
+        values = {k: np.full((num_seeds, EVALS), 0.5) for k in records.CURVES} | curves
+        if ranges is not None:
+            values["train_loss"] = np.tile(1 + scale * ranges.reshape(-1, 1), EVALS)
+        lane = {"arm": name, **factors, "init_scale": scale}
+        lane["seed"] = np.repeat(np.arange(num_seeds), EVALS)
+        lane["epoch"] = lane["step"] = np.tile(np.arange(1, EVALS + 1), num_seeds)
+        frames.append(pd.DataFrame(lane | {k: x.ravel() for k, x in values.items()}))
+    return frames
+
+
+def record(study: str, where: dict, arms: list[tuple[dict, dict]]) -> records.Record:
+    """A record of arms: factors, and what was measured by name, `[seeds, evals]`."""
+    epochs, probes, entries = [], {}, {}
+    for i, (factors, measured) in enumerate(arms):
+        epochs += lanes(f"arm{i}", factors, measured)
+        for name in set(measured) - set(records.CURVES) - {"ranges", "seconds"}:
+            probes[f"arm{i}/{name}"] = measured[name][np.newaxis]
+        seconds = measured.get("seconds", np.ones(EVALS))
+        entries[f"arm{i}"] = {"epoch_seconds": seconds.tolist()}
+    table = pd.concat(epochs)
+    config: dict = {"study": study, "data": {}, "model": {}}
+    for name, values in where.items():
+        group, _, field = name.partition(".")
+        config[group][field] = values[0]
+    about = {"study": study, "factors": list(arms[0][0]), "settings": ["init_scale"]}
+    return records.Record(
+        pathlib.Path("made"),
+        config,
+        about | {"arms": entries},
+        table[table["epoch"] == EVALS].assign(diverged_at_step=-1, seconds=1.0),
+        table,
+        probes,
+    )
+
+
+def made(claim: dict, outcomes: dict[str, str], seeds: int = SEEDS) -> records.Record:
+    """The arms of a claim, of those protocols, so that it comes out as wished."""
+    arms = []
+    sides = [(side, True) for side in claim["of"]]
+    sides += [(side, False) for side in claim.get("against", [])]
+    each = isinstance(claim["statistic"], dict)
+    base = 2.0 if "against" in claim else 0.0
+    for i, (side, first) in enumerate(sides):
+        found = {}
+        for j, (protocol, outcome) in enumerate(outcomes.items()):
+            at = base + (number(claim, outcome) if first else 0.0)
+            key = 100 * j + i
+            measured = arm(at, claims.measure_of(claim, protocol), key, seeds)
+            found |= measured
+            if not each:
+                levels = {"protocol": protocol} | claim["arms"] | side
+                arms.append((levels, measured))
+        if each:
+            arms.append((claim["arms"] | side, found))
+    return record(claim["study"], claim["where"], arms)
+
+
+def own(found: records.Record, claim: dict) -> pd.Series:
+    """The row with the claim's own verdict."""
+    table = claims.claims(found)
+    return table[table["sentence"] == claim["sentence"]].iloc[0]
+
+
+def named(study: str, start: str) -> dict:
+    (claim,) = [
+        c for c in CLAIMS if c["study"] == study and c["sentence"].startswith(start)
+    ]
+    return claim
+
+
+# verdicts
+
+
+@pytest.mark.parametrize("i", range(3))
+@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+def test_every_claim_can_come_out_in_three_ways(claim, i):
+    """And the other protocol in another way, from its own arms or its own measure."""
+    outcomes = {"corrected": OUTCOMES[i], AS_PUBLISHED: OUTCOMES[(i + 1) % 3]}
+    row = own(made(claim, outcomes), claim)
+    for protocol, outcome in outcomes.items():
+        got = row[f"verdict_{protocol}"]
+        assert got.startswith(outcome)
+        if outcome != "undecided":
+            assert got == outcome
+        elif claim["statistic"] == "seconds":
+            assert got == "undecided"
+        else:
+            assert got.endswith(" seeds needed)")
+
+
+LINEAR = measures.STATISTICS["test_accuracy"]
+RATIO = measures.STATISTICS["stability"]
+
+
+@pytest.mark.parametrize(
+    ("statistic", "direction", "margin", "low", "high", "expected"),
+    [
+        (LINEAR, "greater", None, 0.1, 0.3, "holds"),
+        (LINEAR, "greater", None, -0.3, -0.1, "does not hold"),
+        (LINEAR, "greater", None, 0.0, 0.2, "undecided"),
+        (LINEAR, "greater", None, 0.0, 0.0, "does not hold"),
+        (LINEAR, "greater", 0.2, 0.1, 0.3, "undecided"),
+        (LINEAR, "less", None, -0.3, -0.1, "holds"),
+        (LINEAR, "less", None, 0.1, 0.3, "does not hold"),
+        (LINEAR, "less", None, -0.1, 0.3, "undecided"),
+        (LINEAR, "less", 0.4, 0.1, 0.3, "holds"),
+        (LINEAR, "within", 0.4, -0.3, 0.1, "holds"),
+        (LINEAR, "within", 0.4, 0.0, 0.0, "holds"),
+        (LINEAR, "within", 0.4, 0.5, 0.9, "does not hold"),
+        (LINEAR, "within", 0.4, -0.9, -0.5, "does not hold"),
+        (LINEAR, "within", 0.4, 0.3, 0.5, "undecided"),
+        (LINEAR, "within", 0.4, -0.9, 0.9, "undecided"),
+        (RATIO, "greater", None, 1.1, 3.0, "holds"),
+        (RATIO, "greater", None, 0.5, 0.9, "does not hold"),
+        (RATIO, "greater", None, 0.5, 3.0, "undecided"),
+        (RATIO, "within", 2.0, 0.51, 1.9, "holds"),
+        (RATIO, "within", 2.0, 0.1, 0.49, "does not hold"),
+        (RATIO, "within", 2.0, 0.49, 1.9, "undecided"),
+        (RATIO, "less", 2.0, 0.1, 1.9, "holds"),
+    ],
+)
+def test_a_verdict_is_where_the_interval_lies(
+    statistic, direction, margin, low, high, expected
+):
+    interval = Interval((low + high) / 2, low, high, 10)
+    got = claims.verdict(interval, statistic, direction, margin).text
+    assert got.partition(" (")[0] == expected
+
+
+def test_an_undecided_verdict_names_the_seeds_of_the_nearest_bound():
+    """Within 1, centre 0.9: from the bound 1, not from -1 or from 0."""
+    interval = Interval(0.9, 0.7, 1.1, 10)
+    got = claims.verdict(interval, LINEAR, "within", 1.0)
+    assert got.seeds == statistics.seeds_needed(interval, 1.0) > 10
+    assert got.text == f"undecided (about {got.seeds} seeds needed)"
+    near = Interval(1e-4, -1.0, 1.0002, 10)
+    got = claims.verdict(near, LINEAR, "greater", None)
+    assert got.text == "undecided (more than 10,000 seeds needed)"
+    ratio = Interval(1.0, 0.5, 4.0, 10)  # the centre of the logarithm: sqrt(2)
+    got = claims.verdict(ratio, RATIO, "greater", None)
+    logarithm = Interval(0.0, np.log(0.5), np.log(4.0), 10)
+    assert got.seeds == statistics.seeds_needed(logarithm, 0.0)
+    low, high = np.log(0.45), np.log(0.7)  # nearer to 1 / 2 than to 2
+    got = claims.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
+    logarithm = Interval((low + high) / 2, low, high, 10)
+    assert got.seeds == statistics.seeds_needed(logarithm, -np.log(2))
+
+
+UNKNOWN = claims.Verdict("undecided", np.inf)
+FEW, MANY = (claims.Verdict(f"undecided ({n})", n) for n in (12, 90))
+YES, NO = claims.Verdict("holds"), claims.Verdict("does not hold")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ((YES, YES), YES),
+        ((YES, NO, MANY), NO),
+        ((YES, FEW), FEW),
+        ((MANY, FEW, YES), MANY),
+        ((FEW, UNKNOWN, MANY), UNKNOWN),
+    ],
+)
+def test_a_claim_of_several_comparisons_needs_all_of_them(verdicts, expected):
+    assert claims.overall(verdicts) == expected
+
+
+def test_the_seeds_that_are_named_would_about_decide():
+    """Undecided at 10 seeds; with the number named, of the same spread, it is not."""
+    claim = named("deep_mlp", "BN trains")
+    x = draws(SEEDS, EVALS, key=1)
+    levels = [{"norm": "batch"}, {"norm": "none"}]
+    measured = [0.8 + (0.3 + x) / 100, np.full((SEEDS, EVALS), 0.8)]
+    arms = [(f, {"train_accuracy": m}) for f, m in zip(levels, measured)]
+    got = own(record("deep_mlp", claim["where"], arms), claim)["verdict_corrected"]
+    half = stats.t.ppf(0.975, np.arange(2, 200) - 1) / np.sqrt(np.arange(2, 200))
+    expected = 2 + int(np.argmax(half <= 0.3))
+    assert got == f"undecided (about {expected} seeds needed)"
+
+
+# numbers
+
+
+def test_differences_are_paired_and_have_their_sign():
+    """Seeds share what both sides have: without the pairing the interval is wide."""
+    claim = named("smoothness", "BN reaches a higher")
+    shared = 0.1 * np.arange(SEEDS).reshape(-1, 1) / SEEDS + np.zeros((1, EVALS))
+    noise = 1e-3 * draws(SEEDS, EVALS, key=2)
+    arms = [
+        ({"norm": "batch"}, {"test_accuracy": 0.72 + shared + noise}),
+        ({"norm": "none"}, {"test_accuracy": 0.70 + shared}),
+    ]
+    row = own(record("smoothness", claim["where"], arms), claim)
+    expected = stats.t.interval(0.95, SEEDS - 1, 2, 100 * stats.sem(noise[:, -1]))
+    # 30 roundings of numbers of up to 82 points
+    assert np.allclose(row["corrected"], 2, rtol=0, atol=30 * 82 * 2.3e-16)
+    got = [row["corrected_low"], row["corrected_high"]]
+    assert np.allclose(got, expected, rtol=0, atol=30 * 82 * 2.3e-16)
+    assert row["verdict_corrected"] == "holds"
+    theirs = published.numbers()["smoothness"]
+    gap = theirs["batch"]["test_accuracy"][-1] - theirs["none"]["test_accuracy"][-1]
+    assert np.isclose(row["published"], 100 * gap, rtol=1e-12)
+    assert np.isnan(row["published_low"])
+
+
+def test_seeds_that_one_arm_lacks_are_not_compared():
+    claim = named("deep_mlp", "BN trains")
+    whole = made(claim, {"corrected": "holds"})
+    kept = [
+        (t["arm"] != "arm0") | (t["seed"] != 3) for t in (whole.networks, whole.epochs)
+    ]
+    fewer = whole._replace(
+        networks=whole.networks[kept[0]], epochs=whole.epochs[kept[1]]
+    )
+    a, b = (
+        100 * np.delete(arm(v, "train_accuracy", key)["train_accuracy"][:, -1], 3)
+        for v, key in ((3.0, 0), (2.0, 1))
+    )
+    row = own(fewer, claim)
+    assert (row["corrected_n"], row["left_out"]) == (SEEDS - 1, 0)
+    assert row["corrected_high"] == statistics.paired_difference(a, b).high
+
+
+def test_published_numbers_go_through_the_same_statistic():
+    theirs = published.numbers()
+
+    def row(study: str, start: str) -> pd.Series:
+        claim = named(study, start)
+        return own(made(claim, {"corrected": "holds"}), claim)
+
+    curves = [np.array(theirs["smoothness"][x][AS_PUBLISHED_KEY]) for x in BN]
+    got = row("smoothness", "BN lowers")["published"]
+    assert np.isclose(got, curves[0].mean() - curves[1].mean(), rtol=1e-12)
+    got = row("smoothness", "With BN the local")["published"]
+    changes = [np.std(np.diff(x), ddof=1) for x in curves]
+    assert np.isclose(got, changes[0] - changes[1], rtol=1e-12)
+    theirs = theirs["batch_norm_placement"]["fashion_mnist_mlp"]
+    pre, post = (theirs["loss_variance"][x] for x in ("pre", "post"))
+    got = row("batch_norm_placement", "BN after")
+    assert np.isclose(got["published"], post / pre, rtol=1e-12)
+    assert np.isnan(got["published_low"])
+    pre, post = (np.array(theirs["test_accuracy"][x]) for x in ("pre", "post"))
+    got = row("batch_norm_placement", "BN before")
+    expected = statistics.paired_difference(100 * pre, 100 * post)
+    assert np.allclose(got[["published", "published_low"]].astype(float), expected[:2])
+    pre, post = (np.array(theirs["cpu_seconds"][x]) for x in ("pre", "post"))
+    got = row("batch_norm_placement", "Both placements cost")
+    assert np.isclose(got["published"], stats.gmean(pre / post), rtol=1e-12)
+    assert got["published_low"] < got["published"] < got["published_high"]
+    theirs = published.numbers()["batch_norm_placement"]["mnist_cnn"]["test_accuracy"]
+    table = claims.claims(
+        made(named("batch_norm_placement", "The variance"), {"corrected": "holds"})
+    )
+    expected = [100 * np.std(theirs[x], ddof=1) for x in ("pre", "post")]
+    assert np.allclose(table["published"].iloc[-2:], expected, rtol=1e-12)
+    assert np.isnan(row("init_scale", "With BN the result h")["published"])
+
+
+AS_PUBLISHED_KEY, BN = "smoothness_as_published", ("batch", "none")
+
+
+def test_stability_is_that_of_the_other_tables():
+    claim = named("batch_norm_placement", "BN after")
+    found = made(claim, {"corrected": "undecided"})
+    a, b = (arm(0.0, "stability", key)["train_loss"] for key in (0, 1))
+    expected = statistics.stability_ratio(a, b)
+    row = own(found, claim)
+    got = [row[f"corrected{end}"] for end in ("", "_low", "_high")]
+    assert np.allclose(got, expected[:3], rtol=1e-9)
+    assert row["corrected_n"] == SEEDS
+
+
+def test_volatility_does_not_see_a_trend():
+    x = draws(SEEDS, EVALS, key=3)
+    trend = 7 * np.arange(EVALS).reshape(1, EVALS)
+    assert np.allclose(measures.volatility(x + trend), measures.volatility(x))
+    assert np.isnan(measures.volatility(x[:, :2])).all()
+    assert np.isclose(measures.volatility(np.array([0.0, 3.0, 4.0]))[0], np.sqrt(2))
+
+
+def test_the_training_split_in_evaluation_mode_comes_first():
+    claim = named("smoothness", "BN reaches a lower")
+    worse, better = (arm(v, "train_loss", 0)["train_loss"] for v in (1.0, 0.0))
+    for probes in (False, True):
+        pair = [{"train_loss": worse}, {"train_loss": better}]
+        if probes:
+            pair[0]["train_loss_evaluated"] = better
+            pair[1]["train_loss_evaluated"] = worse
+        arms = [({"norm": norm}, x) for norm, x in zip(BN, pair)]
+        row = own(record("smoothness", claim["where"], arms), claim)
+        assert row["verdict_corrected"] == ("holds" if probes else "does not hold")
+
+
+def test_the_range_is_over_the_scales_of_each_seed():
+    claim = named("init_scale", "With BN the result depends")
+    arms = [
+        ({"norm": norm}, {"ranges": x + 0.1 * draws(SEEDS, key=4)})
+        for norm, x in zip(BN, (1.0, 3.0))
+    ]
+    row = own(record("init_scale", claim["where"], arms), claim)
+    assert np.isclose(row["corrected"], -2, rtol=1e-9)
+
+
+# what cannot be judged
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+def test_one_seed_is_not_enough(claim):
+    row = own(made(claim, {"corrected": "holds"}, seeds=1), claim)
+    least = 3 if claim["statistic"] in ("stability", "accuracy_spread") else 2
+    expected = f"undecided (needs at least {least} seeds)"
+    if claim["statistic"] == "seconds":  # of one epoch here
+        expected = "undecided"
+    assert row["verdict_corrected"] == expected
+    assert row["left_out"] == 0
+
+
+def test_two_seeds_are_not_enough_for_a_jackknife():
+    claim = named("batch_norm_placement", "BN after")
+    row = own(made(claim, {"corrected": "holds"}, seeds=2), claim)
+    assert row["verdict_corrected"] == "undecided (needs at least 3 seeds)"
+
+
+@pytest.mark.parametrize(
+    ("study", "start", "name"),
+    [
+        ("deep_mlp", "BN trains", "train_accuracy"),
+        ("init_scale", "With BN the result depends", "ranges"),
+        ("batch_norm_placement", "BN after", "train_loss"),
+        ("smoothness", "BN lowers", "smoothness"),
+    ],
+)
+def test_a_diverged_seed_is_left_out_and_counted(study, start, name):
+    claim = named(study, start)
+    at = number(claim, "holds")
+    statistic = claims.measure_of(claim, "corrected")
+    pair = [arm(2 + at, statistic, 0), arm(2.0, statistic, 1)]
+    pair[1][name] = pair[1][name].copy()
+    pair[1][name][[2, 5]] = np.nan
+    without = [
+        {k: np.delete(x, [2, 5], axis=0) for k, x in side.items()} for side in pair
+    ]
+    sides = [claim["arms"] | x[0] for x in (claim["of"], claim["against"])]
+    rows = [
+        own(record(study, claim["where"], list(zip(sides, measured))), claim)
+        for measured in (pair, without)
+    ]
+    assert [row["corrected_n"] for row in rows] == [SEEDS - 2] * 2
+    assert [row["left_out"] for row in rows] == [2, 0]
+    ends = ["corrected", "corrected_low", "corrected_high"]
+    assert list(rows[0][ends]) == list(rows[1][ends])
+    assert rows[0]["verdict_corrected"] == "holds"
+
+
+def test_without_a_finite_seed_nothing_is_said():
+    claim = named("deep_mlp", "BN trains")
+    arms = [
+        ({"norm": x}, {"train_accuracy": np.full((SEEDS, EVALS), np.nan)}) for x in BN
+    ]
+    row = own(record("deep_mlp", claim["where"], arms), claim)
+    assert (row["verdict_corrected"], row["left_out"]) == ("undecided", SEEDS)
+
+
+def test_a_claim_without_its_arms_is_not_shown():
+    claim = named("optimizers", "Without regularizer, third")
+    whole = made(claim, {"corrected": "holds", AS_PUBLISHED: "holds"})
+    shown = set(claims.claims(whole)["sentence"]) - {""}
+    assert claim["sentence"] in shown
+    protocol, optimizer = whole.networks["protocol"], whole.networks["optimizer"]
+
+    def kept(rows: pd.Series) -> pd.DataFrame:
+        networks = whole.networks[rows.to_numpy()]
+        return claims.claims(whole._replace(networks=networks))
+
+    assert kept(optimizer != "rmsprop").empty
+    table = kept((optimizer != "adam") | (protocol != AS_PUBLISHED))
+    assert claim["sentence"] in set(table["sentence"])
+    assert not {"verdict_as_published", "as_published"} & set(table)
+
+
+def test_a_claim_that_several_arms_could_be_about_is_not_shown():
+    claim = named("deep_mlp", "BN trains")
+    arms = [
+        ({"norm": norm, "optimizer": x}, arm(0.0, "train_accuracy", 0))
+        for norm in BN
+        for x in ("adam", "sgd")
+    ]
+    assert claims.claims(record("deep_mlp", claim["where"], arms)).empty
+    assert len(claims.claims(record("deep_mlp", claim["where"], arms[::2]))) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"name": "digits"}},
+        {"model": {"name": "convnet"}},
+        {"model": {}},
+        {"data": {}},
+    ],
+)
+def test_other_data_or_another_model_has_no_claims(change):
+    claim = named("deep_mlp", "BN trains")
+    found = made(claim, {"corrected": "holds"})
+    assert claims.applies(claim, found.config)
+    assert claims.claims(found._replace(config=found.config | change)).empty
+
+
+def test_scales_that_do_not_vary_have_no_range():
+    claim = named("init_scale", "With BN the result h")
+    levels = {"norm": "batch"}
+    one = [(levels, arm(0.0, "train_loss", 0))]
+    assert claims.claims(record("init_scale", claim["where"], one)).empty
+
+
+# tables and the page
+
+
+def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
+    for claim in CLAIMS:
+        table = claims.claims(made(claim, {"corrected": "holds"}))
+        table[["verdict_as_published", "verdict_corrected"]] = (
+            "undecided (more than 10,000 seeds needed)"
+        )
+        header, rows = tables.display("claims", table, [], narrow=True)
+        assert header == ["claim", "as published", "corrected"]
+        assert [claim["sentence"], *["undecided (>10,000)"] * 2] in rows
+        assert all(not row[0].startswith(claims.PART) for row in rows)
+        text = tables.formats.plain(header, rows)
+        assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        ("holds", "holds"),
+        ("undecided (about 1,234 seeds needed)", "undecided (~1,234)"),
+        ("undecided (needs at least 3 seeds)", "undecided (>=3)"),
+    ],
+)
+def test_a_narrow_verdict_is_short(verdict, expected):
+    _, text = tables.NARROW["claims"]["corrected"]
+    assert text(verdict) == expected
+
+
+def test_a_wide_table_has_a_row_for_each_comparison():
+    claim = named("optimizers", "Without regularizer, third")
+    outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
+    header, rows = tables.display("claims", claims.claims(made(claim, outcomes)), [])
+    assert header == [
+        "claim",
+        "published",
+        "as published",
+        "verdict, as published",
+        "corrected",
+        "verdict, corrected",
+    ]
+    head = f"{claim['sentence']}: test accuracy, points"
+    start = [row[0] for row in rows].index(head)
+    assert rows[start][1:] == ["", "", "holds", "", "does not hold"]
+    assert [row[0] for row in rows[start + 1 : start + 4]] == [
+        f"· third_moment against {x}" for x in ("sgd", "adam", "rmsprop")
+    ]
+    assert rows[start + 2][1] == "4.01 [3.16, 4.85]"
+    assert rows[start + 2][4].startswith("-1.00 [-1.")
+
+
+def test_columns_that_nothing_fills_are_left_out():
+    claim = named("deep_mlp", "BN trains")
+    found = made(claim, {"corrected": "holds"})
+    header, rows = tables.display("claims", claims.claims(found), [])
+    assert header == ["claim", "published", "corrected", "verdict, corrected"]
+    assert rows[0][0] == (
+        "BN trains faster: batch against none, final train accuracy, points"
+    )
+    assert rows[0][1] == "21.0"
+    networks, epochs = found.networks.copy(), found.epochs.copy()
+    epochs.loc[epochs["seed"] == 0, "train_accuracy"] = np.nan
+    found = found._replace(networks=networks, epochs=epochs)
+    header, rows = tables.display("claims", claims.claims(found), [])
+    assert header[-1] == "seeds left out"
+    assert rows[0][-1] == "1"
+
+
+@pytest.fixture
+def written(tmp_path) -> records.Record:
+    """A record on disk, of a claim that does not hold, and as published does."""
+    claim = named("batch_norm_placement", "BN before")
+    outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
+    found = made(claim, outcomes)
+    about = found.record | {"arm_order": list(found.record["arms"])}
+    records.start(tmp_path, found.config)
+    for name, entry in found.record["arms"].items():
+        records.add_arm(
+            tmp_path,
+            arm=name,
+            networks=found.networks[found.networks["arm"] == name],
+            epochs=found.epochs[found.epochs["arm"] == name],
+            probes={},
+            entry=entry | {"status": "complete", "lanes": SEEDS},
+            record=about,
+        )
+    return records.read(tmp_path)
+
+
+def test_the_page_has_the_claims_after_the_answer(written):
+    text = page.build(written.workdir).read_text()
+    places = [
+        text.index(x) for x in ('class="answer"', ">Claims of the", ">What was run<")
+    ]
+    assert places == sorted(places)
+    for mark, verdict in (
+        ("holds", "holds"),
+        ("fails", "does not hold"),
+        ("undecided", "undecided ("),
+    ):
+        assert f'<td class="{mark}">{verdict}' in text
+        assert f".{mark}::before" in text  # a sign beside the colour
+    small = named("batch_norm_placement", "The difference")
+    assert f"<li>{small['sentence']}: {small['why']}.</li>" in text
+    folder = written.workdir / "tables"
+    table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
+    assert list(table["sentence"]) == list(claims.claims(written)["sentence"])
+    assert (folder / "claims.md").exists()
+    assert (folder / "claims.tex").exists()
+
+
+# the data
+
+
+FIELDS = ("study", "where", "sentence", "statistic", "direction", "arms", "of")
+
+
+def test_no_verdict_is_written_in_the_data():
+    text = (ROOT / "normjax/report/claims.json").read_text().lower()
+    assert not [x for x in ("hold", "undecided", "verdict") if x in text]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+def test_claims_are_whole(claim):
+    assert set(FIELDS) <= set(claim)
+    optional = {"against", "margin", "why", "published"}
+    assert set(claim) <= set(FIELDS) | optional
+    assert claim["direction"] in claims.DIRECTIONS
+    for protocol in claims.PROTOCOLS:
+        assert claims.measure_of(claim, protocol) in measures.STATISTICS
+    assert ("margin" in claim) == ("why" in claim)
+    if claim["direction"] == "within" or "against" not in claim:
+        assert claim["margin"] > 0
+    assert not [x for x in claim["of"] if x in claim.get("against", [])]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+def test_what_was_published_is_there(claim):
+    """For every data set and every side; only the picture of the scales has none."""
+    assert ("published" in claim) == (claim["study"] != "init_scale")
+    sides = [*claim["of"], *claim.get("against", [])]
+    for data in claim["where"]["data.name"]:
+        config = {"data": {"name": data}}
+        for path in claims.published_paths(claim, config, sides):
+            assert np.isfinite(published.number(path)).all()
+
+
+def get_config(name: str, text: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"configs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(text)
+
+
+VARIANTS = {  # study -> arguments of its config that its claims are about
+    "optimizers": ("dataset=fashion_mnist", "dataset=mnist"),
+    "batch_norm_placement": ("model=mlp", "model=cnn"),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+def test_claims_are_about_the_configs(claim):
+    """A variant of the config matches, and has each side as exactly one arm."""
+    found = 0
+    for text in VARIANTS.get(claim["study"], ("",)):
+        config = get_config(claim["study"], text).to_dict()
+        if not claims.applies(claim, config):
+            continue
+        found += 1
+        levels = {"protocol": ("corrected",)}
+        for side in (*claim["of"], *claim.get("against", ())):
+            chosen = levels | {k: (v,) for k, v in (claim["arms"] | side).items()}
+            for factor, known in config["arms"].items():
+                assert set(chosen.get(factor, known)) <= set(known)
+                assert len(chosen.get(factor, known)) < 2
+            assert set(chosen) <= set(config["arms"])
+    assert found == len(claim["where"]["data.name"])
