@@ -1,5 +1,6 @@
 # make run    installs what is needed, trains the quick-start study, writes its page
 # make test   installs what is needed, runs the tests
+# make notebooks installs what is needed, executes the notebooks at full size
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
 # JAX=cuda13 (or cuda12, tpu) installs jax for that accelerator; the default is the CPU
@@ -13,7 +14,7 @@ extras = $(EXTRAS)$(if $(filter-out cpu,$(JAX)),$(comma)$(JAX))
 comma := ,
 installed = $(VENV)/installed-$(subst $(comma),-,$(extras))
 
-.PHONY: run test lint checks bench with-peers-checks with-peers-bench clean
+.PHONY: run test lint notebooks checks bench with-peers-checks with-peers-bench clean
 run: $(installed)
 	$(VENV)/bin/python launch.py --config=configs/quickstart.py --workdir=$(WORKDIR)
 
@@ -23,6 +24,9 @@ test: $(installed)
 lint: $(installed)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+notebooks: $(installed)
+	$(VENV)/bin/jupyter execute notebooks/*.ipynb
 
 # the peers are installed for these two
 checks bench:
