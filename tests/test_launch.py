@@ -73,7 +73,8 @@ def test_the_record_is_complete(run):
     }
     assert list(record.networks["arm"]) == ["none", "none", "batch", "batch"]
     assert list(record.networks.columns) == [
-        *("arm", "protocol", "norm", "placement", "optimizer", "regularizer", "seed"),
+        *("arm", "protocol", "norm", "placement", "optimizer", "regularizer"),
+        *("batch_size", "seed"),
         *("init_scale", "learning_rate", "momentum", "train_loss", "train_accuracy"),
         *("validation_accuracy", "test_loss", "test_accuracy", "diverged_at_step"),
         "seconds",
@@ -145,7 +146,7 @@ MISTAKES = {
     "inner field": (
         [QUICK, "--config.data.nam=mnist"],
         "data.nam: no such field. Did you mean 'name'?"
-        " Known: dir, name, num_train, num_validation, scaling.",
+        " Known: dir, name, num_test, num_train, num_validation, scaling.",
     ),
     "group": (
         [QUICK, "--config.data=mnist"],

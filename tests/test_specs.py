@@ -35,7 +35,7 @@ MISTAKES = {
     "inner field": (
         {"data": {"nam": "mnist"}},
         "config.data='nam' is not known. Did you mean 'name'?"
-        " Known: dir, name, num_train, num_validation, scaling.",
+        " Known: dir, name, num_test, num_train, num_validation, scaling.",
     ),
     "norm": (
         {"arms": {"norm": ("btch",)}},
@@ -66,12 +66,12 @@ MISTAKES = {
     ),
     "placement": (
         {"arms": {"placement": ("before",)}},
-        "arms.placement='before' is not known. Known: post, pre.",
+        "arms.placement='before' is not known. Known: pooled, post, pre.",
     ),
     "probe": (
         {"probes": ("third_momnt",)},
         "probes='third_momnt' is not known. Did you mean 'third_moment'?"
-        " Known: third_moment.",
+        " Known: mode_gap, norms, precise, smoothness, third_moment, train_split.",
     ),
     "no level": (
         {"arms": {"norm": ()}},
@@ -104,10 +104,39 @@ MISTAKES = {
         "model.widths=(128, 0): must be one or more whole numbers of at least 1;"
         " the default is (128, 128).",
     ),
+    "convolution": (
+        {"model": {"convolution": "image"}},
+        "model.convolution='image' is not known. Did you mean 'images'?"
+        " Known: auto, images, lax, patches.",
+    ),
+    "mapping": (
+        {"mapping": "vmaps"},
+        "mapping='vmaps' is not known. Did you mean 'vmap'? Known: auto, map, vmap.",
+    ),
+    "preset": (
+        {"model": {"batch_norm": "kers"}, "arms": {"norm": "batch"}},
+        "model.batch_norm='kers' is not known. Did you mean 'keras'?"
+        " Known: flax, haiku, keras, paper, torch.",
+    ),
+    "batch size": (
+        {"arms": {"batch_size": "8,many"}},
+        "batch_size=many: must be a whole number from 1 to the 1237 training"
+        " examples; set --config.batch_size=128.",
+    ),
+    "test images": (
+        {"data": {"num_test": 1_000}},
+        "data.num_test=1000: must be from 0, which takes all, to the 360 test"
+        " examples; set --config.data.num_test=0.",
+    ),
+    "pools": (
+        {"model": {"name": "small_cnn", "widths": (4, 4, 4, 4)}},
+        "arms.norm='none', batch_size=32: model.widths: 4 max-pools need images of at"
+        " least 16 pixels a side, got 8; at most 3 fit.",
+    ),
     "batch larger than the data": (
         {"batch_size": 2_000},
-        "batch_size=2000: must be at most the 1237 training examples;"
-        " set --config.batch_size=128.",
+        "batch_size=2000: must be a whole number from 1 to the 1237 training"
+        " examples; set --config.batch_size=128.",
     ),
     "seeds": (
         {"seeds": (1, 2), "num_seeds": 3},
@@ -267,3 +296,54 @@ def test_a_program_holds_nothing_that_is_traced():
     assert not any(isinstance(v, jax.Array | np.ndarray) for v in values)
     assert program.optimizer is recipes.RECIPES["sgd"]
     assert "tensorflow" not in sys.modules
+
+
+def test_batch_sizes_are_arms_with_rates_in_proportion():
+    """Without a factor every arm has batch_size; steps and rates follow the size."""
+    choices = {"arms": {"batch_size": "2,8,32"}, "reference_batch_size": 8}
+    study = specs.study(specs.config(**choices, settings={"learning_rate": (0.5,)}))
+    assert [a.name for a in study.arms] == ["2", "8", "32"]
+    assert [a.program.batch_size for a in study.arms] == [2, 8, 32]
+    num_train = len(study.data.train.labels)
+    steps = [a.program.steps_per_epoch for a in study.arms]
+    assert steps == [num_train // 2, num_train // 8, num_train // 32]
+    rates = [a.settings["learning_rate"].tolist() for a in study.arms]
+    assert rates == [[0.125], [0.5], [2.0]]
+    (alone,) = specs.study(specs.config(batch_size=16)).arms
+    assert alone.factors["batch_size"] == "16"
+
+
+def test_steps_with_replacement_are_rounded():
+    """1,237 / 32 = 38.66: a pass with replacement is 39 steps, a permutation 38."""
+    for sampling, steps in (("replacement", 39), ("permutation", 38)):
+        (arm,) = specs.study(specs.config(batch_size=32, sampling=sampling)).arms
+        assert arm.program.steps_per_epoch == steps
+
+
+def test_networks_that_convolve_are_mapped_on_a_cpu():
+    model = {"name": "convnet", "widths": (4, 8)}
+    (conv,) = specs.study(specs.config(model=model)).arms
+    assert conv.convolutions == {"conv_0": "patches", "conv_1": "images"}
+    assert conv.program.mapping == "map"
+    (forced,) = specs.study(specs.config(model=model, mapping="vmap")).arms
+    assert forced.program.mapping == "vmap"
+    (mlp,) = specs.study(specs.config()).arms
+    assert (mlp.convolutions, mlp.program.mapping) == ({}, "vmap")
+
+
+def test_a_convolution_can_be_forced():
+    model = {"name": "convnet", "widths": (4, 8), "convolution": "patches"}
+    (arm,) = specs.study(specs.config(model=model)).arms
+    assert arm.convolutions == {"conv_0": "patches", "conv_1": "patches"}
+
+
+def test_batch_norm_takes_the_preset():
+    model = {"batch_norm": "keras"}
+    (arm,) = specs.study(specs.config(model=model, arms={"norm": "batch"})).arms
+    assert arm.program.model.norm.layer().eps == 1e-3
+
+
+def test_the_first_test_images_are_used():
+    study = specs.study(specs.config(data={"num_test": 50}))
+    whole = specs.study(specs.config())
+    np.testing.assert_array_equal(study.data.test.labels, whole.data.test.labels[:50])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from normjax.ops import analytic, moments, weights
+from normjax.ops import analytic, moments, weights, windows
 from normjax.ops import conv as conv_op
 from normjax.tables import InputError, pick
 
@@ -59,7 +59,7 @@ class Conv(nn.Module):
     features: int
     kernel_size: Sequence[int]
     strides: int | Sequence[int] | None = 1
-    padding: conv_op.Padding = "SAME"  # or "VALID", "CIRCULAR", "REFLECT", "CAUSAL"
+    padding: windows.Padding = "SAME"  # or "VALID", "CIRCULAR", "REFLECT", "CAUSAL"
     input_dilation: int | Sequence[int] | None = 1
     kernel_dilation: int | Sequence[int] | None = 1
     feature_group_count: int = 1
@@ -78,20 +78,26 @@ class Conv(nn.Module):
         shape = (*size, x.shape[-1] // self.feature_group_count, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.result_type(float))
         if self.mask is not None:
+            if self.mask.shape != shape:
+                raise InputError(
+                    f"mask.shape={self.mask.shape}: must be that of the kernel,"
+                    f" {shape}; broadcast it."
+                )
             kernel = kernel * self.mask
         if self.kernel_norm is not None:
             kernel = self.kernel_norm(name="kernel_norm")(kernel, train=train)
-        images = x.reshape(-1, *x.shape[-1 - len(size) :])
-        images, padding = self._padded(images, size)
+        dtype = jnp.promote_types(x.dtype, kernel.dtype)
+        images = x.astype(dtype).reshape(-1, *x.shape[-1 - len(size) :])
         moves = [self.strides, self.kernel_dilation, self.input_dilation]
         moves = [self._each(m or 1) for m in moves]
+        images, padding = self._padded(images, size, moves[1])
         if len(size) == 1:  # a sequence is an image of one row
             images, kernel = images[:, None], kernel[None]
             moves = [(1, *m) for m in moves]
             padding = padding if isinstance(padding, str) else [0, *padding]
         y = conv_op.conv(
             images,
-            kernel,
+            kernel.astype(dtype),
             strides=moves[0],
             padding=padding,
             kernel_dilation=moves[1],
@@ -126,13 +132,15 @@ class Conv(nn.Module):
             )
         return (value,) * len(size) if isinstance(value, int) else tuple(value)
 
-    def _padded(self, x: Array, size: tuple[int, ...]) -> tuple[Array, Any]:
+    def _padded(
+        self, x: Array, size: tuple[int, ...], dilation: tuple[int, ...]
+    ) -> tuple[Array, Any]:
         """Padding that is not zeros done beforehand, and what is left to do."""
         if isinstance(self.padding, int):
             return x, self._each(self.padding)
         if not isinstance(self.padding, str):
             return x, self.padding
-        seen = [(k - 1) * d + 1 for k, d in zip(size, self._each(self.kernel_dilation))]
+        seen = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
         modes = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
         if self.padding in modes:
             around = [(0, 0), *(((k - 1) // 2, k // 2) for k in seen), (0, 0)]

@@ -10,7 +10,6 @@ in docs/performance.md. Nothing here owns a parameter.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,8 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
+from normjax.ops import windows
+from normjax.ops.windows import Pair, Window
 from normjax.tables import InputError, pick
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -25,24 +26,13 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 FEW_COLUMNS = 64
 STRIP_BYTES = 2**19  # of patches; the second cache of a core has 1 or 2 MiB
 
-Pair = tuple[int, int]
-Padding = str | int | Sequence[int | Sequence[int]]
-
-
-class Window(NamedTuple):
-    """How a kernel moves over an image; hashable."""
-
-    strides: Pair
-    padding: tuple[Pair, Pair]  # before and after, of height and width
-    dilation: Pair  # of the kernel
-
 
 def conv(
     x: Float[Array, "batch height width inputs"],
     kernel: Float[Array, "rows columns per_group features"],
     *,
     strides: int | Sequence[int] = 1,
-    padding: Padding = "SAME",
+    padding: windows.Padding = "SAME",
     kernel_dilation: int | Sequence[int] = 1,
     input_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
@@ -67,26 +57,35 @@ def conv(
         implementation: a row of IMPLEMENTATIONS, or "auto": that of `choose`.
 
     Raises:
-        InputError: the implementation is unknown or cannot do what is asked.
+        InputError: the implementation is unknown or cannot do what is asked, or the
+            kernel does not fit into the padded images.
     """
-    window = window_of(x.shape, kernel.shape, strides, padding, kernel_dilation)
-    x, window = _cropped(x, window)
-    other = (pair(input_dilation), feature_group_count)
+    between, groups = windows.pair(input_dilation), feature_group_count
+    dense = (between, groups) == ((1, 1), 1)
     if implementation == "auto":
-        implementation = choose(kernel.shape, dense=other == ((1, 1), 1))
+        implementation = choose(kernel.shape, dense=dense)
     apply = pick("convolution", IMPLEMENTATIONS, implementation)
-    if other == ((1, 1), 1):
-        return apply(x, kernel, window)
-    if implementation != "lax":
+    if not dense and implementation != "lax":
         raise InputError(
             f"convolution={implementation!r}: needs input_dilation=1 and"
-            f" feature_group_count=1, got {other[0]} and {other[1]}; use 'lax'."
+            f" feature_group_count=1, got {between} and {groups}; use 'lax'."
         )
-    return by_lax(x, kernel, window, *other)
+    window = windows.window_of(
+        x.shape,
+        kernel.shape[:2],
+        strides=strides,
+        padding=padding,
+        dilation=kernel_dilation,
+        input_dilation=between,
+    )
+    x, window, between = _prepared(x, kernel.shape[:2], window, between)
+    if dense:
+        return apply(x, kernel, window)
+    return by_lax(x, kernel, window, between, groups)
 
 
 def choose(kernel_shape: Sequence[int], *, dense: bool = True) -> str:
-    """The implementation for a kernel `[rows, columns, inputs, features]`.
+    """The implementation for a kernel `[*size, inputs, features]`.
 
     Few entries per output, as in the first layer: `patches`, whose matrix is small.
     Else, on a CPU, `images`. On a GPU or TPU `patches` throughout, because vmapped
@@ -94,7 +93,7 @@ def choose(kernel_shape: Sequence[int], *, dense: bool = True) -> str:
     """
     if not dense:
         return "lax"
-    if jax.default_backend() == "cpu" and math.prod(kernel_shape[:3]) > FEW_COLUMNS:
+    if jax.default_backend() == "cpu" and math.prod(kernel_shape[:-1]) > FEW_COLUMNS:
         return "images"
     return "patches"
 
@@ -120,7 +119,7 @@ def by_patches(x, kernel, window: Window):
         Chellapilla, Puri and Simard, 2006. High Performance Convolutional Neural
         Networks for Document Processing.
     """
-    columns = _patches(x, kernel.shape[:2], window)
+    columns = windows.patches(x, kernel.shape[:2], window)
     rows = columns.reshape(-1, columns.shape[-1])  # XLA is slow with more dimensions
     y = jnp.matmul(rows, kernel.reshape(-1, kernel.shape[-1]))
     return y.reshape(*columns.shape[:-1], kernel.shape[-1])
@@ -131,13 +130,14 @@ def by_images(x, kernel, window: Window):
     """`lax`, but the kernel's gradient is a sum of matrix products, strip by strip.
 
     A strip is some rows of one image, so that its patches fit in the cache of a core.
-    Vmapped lanes are taken one after the other. Reverse mode only.
+    Vmapped lanes are taken one after the other. Reverse mode, and forward over it.
     """
-    return _one_by_one(lambda x, kernel: by_lax(x, kernel, window))(x, kernel)
+    return _images_forward(x, kernel, window)[0]
 
 
 def _images_forward(x, kernel, window):
-    return by_images(x, kernel, window), (x, kernel)
+    convolve = _one_by_one(lambda x, kernel: by_lax(x, kernel, window))
+    return convolve(x, kernel), (x, kernel)
 
 
 def _images_backward(window, kept, dy):
@@ -165,8 +165,7 @@ def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
     fits = [h for h in range(1, height + 1) if height % h == 0 and h <= fitting]
     rows = max(fits, default=1)  # of dy in a strip
     strips = height // rows
-    edges = [(0, 0, 0), *((*p, 0) for p in window.padding), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    x = windows.padded(x, window.padding, 0)
     inner = window._replace(padding=((0, 0), (0, 0)))
     seen = (rows - 1) * window.strides[0] + (kernel_shape[0] - 1) * window.dilation[0]
 
@@ -174,9 +173,9 @@ def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
         image, row = i // strips, i % strips * rows
         start = (image, row * window.strides[0], 0, 0)
         strip = lax.dynamic_slice(x, start, (1, seen + 1, *x.shape[2:]))
-        columns = _patches(strip, kernel_shape[:2], inner).reshape(-1, num_columns)
+        columns = windows.patches(strip, kernel_shape[:2], inner)
         part = lax.dynamic_slice(dy, (image, row, 0, 0), (1, rows, width, features))
-        part = part.reshape(-1, features)
+        columns, part = columns.reshape(-1, num_columns), part.reshape(-1, features)
         return total + jnp.matmul(columns.T, part, preferred_element_type=wide), None
 
     zero = jnp.zeros((num_columns, features), wide)
@@ -205,12 +204,9 @@ def _input_gradient(kernel, dy, x_shape: Sequence[int], window: Window):
             before,
         )
     ]
-    edges = [(max(a, 0), max(b, 0)) for a, b in zip(before, after)]
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    whole = Window((1, 1), tuple(edges), window.dilation)
-    dx = by_lax(dy, turned, whole, input_dilation=window.strides)
-    crop = [(min(a, 0), min(b, 0), 0) for a, b in zip(before, after)]
-    return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
+    whole = Window((1, 1), tuple(zip(before, after)), window.dilation)
+    return by_lax(dy, turned, whole, input_dilation=window.strides)
 
 
 def _one_by_one(function: Callable) -> Callable:
@@ -231,64 +227,21 @@ def _one_by_one(function: Callable) -> Callable:
     return single
 
 
-def _cropped(x, window: Window):
-    """Negative padding taken off beforehand: XLA's fast code for a CPU ignores it."""
-    crop = [(0, 0, 0), *((*map(min, p, (0, 0)), 0) for p in window.padding), (0, 0, 0)]
-    edges = tuple(tuple(map(max, p, (0, 0))) for p in window.padding)
-    x = lax.pad(x, jnp.zeros((), x.dtype), crop) if edges != window.padding else x
-    return x, window._replace(padding=edges)
+def _prepared(x, size: Sequence[int], window: Window, between: Pair):
+    """Padding below 0, or wider than the kernel reaches, done beforehand.
 
-
-def _patches(x, size: Sequence[int], window: Window):
-    """`[batch, height, width, rows * columns * inputs]`, ordered as a kernel is."""
-    edges = [(0, 0, 0), *((*p, 0) for p in window.padding), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    parts = [
-        strided(x, (r * window.dilation[0], c * window.dilation[1]), size, window)
-        for r in range(size[0])
-        for c in range(size[1])
-    ]
-    return jnp.concatenate(parts, axis=-1)
-
-
-def strided(x, start: Pair, size: Sequence[int], window: Window):
-    """What one entry of the kernel sees of the padded images."""
-    counts = [
-        (n - d * (k - 1) - 1) // s + 1
-        for n, k, s, d in zip(x.shape[1:3], size, window.strides, window.dilation)
-    ]
-    stop = [a + s * (n - 1) + 1 for a, s, n in zip(start, window.strides, counts)]
-    return lax.slice(
-        x,
-        (0, *start, 0),
-        (x.shape[0], *stop, x.shape[3]),
-        (1, *window.strides, 1),
+    XLA's fast code for a CPU ignores padding below 0, and that is what padding wider
+    than the kernel reaches is in the gradient with respect to the images.
+    """
+    edges = tuple(
+        tuple(min(max(n, 0), (k - 1) * d) for n in p)
+        for p, k, d in zip(window.padding, size, window.dilation)
     )
-
-
-def pair(value: int | Sequence[int]) -> Pair:
-    """A number for both dimensions, or one for each."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(n, int) and n >= 1 for n in both):
-        raise InputError(
-            f"{value!r}: must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1."
-        )
-    return both
-
-
-def window_of(x_shape, size, strides, padding, kernel_dilation) -> Window:
-    """The window in full; flax' ways to write a padding are understood."""
-    strides, dilation = pair(strides), pair(kernel_dilation)
-    seen = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
-    if isinstance(padding, str):
-        known = dict.fromkeys(("SAME", "SAME_LOWER", "VALID"))
-        pick("padding", known, padding)
-        edges = lax.padtype_to_pads(x_shape[1:3], seen, strides, padding)
-    else:
-        each = (padding, padding) if isinstance(padding, int) else padding
-        edges = [(p, p) if isinstance(p, int) else p for p in each]
-    return Window(strides, tuple(tuple(map(int, p)) for p in edges), dilation)
+    if edges == window.padding:
+        return x, window, between
+    rest = [(p[0] - e[0], p[1] - e[1]) for p, e in zip(window.padding, edges)]
+    x = windows.padded(x, rest, 0, (between[0] - 1, between[1] - 1))
+    return x, window._replace(padding=edges), (1, 1)
 
 
 # Name -> (x, kernel, Window -> y).

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from normjax.ops import conv
+from normjax.ops import windows
 
 
 def max_pool(
@@ -14,7 +13,7 @@ def max_pool(
     *,
     window: int | Sequence[int] = 2,
     strides: int | Sequence[int] | None = None,
-    padding: conv.Padding = "VALID",
+    padding: windows.Padding = "VALID",
 ) -> Float[Array, "batch new_height new_width features"]:
     """Largest value of each window; its gradient goes to the first of equal ones.
 
@@ -22,14 +21,13 @@ def max_pool(
     on a CPU, but for the default strides, which are the window's as in PyTorch. Both
     modes of differentiation work. NaN if one is in the window.
     """
-    size = conv.pair(window)
-    moves = conv.window_of(
-        x.shape, size, size if strides is None else strides, padding, kernel_dilation=1
+    size = windows.pair(window)
+    moves = windows.window_of(
+        x.shape, size, strides=size if strides is None else strides, padding=padding
     )
-    edges = [(0, 0, 0), *((*p, 0) for p in moves.padding), (0, 0, 0)]
-    x = lax.pad(x, jnp.full((), -jnp.inf, x.dtype), edges)
+    x = windows.padded(x, moves.padding, -jnp.inf)
     best, *others = (
-        conv.strided(x, (r, c), size, moves)
+        windows.strided(x, (r, c), size, moves)
         for r in range(size[0])
         for c in range(size[1])
     )
