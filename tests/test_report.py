@@ -304,6 +304,7 @@ def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
         (formats.by_width, (1.0, 0.9, 1.0998), "1.00 [0.90, 1.10]"),
         (formats.by_width, (50, -73, 173), "50 [-73, 173]"),
         (formats.by_width, (0.1, 0.1, 0.1), "0.1000 [0.1000, 0.1000]"),
+        (formats.by_width, (-2e7, -3e7, -1e7), "-2.00e+07 [-3.00e+07, -1.00e+07]"),
         (formats.by_width, (0.87654, 0.87651, 0.87657), "0.8765 [0.8765, 0.8766]"),
         (formats.by_width, (0.87649, np.nan, np.nan), "0.8765"),
         (formats.by_width, (np.nan, np.nan, np.nan), "-"),

@@ -57,6 +57,9 @@ CASES = {
     "group": Case(
         references.group, {"eps": EPS, "num_groups": 4}, shifted=True, masked=True
     ),
+    "layer_example": Case(
+        references.group, {"eps": EPS, "num_groups": 1}, shifted=True, masked=True
+    ),
     "instance": Case(references.instance, {"eps": EPS}, shifted=True, masked=True),
     "switchable": _batch(references_activations.switchable),
     "frn": Case(references_activations.frn, {"eps": EPS}, masked=True),

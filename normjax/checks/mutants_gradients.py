@@ -17,6 +17,7 @@ MOMENTS = {
     "batch": (SHAPE, (0, 1, 2)),
     "layer": (SHAPE, (3,)),
     "group": (GROUPED, (1, 2, 4)),
+    "layer_example": (SHAPE, (1, 2, 3)),
     "instance": (SHAPE, (1, 2)),
     "weight_standardization": (SHAPE, (0, 1, 2)),
 }

@@ -14,6 +14,7 @@ MOMENTS = {  # norm -> the shape in which its means are over whole axes, and the
     "batch_as_published": (SHAPE, (0, 1, 2, 3)),
     "layer": (SHAPE, (3,)),
     "group": (GROUPED, (1, 2, 4)),
+    "layer_example": (SHAPE, (1, 2, 3)),
     "instance": (SHAPE, (1, 2)),
     "weight_standardization": (SHAPE, (0, 1, 2)),
 }

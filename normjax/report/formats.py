@@ -17,7 +17,12 @@ LATEX = str.maketrans(
 
 
 def by_width(interval: Interval) -> str:
-    """`0.8765 [0.8751, 0.8779]`: as many places as two digits of the half-width."""
+    """`0.8765 [0.8751, 0.8779]`: as many places as two digits of the half-width.
+
+    From a million on by `by_three_digits`.
+    """
+    if abs(interval.estimate) >= 1e6:
+        return by_three_digits(interval)
     places = _places_of(interval)
     return _bounds(interval, lambda x: f"{x:.{places}f}")
 
