@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from normjax import layers, models
+from normjax import arms, layers, models
 from normjax.data import sources
 from normjax.optimizers import recipes
 from normjax.studies import environment, timed
@@ -60,9 +60,6 @@ WORKLOADS = {
 }
 
 
-MAPPING = None
-
-
 def arrays() -> tuple[np.ndarray, np.ndarray, str]:
     """60,000 training images as bytes, their labels, and where they are from."""
     try:
@@ -96,7 +93,7 @@ def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
         steps_per_epoch=len(y) // work.batch_size,
         sampling="permutation",
         probes=(),
-        mapping=MAPPING or "vmap",
+        mapping=arms.mapping("auto", work.model != "mlp"),
     )
     keys = jax.random.split(jax.random.key(0), work.lanes)
     values = recipes.settings_of(recipe) | {"learning_rate": work.learning_rate}
@@ -220,6 +217,7 @@ def row(name: str, repeats: int) -> dict:
         "ratio": peer_seconds / seconds,
         "limit_seconds": limit(work),
         "images_per_second": len(y) / seconds,
+        "peer_images_per_second": len(y) / peer_seconds,
         "compile_seconds": compiling,
     }
 
@@ -245,11 +243,11 @@ def main() -> None:
         print(json.dumps({"environment": about, "rows": rows}, indent=2))
         return
     columns = [name for name in rows[0] if name != "data"]
-    print("  ".join(f"{name:>17}" for name in columns))
+    print("  ".join(f"{name:>22}" for name in columns))
     for one in rows:
         cells = (one[name] for name in columns)
         text = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in cells)
-        print("  ".join(f"{x:>17}" for x in text))
+        print("  ".join(f"{x:>22}" for x in text))
 
 
 if __name__ == "__main__":

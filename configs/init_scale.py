@@ -26,6 +26,7 @@ def get_config(text: str = "") -> ConfigDict:
         num_epochs=10 if full else 2,
         batch_size=50,
         target_accuracy=0.3,
+        probes=("train_split",),  # the source's training accuracy is in evaluation mode
         data={
             "name": dataset,
             "num_train": 1_000,

@@ -1,14 +1,15 @@
 r"""Batch, layer or weight normalization: which, and why?
 
-Run    python launch.py --config=configs/norms.py:size=tenth --workdir=runs/norms
-CIFAR  the same with --config=configs/norms.py:size=tenth,dataset=cifar10
+Run    python launch.py --config=configs/norms.py --workdir=runs/norms
+CIFAR  the same with --config=configs/norms.py:dataset=cifar10
 Smoke  the same with size=smoke
 
 A CNN of two 3x3 convolutions with max-pooling, four norms and none, four batch sizes.
 `layer` normalizes the channels of each pixel, as flax and Keras do by default;
 `layer_example` all features of an image, as the paper has it. The learning rate is
 proportional to the batch size (Goyal et al., 2017, arXiv:1706.02677), so that all batch
-sizes move equally far in an epoch. A tenth is 6,000 training and 2,000 test images.
+sizes move equally far in an epoch. A tenth is 6,000 training and 2,000 test images;
+size=full, all of them and ten epochs, is for an accelerator.
 """
 
 from ml_collections import ConfigDict
@@ -16,14 +17,14 @@ from ml_collections import ConfigDict
 from normjax import specs
 
 SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
-    "full": (10, 10, 0, 5_000, 0),
     "tenth": (10, 5, 6_000, 1_000, 2_000),
+    "full": (10, 10, 0, 5_000, 0),
     "smoke": (2, 2, 512, 200, 200),
 }
 
 
 def get_config(text: str = "") -> ConfigDict:
-    """Arguments: size=full|tenth|smoke, dataset=fashion_mnist|cifar10|digits."""
+    """Arguments: size=tenth|full|smoke, dataset=fashion_mnist|cifar10|digits."""
     size, dataset = specs.arguments(
         text, size=tuple(SIZES), dataset=("fashion_mnist", "cifar10", "digits")
     )

@@ -117,8 +117,11 @@ def arm(
         used = recipes.settings_of(recipe) | brought | {"init_scale": 1.0}
     settings = setting_grid(config, used, factors["optimizer"])
     if config.reference_batch_size and "learning_rate" in settings:
-        settings["learning_rate"] *= np.float32(
-            batch_size / config.reference_batch_size
+        settings["learning_rate"] = scaled_rates(config, settings, batch_size)
+    if "smoothness" in program.probes and "learning_rate" not in settings:
+        raise InputError(
+            f"probes='smoothness': needs the setting learning_rate, which optimizer="
+            f"{factors['optimizer']} has not; leave the probe out."
         )
     num_parameters, convolutions = traced(program, factors, settings, data)
     program = program._replace(mapping=mapping(config.mapping, bool(convolutions)))
@@ -182,6 +185,19 @@ def setting_grid(
     return dict(zip(axes, rows.T))
 
 
+def scaled_rates(config: ConfigDict, settings: Settings, batch_size: int) -> np.ndarray:
+    """Learning rates in proportion to the batch size."""
+    factor = batch_size / config.reference_batch_size
+    rates = settings["learning_rate"].astype(np.float64) * factor
+    largest = np.finfo(np.float32).max
+    if not ((rates > np.finfo(np.float32).tiny) & (rates < largest)).all():
+        raise InputError(
+            f"reference_batch_size={config.reference_batch_size}: learning rates times"
+            f" {factor:g} must be float32 above 0; set --config.reference_batch_size=0."
+        )
+    return rates.astype(np.float32)
+
+
 def single_precision(value: Any) -> Any:
     """A number as the float32 that is used, so that rules are about that one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -240,11 +256,13 @@ def explained(field: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         calls = isinstance(error, TypeError)
         why = f"cannot be called as such ({text}); choose another" if calls else text
-        own = why.startswith("optimizer=")  # it names the field itself
+        if why.startswith("model."):  # it names the field itself
+            raise InputError(why) from error
+        own = why.startswith("optimizer=")
         raise InputError(f"arms.{why}" if own else f"{field}: {why}") from error
 
 
 def words(value: Any) -> tuple[str, ...]:
-    """`"a,b"`, `("a", "b")` or `("a,b",)` as `("a", "b")`."""
-    parts = (value,) if isinstance(value, str) else tuple(value)
+    """`"a,b"`, `("a", "b")` or `("a,b",)` as `("a", "b")`; 8 as `("8",)`."""
+    parts = tuple(value) if isinstance(value, tuple | list) else (value,)
     return tuple(word for part in parts for word in str(part).split(",") if word)

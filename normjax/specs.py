@@ -150,7 +150,7 @@ def study(config: ConfigDict) -> Study:
         InputError: for anything a user can have got wrong; nothing was written.
     """
     check_fields(config)
-    config = plain(config)
+    given, config = config, plain(config)
     source = sources.load(config.data.name, directory=config.data.dir)
     data = splits.split(
         source,
@@ -161,7 +161,7 @@ def study(config: ConfigDict) -> Study:
         scaling=config.data.scaling,
     )
     levels = {name: config.arms[name] for name in DEFAULTS["arms"]}
-    check_batch_sizes(levels["batch_size"], len(data.train.labels))
+    check_batch_sizes(given, levels["batch_size"], len(data.train.labels))
     check_baseline(config, levels)
     made = tuple(
         arms.arm(config, dict(zip(levels, chosen)), levels, data, source.num_classes)
@@ -257,13 +257,17 @@ def seeds(config: ConfigDict) -> tuple[int, ...]:
     return listed[: config.num_seeds]
 
 
-def check_batch_sizes(levels: tuple[str, ...], num_train: int) -> None:
-    """Each is a number of examples that the training split has."""
+def check_batch_sizes(
+    config: ConfigDict, levels: tuple[str, ...], num_train: int
+) -> None:
+    """Each is a number of examples that the training split has, written plainly."""
+    field = "arms.batch_size" if config.arms.batch_size else "batch_size"
     for level in levels:
-        if not level.isdecimal() or not 1 <= int(level) <= num_train:
+        plain = level.isdecimal() and str(int(level)) == level
+        if not plain or not 1 <= int(level) <= num_train:
             raise InputError(
-                f"batch_size={level}: must be a whole number from 1 to the {num_train}"
-                f" training examples; set --config.batch_size={min(128, num_train)}."
+                f"{field}={level}: must be a whole number from 1 to the {num_train}"
+                f" training examples; set --config.{field}={min(128, num_train)}."
             )
 
 
@@ -277,4 +281,4 @@ def check_baseline(config: ConfigDict, levels: dict[str, tuple[str, ...]]) -> No
             )
     for factor, level in config.baseline.items():
         pick("baseline", levels, factor)
-        pick(f"baseline.{factor}", dict.fromkeys(levels[factor]), level)
+        pick(f"baseline.{factor}", dict.fromkeys(levels[factor]), str(level))

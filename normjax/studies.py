@@ -213,13 +213,14 @@ def headline(study: Study) -> list[str]:
     lanes = sum(num_lanes(study, arm) for arm in study.arms)
     each = sorted({num_lanes(study, arm) for arm in study.arms})
     sizes = sorted({arm.num_parameters for arm in study.arms})
-    program = study.arms[0].program
+    steps = sorted({arm.program.steps_per_epoch for arm in study.arms})
     versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
     return [
         f"device: {where['num_devices']} x {where['device']} ({versions})",
         f"study: {study.config.study}: {len(study.arms)} arms x"
         f" {' to '.join(str(n) for n in each)} lanes = {lanes} networks,"
-        f" {study.config.num_epochs} epochs of {program.steps_per_epoch} steps",
+        f" {study.config.num_epochs} epochs of"
+        f" {' to '.join(str(n) for n in steps[:: len(steps) - 1 or 1])} steps",
         "parameters per network: "
         + " to ".join(f"{n:,}" for n in sizes[:: len(sizes) - 1 or 1]),
     ]

@@ -105,8 +105,8 @@ def test_it_defines_nothing(path):
     ("colab", "driver", "installed"),
     [
         (False, "/usr/bin/nvidia-smi", []),
-        (True, None, ["normjax"]),
-        (True, "/usr/bin/nvidia-smi", ["normjax[cuda12]"]),
+        (True, None, ["normjax @ git+https://example.org/x"]),
+        (True, "/usr/bin/nvidia-smi", ["normjax[cuda12] @ git+https://example.org/x"]),
     ],
 )
 def test_it_installs_in_colab_alone(path, colab, driver, installed, monkeypatch):
@@ -117,9 +117,21 @@ def test_it_installs_in_colab_alone(path, colab, driver, installed, monkeypatch)
     if colab:
         monkeypatch.setitem(sys.modules, "google.colab", sys)
     first = code_cells(read(path))[0]
-    exec(compile(first.source, path.name, "exec"), {})
+    source = first.source.replace('SOURCE = ""', 'SOURCE = "git+https://example.org/x"')
+    exec(compile(source, path.name, "exec"), {})
     pip = [sys.executable, "-m", "pip", "install", "-q"]
     assert ran == [[*pip, what] for what in installed]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_in_colab_it_asks_where_from(path, monkeypatch):
+    """Rather than install whatever has this name elsewhere."""
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    first = code_cells(read(path))[0]
+    with pytest.raises(SystemExit) as caught:
+        exec(compile(first.source, path.name, "exec"), {})
+    message = "SOURCE: must say where normjax is to be had; set it above."
+    assert str(caught.value) == message
 
 
 def test_there_are_notebooks():

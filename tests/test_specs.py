@@ -120,8 +120,28 @@ MISTAKES = {
     ),
     "batch size": (
         {"arms": {"batch_size": "8,many"}},
-        "batch_size=many: must be a whole number from 1 to the 1237 training"
-        " examples; set --config.batch_size=128.",
+        "arms.batch_size=many: must be a whole number from 1 to the 1237 training"
+        " examples; set --config.arms.batch_size=128.",
+    ),
+    "the same batch size twice": (
+        {"arms": {"batch_size": "8,08"}},
+        "arms.batch_size=08: must be a whole number from 1 to the 1237 training"
+        " examples; set --config.arms.batch_size=128.",
+    ),
+    "rate times batch size": (
+        {"reference_batch_size": 1, "settings": {"learning_rate": (2e37,)}},
+        "reference_batch_size=1: learning rates times 32 must be float32 above 0;"
+        " set --config.reference_batch_size=0.",
+    ),
+    "narrowing stages": (
+        {"model": {"name": "resnet20", "widths": (8, 4)}},
+        "model.widths=(8, 4): must not fall from stage to stage, for a shortcut only"
+        " adds channels; the paper's are 16, 32, 64.",
+    ),
+    "smoothness without a rate": (
+        {"probes": ("smoothness",), "arms": {"optimizer": "optax.identity"}},
+        "probes='smoothness': needs the setting learning_rate, which"
+        " optimizer=optax.identity has not; leave the probe out.",
     ),
     "test images": (
         {"data": {"num_test": 1_000}},
@@ -130,8 +150,8 @@ MISTAKES = {
     ),
     "pools": (
         {"model": {"name": "small_cnn", "widths": (4, 4, 4, 4)}},
-        "arms.norm='none', batch_size=32: model.widths: 4 max-pools need images of at"
-        " least 16 pixels a side, got 8; at most 3 fit.",
+        "model.widths: 4 max-pools need images of at least 16 pixels a side, got 8;"
+        " at most 3 fit.",
     ),
     "batch larger than the data": (
         {"batch_size": 2_000},
@@ -309,6 +329,8 @@ def test_batch_sizes_are_arms_with_rates_in_proportion():
     assert steps == [num_train // 2, num_train // 8, num_train // 32]
     rates = [a.settings["learning_rate"].tolist() for a in study.arms]
     assert rates == [[0.125], [0.5], [2.0]]
+    one = specs.config(arms={"batch_size": 8}, baseline={"batch_size": 8})
+    assert [a.program.batch_size for a in specs.study(one).arms] == [8]
     (alone,) = specs.study(specs.config(batch_size=16)).arms
     assert alone.factors["batch_size"] == "16"
 
