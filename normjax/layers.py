@@ -27,6 +27,7 @@ from normjax.modules.batch_family import (
     OnlineNorm,
     PowerNorm,
 )
+from normjax.modules.conv import Conv
 from normjax.modules.examples import (
     Derf,
     DyT,
@@ -37,7 +38,6 @@ from normjax.modules.examples import (
     RMSNorm,
 )
 from normjax.modules.linear import (
-    Conv,
     Dense,
     Dropout,
     SpectralNorm,

@@ -165,6 +165,11 @@ class ResNet(Model):
     ) -> Float[Array, "batch num_classes"]:
         normalizer = layers.normalizers(self.norm)
         norm = lambda name: functools.partial(normalizer(name=name), train=train)
+        if sorted(self.widths) != list(self.widths):
+            raise InputError(
+                f"model.widths={self.widths}: must not fall from stage to stage, for a"
+                " shortcut only adds channels; the paper's are 16, 32, 64."
+            )
         first = self.placement == "pre" and not self.norm.owns_activation
         x = self._conv(images(inputs), self.widths[0], 1, "conv", train)
         x = self.activated(x, norm("norm"))
@@ -186,6 +191,7 @@ class ResNet(Model):
             width,
             (3, 3),
             strides=stride,
+            padding=1,
             use_bias=False,
             kernel_init=self.kernel_init,
             kernel_norm=self.norm.kernel,

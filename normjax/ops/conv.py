@@ -130,14 +130,13 @@ def by_images(x, kernel, window: Window):
     """`lax`, but the kernel's gradient is a sum of matrix products, strip by strip.
 
     A strip is some rows of one image, so that its patches fit in the cache of a core.
-    Vmapped lanes are taken one after the other. Reverse mode, and forward over it.
+    Vmapped lanes are taken one after the other. Reverse mode only.
     """
-    return _images_forward(x, kernel, window)[0]
+    return _one_by_one(lambda x, kernel: by_lax(x, kernel, window))(x, kernel)
 
 
 def _images_forward(x, kernel, window):
-    convolve = _one_by_one(lambda x, kernel: by_lax(x, kernel, window))
-    return convolve(x, kernel), (x, kernel)
+    return by_images(x, kernel, window), (x, kernel)
 
 
 def _images_backward(window, kept, dy):
@@ -165,7 +164,7 @@ def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
     fits = [h for h in range(1, height + 1) if height % h == 0 and h <= fitting]
     rows = max(fits, default=1)  # of dy in a strip
     strips = height // rows
-    x = windows.padded(x, window.padding, 0)
+    x = windows.padded(x, window.padding)
     inner = window._replace(padding=((0, 0), (0, 0)))
     seen = (rows - 1) * window.strides[0] + (kernel_shape[0] - 1) * window.dilation[0]
 
@@ -240,13 +239,9 @@ def _prepared(x, size: Sequence[int], window: Window, between: Pair):
     if edges == window.padding:
         return x, window, between
     rest = [(p[0] - e[0], p[1] - e[1]) for p, e in zip(window.padding, edges)]
-    x = windows.padded(x, rest, 0, (between[0] - 1, between[1] - 1))
+    x = windows.padded(x, rest, between=(between[0] - 1, between[1] - 1))
     return x, window._replace(padding=edges), (1, 1)
 
 
 # Name -> (x, kernel, Window -> y).
-IMPLEMENTATIONS = {
-    "images": by_images,
-    "lax": by_lax,
-    "patches": by_patches,
-}
+IMPLEMENTATIONS = {"images": by_images, "lax": by_lax, "patches": by_patches}

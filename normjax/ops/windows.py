@@ -49,9 +49,10 @@ def window_of(
     """
     strides, dilation = pair(strides), pair(dilation)
     seen = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
+    pixels = [(n - 1) * i + 1 for n, i in zip(x_shape[1:3], input_dilation)]
     if isinstance(padding, str):
         pick("padding", NAMED, padding)
-        edges = lax.padtype_to_pads(x_shape[1:3], seen, strides, padding)
+        edges = lax.padtype_to_pads(pixels, seen, strides, padding)
     else:
         each = (padding, padding) if isinstance(padding, int) else padding
         edges = [(p, p) if isinstance(p, int) else p for p in each]
@@ -61,7 +62,6 @@ def window_of(
                 f" for each dimension; use one of {', '.join(NAMED)}."
             )
     edges = tuple(tuple(map(int, p)) for p in edges)
-    pixels = [(n - 1) * i + 1 for n, i in zip(x_shape[1:3], input_dilation)]
     if any(n + sum(p) < w for n, p, w in zip(pixels, edges, seen)):
         raise InputError(
             f"window of {seen[0]} by {seen[1]} pixels: must fit into images of"
@@ -72,7 +72,7 @@ def window_of(
 
 def patches(x, size: Sequence[int], window: Window):
     """`[batch, height, width, rows * columns * inputs]`, ordered as a kernel is."""
-    x = padded(x, window.padding, 0)
+    x = padded(x, window.padding)
     parts = [
         strided(x, (r * window.dilation[0], c * window.dilation[1]), size, window)
         for r in range(size[0])
@@ -96,7 +96,7 @@ def strided(x, start: Pair, size: Sequence[int], window: Window):
     )
 
 
-def padded(x, edges: Sequence[Pair], value: float, between: Pair = (0, 0)):
+def padded(x, edges: Sequence[Pair], value: float = 0.0, between: Pair = (0, 0)):
     """`value` before, after and between the rows and columns; less than 0 crops."""
     config = [(0, 0, 0), *((*p, b) for p, b in zip(edges, between)), (0, 0, 0)]
     return lax.pad(x, jnp.full((), value, x.dtype), config)

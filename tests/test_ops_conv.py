@@ -1,0 +1,421 @@
+"""Convolution: each implementation is the sum over windows, whatever maps over it.
+
+Sums of small whole numbers are exact in float32, in any order: where the numbers are
+whole, values and gradients are compared to the bit.
+"""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from normjax.ops import conv, windows
+from normjax.tables import InputError
+
+EPS32 = float(np.finfo(np.float32).eps)
+IMPLEMENTATIONS = sorted(conv.IMPLEMENTATIONS)
+
+
+def whole(seed, *shape):
+    """Whole numbers from -3 to 3."""
+    return np.random.default_rng(seed).integers(-3, 4, shape).astype(np.float32)
+
+
+# ---- the reference: NumPy, float64 ---------------------------------------------------
+
+
+def canvas(x, edges):
+    """Zeros around the images, and the part of it that padding below 0 leaves."""
+    around = [(max(a, 0), max(b, 0)) for a, b in edges]
+    full = np.pad(np.asarray(x, np.float64), [(0, 0), *around, (0, 0)])
+    kept = [slice(max(-a, 0), b if b < 0 else None) for a, b in edges]
+    return full, full[:, kept[0], kept[1]]
+
+
+def looks(seen, size, strides, dilation):
+    """For each entry of a kernel, the pixels it meets, as `[batch, i, j, inputs]`."""
+    counts = [
+        (n - (k - 1) * d - 1) // s + 1
+        for n, k, s, d in zip(seen.shape[1:3], size, strides, dilation)
+    ]
+    for r in range(size[0]):
+        for c in range(size[1]):
+            starts = (r * dilation[0], c * dilation[1])
+            rows, columns = (
+                slice(a, a + s * (n - 1) + 1, s)
+                for a, s, n in zip(starts, strides, counts)
+            )
+            yield (r, c), seen[:, rows, columns]
+
+
+def value(x, kernel, *, edges, strides=(1, 1), dilation=(1, 1)):
+    """`y[b, i, j, f]`, the sum over entries and inputs."""
+    _, seen = canvas(x, edges)
+    met = looks(seen, kernel.shape[:2], strides, dilation)
+    return sum(np.einsum("bijk,kf->bijf", part, kernel[at]) for at, part in met)
+
+
+def gradients(x, kernel, dy, *, edges, strides=(1, 1), dilation=(1, 1)):
+    """Of `sum(dy * y)` with respect to the images and the kernel."""
+    _, seen = canvas(x, edges)
+    of_kernel = np.zeros(kernel.shape)
+    for at, part in looks(seen, kernel.shape[:2], strides, dilation):
+        of_kernel[at] = np.einsum("bijk,bijf->kf", part, dy)
+    full, seen = canvas(np.zeros(x.shape), edges)
+    for at, part in looks(seen, kernel.shape[:2], strides, dilation):
+        part += np.einsum("bijf,kf->bijk", dy, kernel[at])  # a view of `full`
+    starts = [max(a, 0) for a, _ in edges]
+    rows, columns = (slice(a, a + n) for a, n in zip(starts, x.shape[1:3]))
+    return full[:, rows, columns], of_kernel
+
+
+def everything(x, kernel, dy, implementation, **window):
+    """Value and both gradients, as the tests compare them."""
+    apply = functools.partial(conv.conv, implementation=implementation, **window)
+    y, back = jax.vjp(apply, x, kernel)
+    return y, *back(dy)
+
+
+def equal(found, right):
+    return all(
+        a.shape == b.shape and np.array_equal(a, b) for a, b in zip(found, right)
+    )
+
+
+def fitting(monkeypatch, rows, width, kernel):
+    """Strips have room for so many rows of patches."""
+    monkeypatch.setattr(conv, "STRIP_BYTES", rows * width * kernel[..., 0].size * 4)
+
+
+# ---- windows -------------------------------------------------------------------------
+
+CASES = {  # name -> image, kernel, strides, padding, dilation, padding by hand
+    "same": ((6, 5), (3, 3), 1, "SAME", 1, ((1, 1), (1, 1))),
+    "same, stride 2": ((6, 5), (3, 3), 2, "SAME", 1, ((0, 1), (1, 1))),
+    "same, even": ((6, 5), (2, 4), 1, "SAME", 1, ((0, 1), (1, 2))),
+    "same, lower": ((6, 5), (2, 4), 1, "SAME_LOWER", 1, ((1, 0), (2, 1))),
+    "same, dilated": ((7, 6), (3, 2), 1, "SAME", (2, 3), ((2, 2), (1, 2))),
+    "valid": ((8, 9), (3, 2), (2, 3), "VALID", 1, ((0, 0), (0, 0))),
+    "strides apart": ((7, 6), (3, 3), (2, 1), 1, 1, ((1, 1), (1, 1))),
+    "stride beyond kernel": ((9, 8), (1, 2), 3, "SAME", 1, ((0, 0), (0, 0))),
+    "strided, dilated": ((11, 9), (3, 2), 2, [2, 1], 2, ((2, 2), (1, 1))),
+    "one row": ((1, 9), (1, 3), 1, [0, (2, 0)], 1, ((0, 0), (2, 0))),
+    # XLA's code for a CPU is wrong on these two, in the value and in the gradient
+    "negative": ((9, 8), (1, 1), (2, 1), ((0, -1), (-2, 2)), 1, ((0, -1), (-2, 2))),
+    "beyond kernel": ((10, 9), (2, 3), 1, [[3, 0], [2, 3]], 1, ((3, 0), (2, 3))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradients_are_sums_over_windows(name, monkeypatch):
+    """In strips of two rows at most."""
+    image, size, strides, padding, dilation, edges = CASES[name]
+    x, kernel = whole(0, 2, *image, 8), whole(1, *size, 8, 8)
+    both = lambda n: (n, n) if isinstance(n, int) else n
+    by_hand = {"edges": edges, "strides": both(strides), "dilation": both(dilation)}
+    y = value(x, kernel, **by_hand)
+    dy = whole(2, *y.shape)
+    fitting(monkeypatch, 2, y.shape[2], kernel)
+    window = {"strides": strides, "padding": padding, "kernel_dilation": dilation}
+    found = jax.jit(
+        lambda *args: [everything(*args, name, **window) for name in IMPLEMENTATIONS]
+    )(x, kernel, dy)
+    right = (y, *gradients(x, kernel, dy, **by_hand))
+    assert [equal(one, right) for one in found] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("height", "rows", "strips"),
+    [(12, 99, 1), (12, 5, 3), (12, 1, 12), (12, 0, 12), (7, 6, 7), (13, 13, 1)],
+)
+def test_strips_cover_the_image(height, rows, strips, monkeypatch):
+    """As many rows as divide the height and fit, or one; with stride and leftover."""
+    x, kernel = whole(0, 2, 2 * height + 1, 7, 2), whole(1, 3, 2, 2, 3)
+    window = {"strides": (2, 1), "padding": ((1, 0), (0, 1))}
+    dy = whole(2, 2, height, 7, 3)
+    fitting(monkeypatch, rows, 7, kernel)
+    gradient = lambda kernel: jax.grad(
+        lambda k: jnp.vdot(
+            dy, conv.conv(jnp.asarray(x), k, implementation="images", **window)
+        )
+    )(kernel)
+    _, right = gradients(x, kernel, dy, strides=(2, 1), edges=window["padding"])
+    assert np.array_equal(jax.jit(gradient)(kernel), right)
+    lengths = re.findall(r"length=(\d+)", str(jax.make_jaxpr(gradient)(kernel)))
+    assert lengths == [str(2 * strips)]
+
+
+def test_input_dilation_and_groups_are_those_of_lax():
+    """The images spread out by hand, cropped too, and each group by itself."""
+    x, kernel = whole(0, 2, 6, 5, 4), whole(1, 3, 2, 2, 6)
+    edges = ((-1, 2), (3, -2))
+    spread = np.zeros((2, 11, 13, 4))
+    spread[:, ::2, ::3] = x
+    y = np.concatenate(
+        [
+            value(spread[..., :2], kernel[..., :3], edges=edges),
+            value(spread[..., 2:], kernel[..., 3:], edges=edges),
+        ],
+        axis=-1,
+    )
+    window = {"padding": edges, "input_dilation": (2, 3), "feature_group_count": 2}
+    found = jax.jit(functools.partial(conv.conv, **window))(x, kernel)
+    assert equal([found], [y])
+
+
+def test_same_is_of_the_images_spread_out():
+    """Of 7 by 7 pixels: 4 by 4 windows of 3 by 3, moving by 2, need 9 by 9."""
+    window = windows.window_of(
+        (1, 4, 3, 1), (3, 3), strides=2, padding="SAME", input_dilation=(2, 3)
+    )
+    assert window.padding == ((1, 1), (1, 1))
+
+
+# ---- rounding and dtypes -------------------------------------------------------------
+
+
+def test_rounding_stays_within_that_of_sums_in_any_order():
+    """A sum of n products errs by n eps / 2 times the sum of their sizes at most.
+
+    n is 144 for the value, 784 for the kernel's gradient, 72 for the images'.
+    Measured: 0.04, 0.01, 0.05 of it; products of bfloat16 are 30 times over it.
+    """
+    draw = np.random.default_rng(0)
+    shapes = ((4, 14, 14, 16), (3, 3, 16, 8), (4, 14, 14, 8))
+    args = [draw.normal(size=shape).astype(np.float32) for shape in shapes]
+    edges = ((1, 1), (1, 1))
+    wide = [np.asarray(a, np.float64) for a in args]
+    right = value(*wide[:2], edges=edges), *gradients(*wide, edges=edges)
+    sizes = [np.abs(a) for a in wide]
+    most = value(*sizes[:2], edges=edges), *gradients(*sizes, edges=edges)
+    found = jax.jit(lambda *args: [everything(*args, n) for n in IMPLEMENTATIONS])(
+        *args
+    )
+    for one in found:
+        for a, b, size, n in zip(one, right, most, (144, 72, 784)):
+            assert np.all(np.abs(a - b) <= n * EPS32 / 2 * size)
+
+
+def test_bfloat16_comes_out_as_bfloat16(monkeypatch):
+    """A sum of 390 ones, one strip each, which in bfloat16 would end at 256."""
+    monkeypatch.setattr(conv, "STRIP_BYTES", 1)
+    args = [
+        jnp.ones(shape, jnp.bfloat16)
+        for shape in ((130, 3, 1, 2), (1, 1, 2, 3), (130, 3, 1, 3))
+    ]
+    found = jax.jit(lambda *args: [everything(*args, n) for n in IMPLEMENTATIONS])(
+        *args
+    )
+    assert {a.dtype for one in found for a in one} == {jnp.dtype("bfloat16")}
+    images = found[IMPLEMENTATIONS.index("images")]
+    assert [set(np.ravel(a).astype(float)) for a in images] == [{2}, {3}, {390}]
+
+
+# ---- lanes ---------------------------------------------------------------------------
+
+X = whole(0, 3, 2, 6, 5, 3)  # lanes first
+KERNEL = whole(1, 3, 3, 3, 3, 4)
+DY = whole(2, 3, 2, 6, 5, 4)
+SAME = ((1, 1), (1, 1))
+
+
+def lane(x, kernel, dy):
+    return value(x, kernel, edges=SAME), *gradients(x, kernel, dy, edges=SAME)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_lanes_are_each_by_itself(implementation):
+    """Kernels, images or both with lanes, and every image with every kernel."""
+    one = lambda x, kernel, dy: everything(x, kernel, dy, implementation)
+
+    @jax.jit
+    def mapped(x, kernel, dy):
+        return (
+            jax.vmap(one, (None, 0, 0))(x[0], kernel, dy),
+            jax.vmap(one, (0, None, 0))(x, kernel[0], dy),
+            jax.vmap(one)(x, kernel, dy),
+            jax.vmap(jax.vmap(one, (None, 0, None)), (0, None, 0))(x, kernel, dy),
+        )
+
+    many = lambda lanes: [np.stack(a) for a in zip(*lanes)]
+    kernels, images, both, pairs = mapped(X, KERNEL, DY)
+    assert equal(kernels, many(lane(X[0], k, d) for k, d in zip(KERNEL, DY)))
+    assert equal(images, many(lane(x, KERNEL[0], d) for x, d in zip(X, DY)))
+    assert equal(both, many(map(lane, X, KERNEL, DY)))
+    for x, d, found in zip(X, DY, zip(*pairs)):
+        assert equal(found, many(lane(x, k, d) for k in KERNEL))
+
+
+def test_lanes_are_divided_over_devices_and_scanned():
+    """As in training: two devices, two lanes on each, a step for each of three inputs.
+
+    The carry is the sum of the gradients of each lane's kernel.
+    """
+    kernels = KERNEL[np.array([0, 1, 2, 0])]
+    gradient = lambda kernel, x, dy: everything(x, kernel, dy, "images")[2]
+
+    def train(kernel, x, dy):
+        add = lambda total, step: (total + gradient(kernel, *step), None)
+        return lax.scan(add, jnp.zeros_like(kernel), (x, dy))[0]
+
+    mesh = Mesh(np.array(jax.devices()), ("lanes",))
+    assert mesh.size == 2
+    lanes, shared = PartitionSpec("lanes"), PartitionSpec()
+    found = jax.jit(
+        jax.shard_map(
+            jax.vmap(train, (0, None, None)),
+            mesh=mesh,
+            in_specs=(lanes, shared, shared),
+            out_specs=lanes,
+            check_vma=False,
+        )
+    )(kernels, X, DY)
+    right = sum(lane(x, KERNEL[0], dy)[2] for x, dy in zip(X, DY))
+    assert equal(found, [right] * 4)
+
+
+def lowered(function, *args):
+    return jax.jit(function).lower(*args).as_text()
+
+
+def test_lanes_do_not_become_a_grouped_convolution():
+    """Which is what makes them slow: `lax` has one for each vmapped kernel."""
+    groups = {}
+    for name in ("images", "lax"):
+        one = lambda x, kernel, dy, name=name: everything(x, kernel, dy, name)
+        text = lowered(jax.vmap(one), X, KERNEL, DY)
+        groups[name] = set(re.findall(r"_group_count = (\d+)", text))
+    assert groups["images"] == {"1"}
+    assert "3" in groups["lax"]
+
+
+@pytest.mark.parametrize("lanes", [False, True])
+def test_no_gradient_is_computed_that_nobody_asks_for(lanes):
+    """Convolutions: two values, and the gradient of what lies between the layers."""
+
+    def loss(kernels, x):
+        for kernel in kernels:
+            x = jnp.sin(conv.conv(x, kernel, implementation="images"))
+        return jnp.sum(x)
+
+    def count(argnums):
+        one = jax.grad(loss, argnums)
+        mapped = jax.vmap(one, ((0, 0), 0)) if lanes else one
+        at = slice(None) if lanes else 0
+        args = (KERNEL[at], whole(3, 3, 3, 3, 4, 2)[at]), X[at]
+        return lowered(mapped, *args).count("stablehlo.convolution")
+
+    assert count(0) == 3
+    assert count((0, 1)) == 4
+
+
+# ---- choice and errors ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "dense", "backend", "name"),
+    [
+        ((5, 5, 1, 16), True, "cpu", "patches"),
+        ((1, 1, 64, 8), True, "cpu", "patches"),
+        ((1, 1, 65, 8), True, "cpu", "images"),
+        ((3, 3, 16, 1), True, "cpu", "images"),
+        ((3, 8, 512), True, "cpu", "patches"),  # of a sequence
+        ((3, 3, 16, 16), True, "gpu", "patches"),
+        ((3, 3, 1, 16), False, "cpu", "lax"),
+    ],
+)
+def test_the_implementation_fits_kernel_and_device(
+    shape, dense, backend, name, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert conv.choose(shape, dense=dense) == name
+
+
+@pytest.mark.parametrize(
+    ("inputs", "settings", "name"),
+    [
+        (7, {}, "patches"),
+        (8, {}, "images"),
+        (8, {"feature_group_count": 8}, "lax"),
+        (7, {"input_dilation": 2}, "lax"),
+    ],
+)
+def test_auto_is_the_one_chosen_and_another_is_used_if_named(inputs, settings, name):
+    groups = settings.get("feature_group_count", 1)
+    x, kernel = whole(0, 1, 4, 4, inputs), whole(1, 3, 3, inputs // groups, 8)
+
+    def program(implementation):
+        one = lambda x, kernel: jnp.sum(
+            conv.conv(x, kernel, implementation=implementation, **settings)
+        )
+        return lowered(jax.value_and_grad(one, 1), x, kernel)
+
+    assert program("auto") == program(name)
+    if not settings:
+        programs = [program(name) for name in IMPLEMENTATIONS]
+        assert len(set(programs)) == 3
+        counts = [text.count("stablehlo.convolution") for text in programs]
+        assert counts == [1, 2, 0]  # images, lax, patches
+
+
+def test_a_second_call_does_not_compile_again():
+    step = jax.jit(lambda x, kernel, dy: everything(x, kernel, dy, "images"))
+    step(X[0], KERNEL[0], DY[0])
+    step(X[1], KERNEL[1], DY[1])
+    assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"implementation": "image"},
+            "convolution='image' is not known. Did you mean 'images'?"
+            " Known: images, lax, patches.",
+        ),
+        (
+            {"implementation": "images", "input_dilation": 2},
+            "convolution='images': needs input_dilation=1 and feature_group_count=1,"
+            " got (2, 2) and 1; use 'lax'.",
+        ),
+        (
+            {"implementation": "patches", "feature_group_count": 3},
+            "convolution='patches': needs input_dilation=1 and feature_group_count=1,"
+            " got (1, 1) and 3; use 'lax'.",
+        ),
+        (
+            {"strides": 0},
+            "0: must be a whole number of at least 1, or two, for strides,"
+            " dilations and windows of images; use 1.",
+        ),
+        (
+            {"kernel_dilation": (1, 2, 3)},
+            "(1, 2, 3): must be a whole number of at least 1, or two, for strides,"
+            " dilations and windows of images; use 1.",
+        ),
+        (
+            {"padding": "SAM"},
+            "padding='SAM' is not known. Did you mean 'SAME'?"
+            " Known: SAME, SAME_LOWER, VALID.",
+        ),
+        (
+            {"padding": (1, 1, 1)},
+            "padding=(1, 1, 1): must be a name, a number, or a number or a pair for"
+            " each dimension; use one of SAME, SAME_LOWER, VALID.",
+        ),
+        (
+            {"padding": (0, (1, -2)), "kernel_dilation": (1, 3)},
+            "window of 3 by 7 pixels: must fit into images of 6 by 5 with padding"
+            " ((0, 0), (1, -2)); use padding='SAME'.",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said(settings, message):
+    with pytest.raises(InputError) as caught:
+        conv.conv(jnp.asarray(X[0]), jnp.asarray(KERNEL[0]), **settings)
+    assert str(caught.value) == message
