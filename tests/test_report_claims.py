@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from normjax import arms as arms_
 from normjax import records, statistics
 from normjax.report import claims, measures, page, published, tables
 from normjax.statistics import Interval
@@ -56,6 +57,7 @@ MADE = {  # statistic -> (number, noise [seeds, evals]) -> what is measured so
         "smoothness_as_published": alternating(v, z)
     },
     "loss_range": lambda v, z: {"ranges": v + 0.01 * z[:, 0]},
+    "loss_range_ratio": lambda v, z: {"ranges": np.exp(v + 0.1 * z[:, 0])},
 }
 
 
@@ -158,21 +160,39 @@ def named(study: str, start: str) -> dict:
 # verdicts
 
 
+OF_SEEDS = [c for c in CLAIMS if c["statistic"] != "seconds"]
+OF_TIME = [c for c in CLAIMS if c["statistic"] == "seconds"]
+
+
 @pytest.mark.parametrize("i", range(3))
-@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+@pytest.mark.parametrize("claim", OF_SEEDS, ids=[c["sentence"] for c in OF_SEEDS])
 def test_every_claim_can_come_out_in_three_ways(claim, i):
     """And the other protocol in another way, from its own arms or its own measure."""
     outcomes = {"corrected": OUTCOMES[i], AS_PUBLISHED: OUTCOMES[(i + 1) % 3]}
     row = own(made(claim, outcomes), claim)
     for protocol, outcome in outcomes.items():
         got = row[f"verdict_{protocol}"]
-        assert got.startswith(outcome)
-        if outcome != "undecided":
-            assert got == outcome
-        elif claim["statistic"] == "seconds":
-            assert got == "undecided"
-        else:
+        if outcome == "undecided":
             assert got.endswith(" seeds needed)")
+        else:
+            assert got == outcome
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("claim", OF_TIME, ids=[c["sentence"] for c in OF_TIME])
+def test_the_epochs_of_one_run_decide_nothing(claim, outcome):
+    """However far the interval lies from the bound; it is shown all the same."""
+    found = made(claim, {"corrected": outcome, AS_PUBLISHED: "holds"})
+    table = claims.claims(found)
+    rows = table[table["statistic"] == "seconds"]
+    verdicts = rows[["verdict_corrected", "verdict_as_published"]]
+    assert set(verdicts.to_numpy().ravel()) == {"undecided (one run)"}
+    ends = ["corrected", "corrected_low", "corrected_high"]
+    assert np.isfinite(rows.iloc[-1][ends].astype(float)).all()
+    header, lines = tables.display("claims", table, [])
+    column = header.index("corrected")
+    shown = {line[0]: line[column] for line in lines}
+    assert " [" in shown[rows["claim"].iloc[-1]]
 
 
 LINEAR = measures.STATISTICS["test_accuracy"]
@@ -241,15 +261,63 @@ YES, NO = claims.Verdict("holds"), claims.Verdict("does not hold")
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        ((YES, YES), YES),
-        ((YES, NO, MANY), NO),
-        ((YES, FEW), FEW),
-        ((MANY, FEW, YES), MANY),
-        ((FEW, UNKNOWN, MANY), UNKNOWN),
+        ([(YES, YES), (YES, YES)], YES),
+        ([(YES, FEW), (YES, YES)], YES),
+        ([(YES, YES), (NO, NO), (MANY, MANY)], NO),
+        ([(YES, YES), (NO, FEW)], FEW),
+        ([(NO, MANY), (FEW, MANY), (NO, NO)], NO),
+        ([(NO, FEW), (YES, MANY), (NO, MANY)], MANY),
+        ([(YES, YES), (FEW, MANY)], FEW),
+        ([(MANY, MANY), (FEW, FEW), (YES, YES)], MANY),
+        ([(FEW, FEW), (UNKNOWN, UNKNOWN), (MANY, MANY)], UNKNOWN),
     ],
 )
 def test_a_claim_of_several_comparisons_needs_all_of_them(verdicts, expected):
-    assert claims.overall(verdicts) == expected
+    """Pairs: by itself, and among all of them."""
+    judged = [claims.Judged(claims.NOTHING, 0, *pair) for pair in verdicts]
+    assert claims.overall(judged) == expected
+
+
+WORST = "rmsprop with dropout is the worst"
+
+
+@pytest.mark.parametrize("times", [0.99, 1.01])
+def test_one_of_eleven_fails_the_claim_only_at_a_level_for_eleven(times):
+    """All arms equal but for noise; one lies just past the quantile of its level."""
+    claim = named("optimizers", WORST)
+    num = len(claim["against"])
+    assert num == 11
+    past = times * stats.t.ppf(1 - 0.025 / num, SEEDS - 1) / np.sqrt(SEEDS)
+    noise = [draws(SEEDS, key=i) for i in range(num)]
+    noise[4] = noise[4] - past
+    arms = [(claim["of"][0], np.zeros(SEEDS)), *zip(claim["against"], noise)]
+    arms = [
+        (side, {"test_accuracy": np.tile(0.5 + x.reshape(-1, 1) / 100, EVALS)})
+        for side, x in arms
+    ]
+    table = claims.claims(record("optimizers", claim["where"], arms))
+    start = list(table["sentence"]).index(claim["sentence"])
+    whole, *each = table["verdict_corrected"][start : start + num + 1]
+    assert [i for i, x in enumerate(each) if x == "does not hold"] == [4]
+    if times > 1:
+        assert whole == "does not hold"
+    else:
+        assert whole.startswith("undecided (")
+
+
+@pytest.mark.parametrize("name", ["test_accuracy", "loss_range_ratio", "stability"])
+def test_an_interval_of_several_is_that_of_a_higher_level(name):
+    """Student's at 1 - 0.05 / 7, of a ratio that of the logarithm."""
+    statistic = measures.STATISTICS[name]
+    x = draws(SEEDS, key=5) + 0.4
+    usual, wide = (statistics.mean_interval(x, 1 - 0.05 / k) for k in (1, 7))
+    if statistic.logarithmic:
+        usual, wide = (Interval(*np.exp(found[:3]), found.n) for found in (usual, wide))
+    got = measures.widened(usual, statistic, 7)
+    assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
+    one = measures.widened(usual, statistic, 1)
+    assert np.allclose(one, usual, rtol=1e-14, atol=0)
+    assert np.isnan(measures.widened(claims.NOTHING, statistic, 7).low)
 
 
 def test_the_seeds_that_are_named_would_about_decide():
@@ -365,27 +433,91 @@ def test_volatility_does_not_see_a_trend():
     assert np.isclose(measures.volatility(np.array([0.0, 3.0, 4.0]))[0], np.sqrt(2))
 
 
-def test_the_training_split_in_evaluation_mode_comes_first():
+@pytest.mark.parametrize("probed", [(), (0,), (0, 1)])
+def test_the_training_split_in_evaluation_mode_comes_first(probed):
+    """Where both arms were probed; modes are not compared with each other."""
     claim = named("smoothness", "BN reaches a lower")
     worse, better = (arm(v, "train_loss", 0)["train_loss"] for v in (1.0, 0.0))
-    for probes in (False, True):
-        pair = [{"train_loss": worse}, {"train_loss": better}]
-        if probes:
-            pair[0]["train_loss_evaluated"] = better
-            pair[1]["train_loss_evaluated"] = worse
-        arms = [({"norm": norm}, x) for norm, x in zip(BN, pair)]
-        row = own(record("smoothness", claim["where"], arms), claim)
-        assert row["verdict_corrected"] == ("holds" if probes else "does not hold")
+    pair = [{"train_loss": worse}, {"train_loss": better}]
+    for i in probed:
+        pair[i]["train_loss_evaluated"] = (better, worse)[i]
+    arms = [({"norm": norm}, x) for norm, x in zip(BN, pair)]
+    row = own(record("smoothness", claim["where"], arms), claim)
+    both = len(probed) == 2
+    assert row["verdict_corrected"] == ("holds" if both else "does not hold")
+    assert row["statistic"] == ("train_loss_evaluated" if both else "train_loss")
+    mode = "in evaluation mode" if both else "while training"
+    assert row["claim"].endswith(f": batch against none, final train loss {mode}, nats")
+    theirs = published.numbers()["smoothness"]
+    gap = theirs["batch"]["train_loss"][-1] - theirs["none"]["train_loss"][-1]
+    assert np.isclose(row["published"], gap, rtol=1e-12)
+
+
+def test_a_claim_names_the_statistic_of_each_protocol():
+    claim = named("smoothness", "BN lowers")
+    row = own(made(claim, {"corrected": "holds"}), claim)
+    names = row[["statistic", "statistic_as_published"]]
+    assert list(names) == ["smoothness", "smoothness_as_published"]
+    assert row["claim"].endswith("; as published: the source's formula")
+    claim = named("deep_mlp", "BN trains")
+    row = own(made(claim, {"corrected": "holds"}), claim)
+    assert row["statistic"] == row["statistic_as_published"] == "train_accuracy"
+    assert "formula" not in row["claim"]
 
 
 def test_the_range_is_over_the_scales_of_each_seed():
+    """In nats of one arm; of two as a ratio, whose mean is that of the logarithms."""
     claim = named("init_scale", "With BN the result depends")
-    arms = [
-        ({"norm": norm}, {"ranges": x + 0.1 * draws(SEEDS, key=4)})
-        for norm, x in zip(BN, (1.0, 3.0))
-    ]
-    row = own(record("init_scale", claim["where"], arms), claim)
-    assert np.isclose(row["corrected"], -2, rtol=1e-9)
+    noise = 0.1 * draws(SEEDS, key=4)
+    ranges = [1 + noise, 3e7 * np.exp(noise)]
+    arms = [({"norm": norm}, {"ranges": x}) for norm, x in zip(BN, ranges)]
+    found = record("init_scale", claim["where"], arms)
+    row = own(found, claim)
+    assert np.isclose(row["corrected"], stats.gmean(ranges[0] / ranges[1]), rtol=1e-9)
+    assert (row["verdict_corrected"], row["logarithmic"]) == ("holds", True)
+    row = own(found, named("init_scale", "With BN the result h"))
+    assert np.isclose(row["corrected"], 1, rtol=1e-9)
+
+
+def lost(found: records.Record, norm: str, seeds: list[int]) -> records.Record:
+    """The record, had these networks diverged at the largest scale.
+
+    The first one in the last epoch, whose loss is of the steps before, in [1, 3].
+    """
+    networks = found.networks.copy()
+    rows = (networks["norm"] == norm) & (networks["init_scale"] == 1)
+    rows &= networks["seed"].isin(seeds)
+    networks.loc[rows, "diverged_at_step"] = 3
+    networks.loc[rows & (networks["seed"] != seeds[0]), "train_loss"] = np.nan
+    return found._replace(networks=networks)
+
+
+def test_a_range_with_a_network_that_diverged_is_the_largest():
+    """Two of ten seeds, of the arm without norm: the claim holds by more."""
+    claim = named("init_scale", "With BN the result depends")
+    whole = made(claim, {"corrected": "undecided"})
+    ranges = [arm(2.0, "loss_range_ratio", key)["ranges"] for key in (0, 1)]
+    ranges[1][[2, 5]] = np.finfo(np.float32).max
+    row = own(lost(whole, "none", [2, 5]), claim)
+    expected = measures.log_ratio(*ranges)
+    got = [row[f"corrected{end}"] for end in ("", "_low", "_high")]
+    assert np.allclose(got, expected[:3], rtol=1e-9, atol=0)
+    assert (row["corrected_n"], row["left_out"]) == (SEEDS, 0)
+    assert row["corrected"] < 1e-6
+    both = own(lost(lost(whole, "none", [2, 5]), "batch", [2, 5]), claim)
+    ranges[0][[2, 5]] = ranges[1][[2, 5]]
+    assert np.isclose(both["corrected"], measures.log_ratio(*ranges)[0], rtol=1e-9)
+
+
+def test_what_diverges_at_a_scale_does_not_hardly_depend_on_it():
+    claim = named("init_scale", "With BN the result h")
+    whole = made(claim, {"corrected": "holds"})
+    assert own(whole, claim)["verdict_corrected"] == "holds"
+    row = own(lost(whole, "batch", list(range(SEEDS))), claim)
+    assert (row["verdict_corrected"], row["left_out"]) == ("does not hold", 0)
+    assert np.isclose(row["corrected"], np.finfo(np.float32).max, rtol=1e-12)
+    row = own(lost(whole, "batch", [4]), claim)
+    assert row["verdict_corrected"].startswith("undecided")
 
 
 # what cannot be judged
@@ -397,7 +529,7 @@ def test_one_seed_is_not_enough(claim):
     least = 3 if claim["statistic"] in ("stability", "accuracy_spread") else 2
     expected = f"undecided (needs at least {least} seeds)"
     if claim["statistic"] == "seconds":  # of one epoch here
-        expected = "undecided"
+        expected = "undecided (one run)"
     assert row["verdict_corrected"] == expected
     assert row["left_out"] == 0
 
@@ -412,7 +544,6 @@ def test_two_seeds_are_not_enough_for_a_jackknife():
     ("study", "start", "name"),
     [
         ("deep_mlp", "BN trains", "train_accuracy"),
-        ("init_scale", "With BN the result depends", "ranges"),
         ("batch_norm_placement", "BN after", "train_loss"),
         ("smoothness", "BN lowers", "smoothness"),
     ],
@@ -522,6 +653,7 @@ def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
         ("holds", "holds"),
         ("undecided (about 1,234 seeds needed)", "undecided (~1,234)"),
         ("undecided (needs at least 3 seeds)", "undecided (>=3)"),
+        ("undecided (one run)", "undecided (one run)"),
     ],
 )
 def test_a_narrow_verdict_is_short(verdict, expected):
@@ -557,7 +689,8 @@ def test_columns_that_nothing_fills_are_left_out():
     header, rows = tables.display("claims", claims.claims(found), [])
     assert header == ["claim", "published", "corrected", "verdict, corrected"]
     assert rows[0][0] == (
-        "BN trains faster: batch against none, final train accuracy, points"
+        "BN trains faster: batch against none, final train accuracy while training,"
+        " points"
     )
     assert rows[0][1] == "21.0"
     networks, epochs = found.networks.copy(), found.epochs.copy()
@@ -617,6 +750,38 @@ def test_the_page_has_the_claims_after_the_answer(written):
 FIELDS = ("study", "where", "sentence", "statistic", "direction", "arms", "of")
 
 
+@pytest.mark.parametrize("study", sorted({c["study"] for c in CLAIMS}))
+def test_the_title_says_what_a_smoke_run_lacks(study):
+    """Of each variant of the config; run as the source did, it says nothing."""
+    for text in VARIANTS.get(study, ("",)):
+        full, smoke = (
+            get_config(study, ",".join(filter(None, (text, size)))).to_dict()
+            for size in ("", "size=smoke")
+        )
+        levels = {"batch_size": str(full["batch_size"])}  # of the arms: what was run
+        found = record(study, {}, [(levels, arm(0.0, "train_loss", 0))])
+        found = found._replace(config=full | {"batch_size": 1})
+        assert tables.title("claims", found) == "Claims of the source"
+        got = tables.title("claims", found._replace(config=smoke))
+        assert got == "Claims of the source (epochs: 2 against 10)"
+
+
+def test_the_title_says_which_examples_and_batches_are_unlike():
+    about = {"data.name": ["mnist"], "model.name": ["cnn"]}
+    arms = [({"batch_size": x}, arm(0.0, "train_loss", 0)) for x in ("32", "64")]
+    found = record("batch_norm_placement", about, arms)
+    counts = found.record | {"num_examples": {"train": 6_000}}
+    found = found._replace(record=counts, config=found.config | {"batch_size": 128})
+    start = "Claims of the source (training examples: 6,000 against 60,000"
+    assert tables.title("claims", found) == f"{start})"
+    networks = found.networks[found.networks["batch_size"] == "64"]
+    got = tables.title("claims", found._replace(networks=networks))
+    assert got == f"{start}, batch size: 64 against 128)"
+    other = {"name": "fashion_mnist"}
+    found = found._replace(config=found.config | {"data": other})
+    assert tables.title("claims", found) == "Claims of the source"
+
+
 def test_no_verdict_is_written_in_the_data():
     text = (ROOT / "normjax/report/claims.json").read_text().lower()
     assert not [x for x in ("hold", "undecided", "verdict") if x in text]
@@ -643,7 +808,7 @@ def test_what_was_published_is_there(claim):
     sides = [*claim["of"], *claim.get("against", [])]
     for data in claim["where"]["data.name"]:
         config = {"data": {"name": data}}
-        for path in claims.published_paths(claim, config, sides):
+        for path in published.paths(claim, config, sides):
             assert np.isfinite(published.number(path)).all()
 
 
@@ -672,8 +837,9 @@ def test_claims_are_about_the_configs(claim):
         levels = {"protocol": ("corrected",)}
         for side in (*claim["of"], *claim.get("against", ())):
             chosen = levels | {k: (v,) for k, v in (claim["arms"] | side).items()}
-            for factor, known in config["arms"].items():
+            arms = {k: arms_.words(x) for k, x in config["arms"].items()}
+            for factor, known in arms.items():
                 assert set(chosen.get(factor, known)) <= set(known)
                 assert len(chosen.get(factor, known)) < 2
-            assert set(chosen) <= set(config["arms"])
+            assert set(chosen) <= set(arms)
     assert found == len(claim["where"]["data.name"])

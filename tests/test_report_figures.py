@@ -244,6 +244,26 @@ def test_twenty_scales_are_drawn_on_a_log_axis(scales, start, table, column):
         assert_drawn(ax, i, x, list(highest.to_numpy()))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_best_train_accuracy_is_that_in_evaluation_mode_if_it_was_probed(whole):
+    """Of every arm: with one that was not, all are as accumulated; the axis says so."""
+    settings = {"init_scale": (0.1, 1.0, 10.0)}
+    name = "train_accuracy_evaluated"
+    record = make(NORMS, settings=settings, probes=(name,))
+    if not whole:
+        record.probes.pop(f"batch/{name}")
+    (ax,) = figures.pictures(record)["best_train_against_init_scale"].draw().axes
+    mode = "in evaluation mode" if whole else "while training"
+    assert ax.figure.get_supylabel() == f"best train accuracy {mode}"
+    assert ax.get_yscale() == "linear"
+    rows = record.epochs[record.epochs["arm"] == "none"]
+    values = rows.groupby(["init_scale", "seed"])["train_accuracy"].max()
+    values = list(values.unstack("seed").to_numpy())
+    if whole:
+        values = list(record.probes[f"none/{name}"].max(-1))
+    assert_drawn(ax, 0, list(settings["init_scale"]), values)
+
+
 def test_networks_that_diverged_have_no_final_train_loss(scales):
     """None of the three at scale 1, and two of the three at the one below."""
     of = scales.networks
@@ -266,7 +286,8 @@ def test_networks_that_diverged_have_no_final_train_loss(scales):
     assert_drawn(ax, 0, list(SCALES["init_scale"]), left)
     (ax,) = drawn["best_train_against_init_scale"].draw().axes
     assert drawn["best_train_against_init_scale"].caption == (
-        "Best train accuracy over the epochs against init scale"
+        "Best train accuracy over the epochs (the axis says in which mode) against init"
+        " scale"
     )
     first = record.epochs[(record.epochs["arm"] == "none")]
     first = first[(first["epoch"] == 1) & (first["init_scale"] == largest)]

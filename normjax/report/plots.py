@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from normjax import statistics
 from normjax.report import cells as cells_
-from normjax.report import drawing
+from normjax.report import drawing, measures
 from normjax.report.cells import Cell
 from normjax.statistics import Interval
 
@@ -62,11 +62,12 @@ class Summary(NamedTuple):
     caption: str
     label: str
     values: Callable[[Cell], np.ndarray]  # [seeds]
+    probe: str = ""  # instead, where every cell has it: its best over the epochs
 
 
 def best(cell: Cell, measure: str) -> np.ndarray:
     """Each seed's highest over the epochs, nan where it has none."""
-    return np.fmax.reduce(cell.curves[measure], axis=1)
+    return np.fmax.reduce((cell.curves | cell.probes)[measure], axis=1)
 
 
 def final_train_loss(cell: Cell) -> np.ndarray:
@@ -87,14 +88,25 @@ SUMMARIES = {  # start of the name -> what is drawn
         functools.partial(best, measure="validation_accuracy"),
     ),
     "best_train_": Summary(
-        "Best train accuracy over the epochs",
-        "best train accuracy",
+        "Best train accuracy over the epochs (the axis says in which mode)",
+        f"best train accuracy {measures.ACCUMULATED}",
         functools.partial(best, measure="train_accuracy"),
+        probe="train_accuracy_evaluated",
     ),
     "final_train_loss_": Summary(
         "Final train loss", "final train loss, nats", final_train_loss
     ),
 }
+
+
+def as_probed(summary: Summary, cells: Sequence[Cell]) -> Summary:
+    """Of the training split in evaluation mode, if each cell was probed so."""
+    if not all(summary.probe in cell.probes for cell in cells):
+        return summary
+    return summary._replace(
+        label=summary.label.replace(measures.ACCUMULATED, measures.EVALUATED),
+        values=functools.partial(best, measure=summary.probe),
+    )
 
 
 def curves(cells: Sequence[Cell], measure: str) -> Figure:
@@ -117,7 +129,7 @@ def curves(cells: Sequence[Cell], measure: str) -> Figure:
 
 def against(cells: Sequence[Cell], axis: str, summary: Summary) -> Figure:
     """Mean over seeds and its 95% band against a setting or a factor of numbers."""
-    shown = at_each(cells, axis)
+    shown, summary = at_each(cells, axis), as_probed(summary, cells)
     plan = drawing.layout(shown, axis)
     figure, panels = drawing.panels(plan.panels, plan.num_columns)
     for ax, members in zip(panels, plan.panels.values()):
@@ -133,7 +145,7 @@ def against(cells: Sequence[Cell], axis: str, summary: Summary) -> Figure:
         drawing.ticks_at(panels, cells_.levels(cells, "factors", axis))
     else:
         drawing.log_x(panels, cells_.levels(cells, "settings", axis))
-    if not summary.label.endswith("accuracy"):
+    if "accuracy" not in summary.label:
         drawing.log_y(panels)
     words = axis.replace("_", " ")
     return drawing.finished(figure, panels, plan.looks, words, summary.label)

@@ -4,6 +4,7 @@ The published numbers are data, `published.json`; nothing here judges them.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ OPTIMIZERS = {  # our name -> the source's
     "adam": "Adam",
     "rmsprop": "RMSprop",
     "third_moment": "custom",
+}
+PLACES = {  # in `published.json` of a study that has several networks or data sets
+    "optimizers": "{data}",
+    "batch_norm_placement": "{data}_{model}",
 }
 
 
@@ -37,6 +42,31 @@ def number(path: str) -> np.ndarray:
     for part in path.split("/"):
         found = found[int(part)] if isinstance(found, list) else found[part]
     return np.atleast_1d(np.asarray(found, np.float64))
+
+
+def field(config: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted name of a configuration, None if there is none."""
+    value: Any = config
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def paths(
+    claim: Mapping[str, Any],
+    config: Mapping[str, Any],
+    sides: Iterable[Mapping[str, str]],
+) -> list[str]:
+    """Where the numbers of each side of a claim are; none if it has none."""
+    data = config["data"]["name"]
+    return [
+        claim["published"].format(
+            data=data,
+            **{k: OPTIMIZERS.get(v, v) for k, v in (claim["arms"] | side).items()},
+        )
+        for side in sides
+        if "published" in claim
+    ]
 
 
 def optimizers(record: records.Record) -> pd.DataFrame:
@@ -76,12 +106,12 @@ def optimizers(record: records.Record) -> pd.DataFrame:
 
 def unlike(record: records.Record) -> str:
     """What ran here against the source, in brackets, where the two differ."""
-    source = _source(record) if record.record["study"] == "optimizers" else {}
+    source = _source(record)
     num_examples = record.record.get("num_examples", {}).get("train")
     facts = {  # ours, the source's
         "epochs": (record.config.get("num_epochs"), source.get("num_epochs")),
         "training examples": (num_examples, source.get("num_examples")),
-        "batch size": (record.config.get("batch_size"), source.get("batch_size")),
+        "batch size": (_batch_size(record), source.get("batch_size")),
     }
     differing = ", ".join(
         f"{name}: {ours:,} against {theirs:,}"
@@ -91,6 +121,20 @@ def unlike(record: records.Record) -> str:
     return f" ({differing})" if differing else ""
 
 
+def _batch_size(record: records.Record) -> int | None:
+    """That of all arms, or the configuration's if it differs between them."""
+    if "batch_size" in record.record["factors"]:
+        levels = record.networks["batch_size"].unique()
+        if len(levels) == 1:
+            return int(levels[0])
+    return record.config.get("batch_size")
+
+
 def _source(record: records.Record) -> dict[str, Any]:
-    """The published numbers of the record's data set, empty if there are none."""
-    return numbers()["optimizers"].get(record.config["data"]["name"], {})
+    """What was published of the record's study, data and model; empty if nothing."""
+    study = record.record["study"]
+    found = numbers().get(study, {})
+    if study not in PLACES:
+        return found
+    names = {x: field(record.config, f"{x}.name") for x in ("data", "model")}
+    return found.get(PLACES[study].format(**names), {})

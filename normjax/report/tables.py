@@ -19,7 +19,9 @@ FOOTNOTE = (
     "± is half the width of a 95% interval over seeds, brackets are one.\n"
     "Seconds are those of the median epoch times the number of epochs.\n"
 )
-UNDECIDED = "In brackets: seeds that would decide, if the estimate stays.\n"
+UNDECIDED = (
+    "In brackets: seeds that would decide, if the estimate stays; none for times.\n"
+)
 
 
 def all_tables(record: records.Record) -> dict[str, pd.DataFrame]:
