@@ -2,6 +2,7 @@ r"""Which normalization trains a small MLP best?
 
 Run    python launch.py --config=configs/quickstart.py --workdir=runs/quickstart
 Smoke  python launch.py --config=configs/quickstart.py:size=smoke --workdir=runs/smoke
+Takes  30 seconds on two CPU cores: 20 networks
 """
 
 from ml_collections import ConfigDict

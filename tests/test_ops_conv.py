@@ -295,6 +295,46 @@ def test_lanes_do_not_become_a_grouped_convolution():
 
 
 @pytest.mark.parametrize("lanes", [False, True])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_second_derivatives_are_those_of_lax(implementation, lanes):
+    """Reverse over reverse, of every pair of arguments; to the bit."""
+    x, kernel = jnp.asarray(whole(0, 2, 7, 6, 8)), jnp.asarray(whole(1, 3, 2, 8, 9))
+    along = whole(2, *x.shape), whole(3, *kernel.shape)
+
+    def product(x, kernel, implementation):  # of the Hessian with `along`
+        def loss(x, kernel):
+            settings = {"implementation": implementation, "strides": (2, 1)}
+            return jnp.sum(jnp.square(conv.conv(x, kernel, **settings)))
+
+        def slope(x, kernel):
+            return sum(map(jnp.vdot, along, jax.grad(loss, (0, 1))(x, kernel)))
+
+        return jax.grad(slope, (0, 1))(x, kernel)
+
+    def found(implementation):
+        one = functools.partial(product, implementation=implementation)
+        if not lanes:
+            return one(x, kernel)
+        return jax.vmap(one, (0, None))(jnp.stack([x, -x]), kernel)
+
+    right = found("lax")
+    assert max(np.abs(a).max() for a in right) < 2**24  # whole numbers stay exact
+    assert equal(found(implementation), right)
+
+
+@pytest.mark.parametrize("implementation", ["lax", "patches"])
+def test_forward_mode_is_that_of_lax_but_for_images(implementation):
+    x, kernel = jnp.asarray(whole(0, 2, 5, 5, 8)), jnp.asarray(whole(1, 3, 3, 8, 9))
+    along = whole(2, *x.shape), whole(3, *kernel.shape)
+    tangent = lambda name: jax.jvp(
+        functools.partial(conv.conv, implementation=name), (x, kernel), along
+    )
+    assert equal(tangent(implementation), tangent("lax"))
+    with pytest.raises(TypeError, match="forward-mode"):
+        tangent("images")
+
+
+@pytest.mark.parametrize("lanes", [False, True])
 def test_no_gradient_is_computed_that_nobody_asks_for(lanes):
     """Convolutions: two values, and the gradient of what lies between the layers."""
 

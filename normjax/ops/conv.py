@@ -54,7 +54,9 @@ def conv(
         kernel_dilation: 1 is dense.
         input_dilation: 1 is dense; others only by `lax`.
         feature_group_count: 1 is dense; others only by `lax`.
-        implementation: a row of IMPLEMENTATIONS, or "auto": that of `choose`.
+        implementation: a row of IMPLEMENTATIONS, or "auto": that of `choose`. "images",
+            which auto takes on a CPU, has no forward mode (`jax.jvp`, `jax.jacfwd`,
+            forward over reverse); "lax" and "patches" have.
 
     Raises:
         InputError: the implementation is unknown or cannot do what is asked, or the
@@ -98,7 +100,13 @@ def choose(kernel_shape: Sequence[int], *, dense: bool = True) -> str:
     return "patches"
 
 
-def by_lax(x, kernel, window: Window, input_dilation: Pair = (1, 1), groups: int = 1):
+def by_lax(
+    x: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "rows columns per_group features"],
+    window: Window,
+    input_dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Float[Array, "batch new_height new_width features"]:
     """`lax.conv_general_dilated` and its own gradients."""
     return lax.conv_general_dilated(
         x,
@@ -112,8 +120,12 @@ def by_lax(x, kernel, window: Window, input_dilation: Pair = (1, 1), groups: int
     )
 
 
-def by_patches(x, kernel, window: Window):
-    """One matrix product with the matrix of patches (im2col).
+def by_patches(
+    x: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "rows columns inputs features"],
+    window: Window,
+) -> Float[Array, "batch new_height new_width features"]:
+    """`y = patches(x) kernel`, one product with the matrix of patches (im2col).
 
     References:
         Chellapilla, Puri and Simard, 2006. High Performance Convolutional Neural
@@ -126,33 +138,67 @@ def by_patches(x, kernel, window: Window):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def by_images(x, kernel, window: Window):
+def by_images(
+    x: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "rows columns inputs features"],
+    window: Window,
+) -> Float[Array, "batch new_height new_width features"]:
     """`lax`, but the kernel's gradient is a sum of matrix products, strip by strip.
 
     A strip is some rows of one image, so that its patches fit in the cache of a core.
-    Vmapped lanes are taken one after the other. Reverse mode only.
+    Vmapped lanes are taken one after the other. Reverse mode only, of any order: value
+    and gradients are the three ways to contract a bilinear form, and each has the other
+    two for its own gradients.
     """
     return _one_by_one(lambda x, kernel: by_lax(x, kernel, window))(x, kernel)
 
 
-def _images_forward(x, kernel, window):
-    return by_images(x, kernel, window), (x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _of_input(kernel, dy, x_shape, window):
+    gradient = lambda kernel, dy: _input_gradient(kernel, dy, x_shape, window)
+    return _one_by_one(gradient)(kernel, dy)
 
 
-def _images_backward(window, kept, dy):
-    x, kernel = kept
-
-    def of_input(kernel, dy):  # not computed where nobody asks for it
-        return _input_gradient(kernel, dy, x_shape, window)
-
-    def of_kernel(x, dy):
-        return _kernel_gradient(x, dy, kernel_shape, window).astype(kernel_dtype)
-
-    x_shape, kernel_shape, kernel_dtype = x.shape, kernel.shape, kernel.dtype
-    return _one_by_one(of_input)(kernel, dy), _one_by_one(of_kernel)(x, dy)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _of_kernel(x, dy, kernel_shape, window):
+    gradient = lambda x, dy: _kernel_gradient(x, dy, kernel_shape, window)
+    return _one_by_one(gradient)(x, dy)
 
 
-by_images.defvjp(_images_forward, _images_backward)
+def _bilinear(function: Callable, gradients: Callable) -> None:
+    """Gives `function(a, b, *static)` the VJP `gradients(a, b, ct, *static)`."""
+
+    def forward(a, b, *static):
+        return function(a, b, *static), (a, b)
+
+    def backward(*args):
+        *static, (a, b), cotangent = args
+        return gradients(a, b, cotangent, *static)
+
+    function.defvjp(forward, backward)
+
+
+_bilinear(
+    by_images,
+    lambda x, kernel, dy, window: (
+        _of_input(kernel, dy, x.shape, window),
+        _of_kernel(x, dy, kernel.shape, window),
+    ),
+)
+_bilinear(
+    _of_input,
+    lambda kernel, dy, x, _, window: (
+        _of_kernel(x, dy, kernel.shape, window),
+        by_images(x, kernel, window),
+    ),
+)
+_bilinear(
+    _of_kernel,
+    lambda x, dy, kernel, _, window: (
+        _of_input(kernel, dy, x.shape, window),
+        by_images(x, kernel, window),
+    ),
+)
 
 
 def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
@@ -183,7 +229,7 @@ def _kernel_gradient(x, dy, kernel_shape: Sequence[int], window: Window):
 
     zero = jnp.zeros((features, num_columns), wide)
     total, _ = lax.scan(add, zero, jnp.arange(num_images * strips))
-    return total.T.reshape(kernel_shape)
+    return total.T.reshape(kernel_shape).astype(x.dtype)
 
 
 def _input_gradient(kernel, dy, x_shape: Sequence[int], window: Window):

@@ -15,11 +15,13 @@ def max_pool(
     strides: int | Sequence[int] | None = None,
     padding: windows.Padding = "VALID",
 ) -> Float[Array, "batch new_height new_width features"]:
-    """Largest value of each window; its gradient goes to the first of equal ones.
+    """`y[b, i, j, f] = max over r, c of x[b, s0 i + r, s1 j + c, f]`, strides s.
 
     As `flax.linen.max_pool` and `lax.reduce_window`, whose gradient is 14 times slower
-    on a CPU, but for the default strides, which are the window's as in PyTorch. Both
-    modes of differentiation work. NaN if one is in the window.
+    on a CPU, but for the default strides, which are the window's as in PyTorch. The
+    gradient goes to the first of equal numbers; both modes of differentiation work. NaN
+    if one is in the window. There is one implementation, for on a CPU no other was as
+    fast (docs/performance.md).
     """
     size = windows.pair(window)
     moves = windows.window_of(

@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from normjax.tables import InputError, pick
 
+Images = Float[Array, "batch height width features"]
 Pair = tuple[int, int]
 Padding = str | int | Sequence[int | Sequence[int]]
 
@@ -70,7 +72,9 @@ def window_of(
     return Window(strides, edges, dilation)
 
 
-def patches(x, size: Sequence[int], window: Window):
+def patches(
+    x: Images, size: Sequence[int], window: Window
+) -> Float[Array, "batch new_height new_width columns"]:
     """`[batch, height, width, rows * columns * inputs]`, ordered as a kernel is."""
     x = padded(x, window.padding)
     parts = [
@@ -81,7 +85,9 @@ def patches(x, size: Sequence[int], window: Window):
     return jnp.concatenate(parts, axis=-1)
 
 
-def strided(x, start: Pair, size: Sequence[int], window: Window):
+def strided(
+    x: Images, start: Pair, size: Sequence[int], window: Window
+) -> Float[Array, "batch new_height new_width features"]:
     """What one entry of the kernel sees of the padded images."""
     counts = [
         (n - d * (k - 1) - 1) // s + 1
@@ -96,7 +102,9 @@ def strided(x, start: Pair, size: Sequence[int], window: Window):
     )
 
 
-def padded(x, edges: Sequence[Pair], value: float = 0.0, between: Pair = (0, 0)):
+def padded(
+    x: Images, edges: Sequence[Pair], value: float = 0.0, between: Pair = (0, 0)
+) -> Float[Array, "batch new_height new_width features"]:
     """`value` before, after and between the rows and columns; less than 0 crops."""
     config = [(0, 0, 0), *((*p, b) for p, b in zip(edges, between)), (0, 0, 0)]
     return lax.pad(x, jnp.full((), value, x.dtype), config)
