@@ -198,7 +198,7 @@ def time_to_target(
     return TimeToTarget(median_interval(times), Interval(count / n, *wilson, n))
 
 
-def seeds_needed(interval: Interval, bound: float) -> int | None:
+def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int | None:
     """The seeds at which Student's interval would just not hold `bound`.
 
     The smallest n of `t(n - 1) * s / sqrt(n) <= abs(centre - bound)`, with the centre
@@ -208,6 +208,7 @@ def seeds_needed(interval: Interval, bound: float) -> int | None:
     Args:
         interval: a symmetric one; of a ratio, that of its logarithm.
         bound: a number in its unit.
+        level: that of the interval.
 
     Returns:
         From 2 to MOST_SEEDS, or None if more are needed; None without bounds.
@@ -219,7 +220,7 @@ def seeds_needed(interval: Interval, bound: float) -> int | None:
     half = (interval.high - interval.low) / 2
 
     def width(n: int) -> float:  # of the half, for s = 1
-        return stats.t.ppf((1 + LEVEL) / 2, n - 1) / np.sqrt(n)
+        return stats.t.ppf((1 + level) / 2, n - 1) / np.sqrt(n)
 
     enough = distance / half * width(n) if half > 0 else np.inf
     sizes = range(2, MOST_SEEDS + 1)

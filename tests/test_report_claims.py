@@ -1,6 +1,7 @@
 """The claims, on records made from a formula: each statistic, each kind of verdict."""
 
 import importlib.util
+import itertools
 import pathlib
 
 import numpy as np
@@ -125,8 +126,9 @@ def record(study: str, where: dict, arms: list[tuple[dict, dict]]) -> records.Re
 def made(claim: dict, outcomes: dict[str, str], seeds: int = SEEDS) -> records.Record:
     """The arms of a claim, of those protocols, so that it comes out as wished."""
     arms = []
-    sides = [(side, True) for side in claim["of"]]
-    sides += [(side, False) for side in claim.get("against", [])]
+    levels = claim.get("each", [{}])
+    sides = [(side | x, True) for x in levels for side in claim["of"]]
+    sides += [(side | x, False) for x in levels for side in claim.get("against", [])]
     each = isinstance(claim["statistic"], dict)
     base = 2.0 if "against" in claim else 0.0
     for i, (side, first) in enumerate(sides):
@@ -255,6 +257,7 @@ def test_an_undecided_verdict_names_the_seeds_of_the_nearest_bound():
 
 UNKNOWN = claims.Verdict("undecided", np.inf)
 FEW, MANY = (claims.Verdict(f"undecided ({n})", n) for n in (12, 90))
+FEW_TO_FAIL, MANY_TO_FAIL = (x._replace(leans=True) for x in (FEW, MANY))
 YES, NO = claims.Verdict("holds"), claims.Verdict("does not hold")
 
 
@@ -264,16 +267,18 @@ YES, NO = claims.Verdict("holds"), claims.Verdict("does not hold")
         ([(YES, YES), (YES, YES)], YES),
         ([(YES, FEW), (YES, YES)], YES),
         ([(YES, YES), (NO, NO), (MANY, MANY)], NO),
-        ([(YES, YES), (NO, FEW)], FEW),
-        ([(NO, MANY), (FEW, MANY), (NO, NO)], NO),
-        ([(NO, FEW), (YES, MANY), (NO, MANY)], MANY),
+        ([(NO, MANY_TO_FAIL), (FEW, MANY), (NO, NO)], NO),
         ([(YES, YES), (FEW, MANY)], FEW),
         ([(MANY, MANY), (FEW, FEW), (YES, YES)], MANY),
         ([(FEW, FEW), (UNKNOWN, UNKNOWN), (MANY, MANY)], UNKNOWN),
+        ([(YES, YES), (NO, FEW_TO_FAIL)], FEW_TO_FAIL),
+        ([(NO, FEW_TO_FAIL), (MANY, MANY), (NO, MANY_TO_FAIL)], FEW_TO_FAIL),
+        ([(FEW_TO_FAIL, MANY_TO_FAIL), (YES, FEW), (MANY, MANY)], MANY_TO_FAIL),
+        ([(FEW_TO_FAIL, FEW_TO_FAIL), (UNKNOWN, UNKNOWN)], FEW_TO_FAIL),
     ],
 )
 def test_a_claim_of_several_comparisons_needs_all_of_them(verdicts, expected):
-    """Pairs: by itself, and among all of them."""
+    """Pairs: by itself, and among all of them. The first to fail settles it."""
     judged = [claims.Judged(claims.NOTHING, 0, *pair) for pair in verdicts]
     assert claims.overall(judged) == expected
 
@@ -408,7 +413,9 @@ def test_published_numbers_go_through_the_same_statistic():
     )
     expected = [100 * np.std(theirs[x], ddof=1) for x in ("pre", "post")]
     assert np.allclose(table["published"].iloc[-2:], expected, rtol=1e-12)
-    assert np.isnan(row("init_scale", "With BN the result h")["published"])
+    assert row("init_scale", "With BN the result h")["published"] == 0.3
+    got = row("init_scale", "With BN the result depends")["published"]
+    assert np.isclose(got, 0.3 / 1.3, rtol=1e-12)
 
 
 AS_PUBLISHED_KEY, BN = "smoothness_as_published", ("batch", "none")
@@ -580,7 +587,7 @@ def test_without_a_finite_seed_nothing_is_said():
 
 
 def test_a_claim_without_its_arms_is_not_shown():
-    claim = named("optimizers", "Without regularizer, third")
+    claim = named("optimizers", "third_moment is")
     whole = made(claim, {"corrected": "holds", AS_PUBLISHED: "holds"})
     shown = set(claims.claims(whole)["sentence"]) - {""}
     assert claim["sentence"] in shown
@@ -662,7 +669,7 @@ def test_a_narrow_verdict_is_short(verdict, expected):
 
 
 def test_a_wide_table_has_a_row_for_each_comparison():
-    claim = named("optimizers", "Without regularizer, third")
+    claim = named("optimizers", "third_moment is")
     outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
     header, rows = tables.display("claims", claims.claims(made(claim, outcomes)), [])
     assert header == [
@@ -676,11 +683,13 @@ def test_a_wide_table_has_a_row_for_each_comparison():
     head = f"{claim['sentence']}: test accuracy, points"
     start = [row[0] for row in rows].index(head)
     assert rows[start][1:] == ["", "", "holds", "", "does not hold"]
-    assert [row[0] for row in rows[start + 1 : start + 4]] == [
-        f"· third_moment against {x}" for x in ("sgd", "adam", "rmsprop")
+    assert [row[0] for row in rows[start + 1 : start + 10]] == [
+        f"· third_moment-{regularizer} against {other}-{regularizer}"
+        for regularizer in ("none", "l2", "dropout")
+        for other in ("sgd", "adam", "rmsprop")
     ]
     assert rows[start + 2][1] == "4.01 [3.16, 4.85]"
-    assert rows[start + 2][4].startswith("-1.00 [-1.")
+    assert rows[start + 2][4].startswith("-1.0")
 
 
 def test_columns_that_nothing_fills_are_left_out():
@@ -747,7 +756,16 @@ def test_the_page_has_the_claims_after_the_answer(written):
 # the data
 
 
-FIELDS = ("study", "where", "sentence", "statistic", "direction", "arms", "of")
+FIELDS = (
+    "study",
+    "where",
+    "sentence",
+    "statistic",
+    "direction",
+    "arms",
+    "of",
+    "published",
+)
 
 
 @pytest.mark.parametrize("study", sorted({c["study"] for c in CLAIMS}))
@@ -790,7 +808,7 @@ def test_no_verdict_is_written_in_the_data():
 @pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
 def test_claims_are_whole(claim):
     assert set(FIELDS) <= set(claim)
-    optional = {"against", "margin", "why", "published"}
+    optional = {"against", "each", "margin", "why"}
     assert set(claim) <= set(FIELDS) | optional
     assert claim["direction"] in claims.DIRECTIONS
     for protocol in claims.PROTOCOLS:
@@ -803,9 +821,12 @@ def test_claims_are_whole(claim):
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
 def test_what_was_published_is_there(claim):
-    """For every data set and every side; only the picture of the scales has none."""
-    assert ("published" in claim) == (claim["study"] != "init_scale")
-    sides = [*claim["of"], *claim.get("against", [])]
+    """For every data set and every side."""
+    sides = [
+        side | each
+        for side in (*claim["of"], *claim.get("against", []))
+        for each in claim.get("each", [{}])
+    ]
     for data in claim["where"]["data.name"]:
         config = {"data": {"name": data}}
         for path in published.paths(claim, config, sides):
@@ -835,8 +856,10 @@ def test_claims_are_about_the_configs(claim):
             continue
         found += 1
         levels = {"protocol": ("corrected",)}
-        for side in (*claim["of"], *claim.get("against", ())):
-            chosen = levels | {k: (v,) for k, v in (claim["arms"] | side).items()}
+        sides = (*claim["of"], *claim.get("against", ()))
+        for side, each in itertools.product(sides, claim.get("each", [{}])):
+            given = claim["arms"] | side | each
+            chosen = levels | {k: (v,) for k, v in given.items()}
             arms = {k: arms_.words(x) for k, x in config["arms"].items()}
             for factor, known in arms.items():
                 assert set(chosen.get(factor, known)) <= set(known)

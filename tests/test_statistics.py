@@ -201,14 +201,15 @@ def test_the_percentile_bootstrap_would_not_cover():
 
 @pytest.mark.parametrize("n", [2, 5, 10, 40])
 @pytest.mark.parametrize("distance", [0.05, 0.3, 1.0, 4.0])
-def test_seeds_needed_by_its_definition(n, distance):
+@pytest.mark.parametrize("level", [0.95, 0.995])
+def test_seeds_needed_by_its_definition(n, distance, level):
     """At N the half-width, of the spread that is there, is at most the distance."""
     x = draws(n, key=n)
-    interval = statistics.mean_interval(x)
+    interval = statistics.mean_interval(x, level)
     for bound in (x.mean() - distance, x.mean() + distance):
-        got = statistics.seeds_needed(interval, bound)
+        got = statistics.seeds_needed(interval, bound, level)
         half = [
-            stats.t.ppf(0.975, m - 1) * x.std(ddof=1) / math.sqrt(m)
+            stats.t.ppf((1 + level) / 2, m - 1) * x.std(ddof=1) / math.sqrt(m)
             for m in range(2, got + 1)
         ]
         assert half[-1] <= distance

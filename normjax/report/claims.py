@@ -2,8 +2,9 @@
 
 The claims are data, `claims.json`: the study and the `where` of its configuration, a
 sentence, the statistic and the direction that decide it, and the arms to compare, `of`
-x `against`: it holds if all comparisons do, and does not if one fails at a level that
-allows for their number. No verdict is written there: each is computed here.
+x `against`, at `each` of some levels that both sides share: it holds if all comparisons
+do, and does not if one fails at a level that allows for their number. No verdict is
+written there: each is computed here.
 """
 
 import itertools
@@ -41,6 +42,7 @@ class Verdict(NamedTuple):
 
     text: str
     seeds: float = 0.0  # inf: unknown, or too many to say
+    leans: bool = False  # undecided, with a centre outside of what is claimed
 
 
 class Judged(NamedTuple):
@@ -89,7 +91,11 @@ def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
 
 
 def verdict(
-    interval: Interval, statistic: Statistic, direction: str, margin: float | None
+    interval: Interval,
+    statistic: Statistic,
+    direction: str,
+    margin: float | None,
+    level: float = statistics.LEVEL,
 ) -> Verdict:
     """Compares an interval with what is claimed.
 
@@ -113,24 +119,30 @@ def verdict(
         return Verdict(UNDECIDED, np.inf)
     centre = (low + high) / 2
     bound = min(floor, ceiling, key=lambda x: abs(x - centre))
-    seeds = statistics.seeds_needed(Interval(centre, low, high, interval.n), bound)
+    leans = not floor < centre < ceiling
+    symmetric = Interval(centre, low, high, interval.n)
+    seeds = statistics.seeds_needed(symmetric, bound, level)
     if seeds is None:
         most = f"more than {statistics.MOST_SEEDS:,} seeds needed"
-        return Verdict(f"{UNDECIDED} ({most})", np.inf)
-    return Verdict(f"{UNDECIDED} (about {seeds:,} seeds needed)", seeds)
+        return Verdict(f"{UNDECIDED} ({most})", np.inf, leans)
+    return Verdict(f"{UNDECIDED} (about {seeds:,} seeds needed)", seeds, leans)
 
 
 def overall(judged: Sequence[Judged]) -> Verdict:
     """Of a claim: it holds if all hold, does not if one does not in the family.
 
     One of k intervals at 95% misses the truth in more than 5% of the cases, so what
-    fails by itself alone leaves the claim undecided, with the wider interval's seeds.
+    fails by itself alone leaves the claim undecided. The first to fail would settle it:
+    where some lean that way, the seeds are the fewest that one of these needs to fail
+    in the family, else the most that one needs to hold.
     """
     for one in judged:
         if one.in_family.text == FAILS:
             return one.in_family
-    verdicts = [x.in_family if x.verdict.text == FAILS else x.verdict for x in judged]
-    return max(verdicts, key=lambda x: (x.text != HOLDS, x.seeds))
+    leaning = [x.in_family for x in judged if x.in_family.leans]
+    if leaning:
+        return min(leaning, key=lambda x: x.seeds)
+    return max((x.verdict for x in judged), key=lambda x: (x.text != HOLDS, x.seeds))
 
 
 def _rows(
@@ -140,7 +152,11 @@ def _rows(
     if isinstance(claim["statistic"], str):
         claim = claim | {"statistic": measures.evaluated(claim["statistic"], cells)}
     sides = [claim["of"], *([claim["against"]] if "against" in claim else [])]
-    comparisons = list(itertools.product(*sides))
+    comparisons = [
+        [side | each for side in chosen]
+        for each in claim.get("each", [{}])
+        for chosen in itertools.product(*sides)
+    ]
     rows = [_row(claim, record, sides) for sides in comparisons]
     verdicts = {}
     for protocol in PROTOCOLS:
@@ -208,7 +224,7 @@ def _published(claim: Claim, record: records.Record, sides: Sequence[Side]) -> I
     paths = published.paths(claim, record.config, sides)
     numbers = [statistic.reduce(published.number(path)) for path in paths]
     compare = statistic.compare_published or statistic.compare
-    return compare(*numbers) if numbers else NOTHING
+    return compare(*numbers)
 
 
 def _judge(
@@ -229,8 +245,14 @@ def _judge(
         numbers = [x[i] for x, i in zip(numbers, places)]
     interval = statistic.compare(*map(statistic.reduce, numbers))
     one, in_family = (
-        verdict(x, statistic, claim["direction"], claim.get("margin"))
-        for x in (interval, measures.widened(interval, statistic, num))
+        verdict(
+            measures.widened(interval, statistic, k),
+            statistic,
+            claim["direction"],
+            claim.get("margin"),
+            1 - (1 - statistics.LEVEL) / k,
+        )
+        for k in (1, num)
     )
     if len(numbers[0]) < statistic.least:
         few = f"{UNDECIDED} (needs at least {statistic.least} seeds)"

@@ -57,7 +57,7 @@ def paths(
     config: Mapping[str, Any],
     sides: Iterable[Mapping[str, str]],
 ) -> list[str]:
-    """Where the numbers of each side of a claim are; none if it has none."""
+    """Where the numbers of each side of a claim are."""
     data = config["data"]["name"]
     return [
         claim["published"].format(
@@ -65,7 +65,6 @@ def paths(
             **{k: OPTIMIZERS.get(v, v) for k, v in (claim["arms"] | side).items()},
         )
         for side in sides
-        if "published" in claim
     ]
 
 
