@@ -519,6 +519,7 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
     assert {"report.html", "stats.json", "stats_as_published.json"} <= names
     for name in ("summary", "differences", "protocols", "third_moment"):
         assert {f"tables/{name}.{x}" for x in ("csv", "md", "tex")} <= names
+    assert "tables/curves.csv" in names
     for name in (*plots.CURVES, "seeds"):
         assert {f"figures/{name}.{x}" for x in ("svg", "png")} <= names
     page.build(folder)
@@ -527,6 +528,26 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
     expected = estimates.summary(optimizers)["test_accuracy"]
     assert list(table["test_accuracy"].astype(float)) == list(expected)
     json.loads((folder / "stats.json").read_text())
+
+
+def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
+    """At the last epoch those of the summary; a probe is there like a measurement."""
+    table = estimates.curves(optimizers)
+    found = cells.cells(optimizers)
+    counted = sum(x.size for c in found for x in (c.curves | c.probes).values())
+    assert table["seeds"].sum() <= counted
+    last = table[table["epoch"] == len(found[0].steps)]
+    accuracy = last[last["measure"] == "test_accuracy"]
+    summary = estimates.summary(optimizers)
+    for ours, theirs in (("mean", "test_accuracy"), ("mean_low", "test_accuracy_low")):
+        assert np.allclose(accuracy[ours], summary[theirs], rtol=1e-14, atol=0)
+    assert list(accuracy["arm"]) == list(summary["arm"])
+    cell = next(c for c in found if c.probes)
+    name, values = next(iter(cell.probes.items()))
+    rows = table[(table["arm"] == cell.arm) & (table["measure"] == name)]
+    assert list(rows["step"]) == list(cell.steps)
+    means = statistics.mean_interval(values).estimate
+    assert np.allclose(rows["mean"], means, rtol=1e-14, atol=0)
 
 
 def test_the_answer_names_the_best_arm_and_its_lead(norms):

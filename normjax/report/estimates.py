@@ -80,6 +80,24 @@ def third_moment(record: records.Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def curves(record: records.Record) -> pd.DataFrame:
+    """Every measurement and probe after every epoch: mean and interval over seeds.
+
+    Columns: arm, the settings, epoch, step, measure, mean with its bounds, seeds (those
+    whose number is finite).
+    """
+    rows = []
+    for cell in cells_.cells(record):
+        epochs = 1 + np.arange(len(cell.steps))
+        for measure, values in (cell.curves | cell.probes).items():
+            found = statistics.mean_interval(values)
+            table = {"arm": cell.arm, **cell.settings, "epoch": epochs}
+            table |= {"step": cell.steps, "measure": measure, "mean": found.estimate}
+            table |= {"mean_low": found.low, "mean_high": found.high, "seeds": found.n}
+            rows.append(pd.DataFrame(table))
+    return pd.concat(rows, ignore_index=True)
+
+
 def robustness(cell: Cell) -> Interval:
     """Mean final test accuracy over seeds."""
     return statistics.mean_interval(cell.final["test_accuracy"])

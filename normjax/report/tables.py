@@ -64,7 +64,10 @@ def display(
 
 
 def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
-    """Writes each table as csv (numbers), md and tex (text) and returns them."""
+    """Writes each table as csv (numbers), md and tex (text) and returns them.
+
+    The curves, which the page shows as figures, are written as csv alone.
+    """
     files.folder(folder)
     found = all_tables(record)
     for name, table in found.items():
@@ -72,6 +75,7 @@ def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
         files.write_table(folder / f"{name}.csv", table)
         files.write_text(folder / f"{name}.md", formats.markdown(header, rows))
         files.write_text(folder / f"{name}.tex", formats.latex(header, rows))
+    files.write_table(folder / "curves.csv", estimates.curves(record))
     return found
 
 
