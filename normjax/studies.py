@@ -275,7 +275,7 @@ def environment() -> dict:
         "device": processor() if on_cpu else devices[0].device_kind,
         "platform": devices[0].platform,
         "num_devices": len(devices),
-        "machine": platform.platform(),
+        "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "prng": jax.config.jax_default_prng_impl,
