@@ -8,8 +8,9 @@ python launch.py --config=configs/optimizers.py:dataset=mnist,size=smoke \
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from normjax import command_line, records, specs, studies
-from normjax.tables import InputError
+from normjax.errors import InputError
+from normjax.study import command_line, plan, run
+from normjax.study.record import read_record
 from normjax.training import devices
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -25,14 +26,14 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder of the record and the pag
 def main(argv: list[str]) -> None:
     """Trains what is missing, writes the page, prints the table."""
     del argv
-    from normjax.report import page, tables  # slow to import: not before a mistake
+    from normjax.report import page, tables
 
     logging.set_verbosity(logging.WARNING)  # jax tells which platforms it has tried
     devices.configure()
     try:
-        studies.run(specs.study(CONFIG.value), WORKDIR.value)
+        run.run(plan.study(CONFIG.value), WORKDIR.value)
         path = page.build(WORKDIR.value)
-        print(tables.text(records.read(WORKDIR.value)))
+        print(tables.text(read_record(WORKDIR.value)))
         print(f"page: {path}")
     except InputError as error:
         command_line.stop(str(error))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from normjax import layers, models
-from normjax.ops import analytic, moments, norms, weights
+from normjax.ops import custom_vjp, moments, norms, weights
 
 DENSE, IMAGES, KERNEL = (128, 128), (64, 14, 14, 32), (5, 5, 32, 64)
 LANES = (1, 10)
@@ -83,10 +83,10 @@ def cases():
     for (name, norm), (shape, dtype) in itertools.product(ACTIVATIONS.items(), inputs):
         if name != "instance" or len(shape) > 2:
             more = vectors(name, shape)
-            yield name, (norm(norms), norm(analytic)), shape, dtype, more
+            yield name, (norm(norms), norm(custom_vjp)), shape, dtype, more
     for name, norm in KERNELS.items():
         more = vectors(name, KERNEL)
-        yield name, (norm(weights), norm(analytic)), KERNEL, "float32", more
+        yield name, (norm(weights), norm(custom_vjp)), KERNEL, "float32", more
     for name, module in MODULES.items():
         pair = [network(module, backward) for backward in ("autodiff", "analytic")]
         (autodiff, more), (by_hand, _) = pair

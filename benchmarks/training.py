@@ -23,12 +23,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from normjax import arms, layers, models
+from normjax import layers, models
 from normjax.data import sources
+from normjax.errors import InputError
 from normjax.optimizers import recipes
-from normjax.studies import environment, timed
-from normjax.tables import InputError
-from normjax.training import devices, loop
+from normjax.study import plan
+from normjax.study.run import environment, timed
+from normjax.training import devices, lanes
 from normjax.types import Data, Program, Scaling, Split
 
 
@@ -93,14 +94,14 @@ def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
         steps_per_epoch=len(y) // work.batch_size,
         sampling="permutation",
         probes=(),
-        mapping=arms.mapping("auto", work.model != "mlp"),
+        mapping=plan.mapping("auto", work.model != "mlp"),
     )
     keys = jax.random.split(jax.random.key(0), work.lanes)
     values = recipes.settings_of(recipe) | {"learning_rate": work.learning_rate}
     settings = {
         name: np.full(work.lanes, value, np.float32) for name, value in values.items()
     }
-    epochs = loop.train(
+    epochs = lanes.train(
         keys, settings, Data(train, one, one, scaling), program=program, num_epochs=99
     )
     for _, _, seconds, compiling in timed(epochs):

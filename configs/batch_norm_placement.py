@@ -16,7 +16,8 @@ are for an accelerator.
 
 from ml_collections import ConfigDict
 
-from normjax import specs
+import normjax
+from normjax.study.config import arguments
 
 MODELS = {  # name -> widths, the source's data, preset of batch norm, default size
     "mlp": ((128, 128, 128), "fashion_mnist", "", "full"),
@@ -31,7 +32,7 @@ SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
 
 def get_config(text: str = "") -> ConfigDict:
     """Arguments: model=mlp|cnn, size=full|tenth|smoke, dataset=mnist|..."""
-    model, size, dataset = specs.arguments(
+    model, size, dataset = arguments(
         text,
         model=tuple(MODELS),
         size=("default", *SIZES),
@@ -41,7 +42,7 @@ def get_config(text: str = "") -> ConfigDict:
     size = usual if size == "default" else size
     num_seeds, num_epochs, num_train, num_validation, num_test = SIZES[size]
     name = published if dataset == "published" else dataset
-    return specs.config(
+    return normjax.config(
         study="batch_norm_placement",
         question="Batch normalization before or after the activation?",
         num_seeds=num_seeds,

@@ -11,16 +11,17 @@ with the mean training image subtracted; kernels N(0, 0.02^2), Adam.
 
 from ml_collections import ConfigDict
 
-from normjax import specs
+import normjax
+from normjax.study.config import arguments
 
 
 def get_config(text: str = "") -> ConfigDict:
     """Arguments: size=full|smoke, dataset=cifar10|digits."""
-    size, dataset = specs.arguments(
+    size, dataset = arguments(
         text, size=("full", "smoke"), dataset=("cifar10", "digits")
     )
     full = size == "full"
-    return specs.config(
+    return normjax.config(
         study="deep_mlp",
         question="Does batch normalization let a deep MLP train faster?",
         num_seeds=10 if full else 2,

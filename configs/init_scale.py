@@ -12,16 +12,17 @@ scales from 1e-4 to 1. The scale is traced: an arm's scales x seeds are one call
 import numpy as np
 from ml_collections import ConfigDict
 
-from normjax import specs
+import normjax
+from normjax.study.config import arguments
 
 
 def get_config(text: str = "") -> ConfigDict:
     """Arguments: size=full|smoke, dataset=cifar10|digits."""
-    size, dataset = specs.arguments(
+    size, dataset = arguments(
         text, size=("full", "smoke"), dataset=("cifar10", "digits")
     )
     full = size == "full"
-    return specs.config(
+    return normjax.config(
         study="init_scale",
         question="Does batch normalization remove the dependence on the initial scale?",
         num_seeds=10 if full else 2,

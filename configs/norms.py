@@ -16,7 +16,8 @@ size=full, all of them and ten epochs, is for an accelerator.
 
 from ml_collections import ConfigDict
 
-from normjax import specs
+import normjax
+from normjax.study.config import arguments
 
 SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
     "tenth": (10, 5, 6_000, 1_000, 2_000),
@@ -27,11 +28,11 @@ SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
 
 def get_config(text: str = "") -> ConfigDict:
     """Arguments: size=tenth|full|smoke, dataset=fashion_mnist|cifar10|digits."""
-    size, dataset = specs.arguments(
+    size, dataset = arguments(
         text, size=tuple(SIZES), dataset=("fashion_mnist", "cifar10", "digits")
     )
     num_seeds, num_epochs, num_train, num_validation, num_test = SIZES[size]
-    return specs.config(
+    return normjax.config(
         study="norms",
         question="Batch, layer or weight normalization: which, and why?",
         num_seeds=num_seeds,

@@ -9,18 +9,17 @@ Finds  the published lead of the third moment comes from memoryless peers
 
 from ml_collections import ConfigDict
 
-from normjax import specs
+import normjax
+from normjax.study.config import arguments
 
 BATCH_SIZES = {"fashion_mnist": 128, "mnist": 256, "digits": 128}  # the source's
 
 
 def get_config(text: str = "") -> ConfigDict:
     """Arguments: size=full|smoke, dataset=fashion_mnist|mnist|digits."""
-    size, dataset = specs.arguments(
-        text, size=("full", "smoke"), dataset=tuple(BATCH_SIZES)
-    )
+    size, dataset = arguments(text, size=("full", "smoke"), dataset=tuple(BATCH_SIZES))
     full = size == "full"
-    return specs.config(
+    return normjax.config(
         study="optimizers",
         question="Which optimizer is fast, robust, stable?",
         num_seeds=10 if full else 2,

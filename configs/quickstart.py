@@ -7,17 +7,18 @@ Takes  30 seconds on two CPU cores: 20 networks
 
 from ml_collections import ConfigDict
 
-from normjax import specs
+import normjax
+from normjax.study.config import arguments
 
 
 def get_config(text: str = "") -> ConfigDict:
     """Arguments: size=full|smoke, dataset=digits|mnist|fashion_mnist|cifar10."""
-    size, dataset = specs.arguments(
+    size, dataset = arguments(
         text,
         size=("full", "smoke"),
         dataset=("digits", "mnist", "fashion_mnist", "cifar10"),
     )
-    return specs.config(
+    return normjax.config(
         study="quickstart",
         question="Which normalization trains a small MLP best?",
         num_seeds={"full": 10, "smoke": 2}[size],

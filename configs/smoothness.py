@@ -13,16 +13,17 @@ source's own formula for the norm is a second measure of the same run.
 
 from ml_collections import ConfigDict
 
-from normjax import specs
+import normjax
+from normjax.study.config import arguments
 
 
 def get_config(text: str = "") -> ConfigDict:
     """Arguments: size=full|smoke, dataset=fashion_mnist|mnist|digits."""
-    size, dataset = specs.arguments(
+    size, dataset = arguments(
         text, size=("full", "smoke"), dataset=("fashion_mnist", "mnist", "digits")
     )
     full = size == "full"
-    return specs.config(
+    return normjax.config(
         study="smoothness",
         question="Does batch normalization make the loss smoother?",
         num_seeds=10 if full else 2,

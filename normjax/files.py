@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from normjax.tables import InputError
+from normjax.errors import InputError
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from normjax import layers
+from normjax.errors import InputError
 from normjax.ops import pooling
-from normjax.tables import InputError
 
 Initializer = Callable[..., Array]
 Step = Callable[[Array], Array]
@@ -74,7 +74,7 @@ class MLP(Model):
     @nn.compact
     def __call__(
         self,
-        inputs: Float[Array, "batch *shape"],
+        inputs: Float[Array, " batch *shape"],
         *,
         train: bool,
         dropout_rate: float | Float[Array, ""] = 0.0,
@@ -110,7 +110,7 @@ class ConvNet(Model):
     @nn.compact
     def __call__(
         self,
-        inputs: Float[Array, "batch *shape"],
+        inputs: Float[Array, " batch *shape"],
         *,
         train: bool,
         dropout_rate: float | Float[Array, ""] = 0.0,
@@ -158,7 +158,7 @@ class ResNet(Model):
     @nn.compact
     def __call__(
         self,
-        inputs: Float[Array, "batch *shape"],
+        inputs: Float[Array, " batch *shape"],
         *,
         train: bool,
         dropout_rate: float | Float[Array, ""] = 0.0,

@@ -16,7 +16,7 @@ Optimizer = Callable[..., optax.GradientTransformation]  # keywords are its sett
 class Split(NamedTuple):
     """Some examples of a classification set, as stored: not yet scaled."""
 
-    inputs: Shaped[Array, "examples *shape"]  # uint8 or float32
+    inputs: Shaped[Array, " examples *shape"]  # uint8 or float32
     labels: Int[Array, " examples"]  # in [0, num_classes)
 
 

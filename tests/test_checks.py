@@ -12,9 +12,9 @@ from normjax import layers
 from normjax.checks import __main__ as command
 from normjax.checks import conventions, document, peers, rounding, rows, table
 from normjax.checks.rows import Check, Row, share
+from normjax.errors import InputError
 from normjax.ops import moments, norms, variance, weights
 from normjax.optimizers import recipes
-from normjax.tables import InputError
 
 CHECKS = table.checks()
 MUTANTS = table.mutants()

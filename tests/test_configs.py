@@ -10,8 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from normjax import arms, records, specs
-from normjax.tables import InputError
+import normjax
+from normjax.errors import InputError
+from normjax.study import plan
+from normjax.study.record import complete_arms, read_record
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -39,7 +41,7 @@ def launch(config: str, workdir: pathlib.Path, *flags: str, **variables: str):
     )
     assert ran.returncode == 0, ran.stderr
     assert (workdir / "report.html").exists()
-    return records.read(workdir)
+    return read_record(workdir)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -64,7 +66,7 @@ SMOKES = (*(f"{name}.py:size=smoke" for name in CONFIGS), CNN)
 def test_smoke_runs_on_the_embedded_digits(name, tmp_path):
     record = launch(f"{name},dataset=digits", tmp_path / "run")
     order = record.record["arm_order"]
-    assert list(records.complete(record.record)) == order
+    assert list(complete_arms(record.record)) == order
     assert set(record.networks["seed"].groupby(record.networks["arm"]).nunique()) == {2}
     assert np.isfinite(record.networks["test_loss"]).all()
     best = record.networks.groupby("arm")["test_accuracy"].max()
@@ -87,7 +89,7 @@ def test_smoke_of_the_optimizers_on_the_published_data(tfds_folder, tmp_path):
         published = rows["as_published-third_moment", seed]
         assert rows["corrected-third_moment", seed] == published
     losses = record.networks.set_index(["arm", "seed"])["train_loss"]
-    remembers, forgets = (losses[f"{x}-adam", 36549] for x in arms.PROTOCOLS)
+    remembers, forgets = (losses[f"{x}-adam", 36549] for x in plan.PROTOCOLS)
     assert abs(remembers - forgets) > 0.01  # the fault is kept
     share = record.probes["corrected-third_moment/adam_difference_share"]
     assert share.shape == (1, 2, 2)
@@ -110,8 +112,8 @@ def test_a_users_npz_is_a_data_set(tmp_path):
     x = draw.normal(size=(300, 5)) + 4 * np.eye(3, 5)[y]
     path = tmp_path / "mine.npz"
     np.savez(path, x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
-    study = specs.study(
-        specs.config(data={"name": str(path), "num_validation": 40}, batch_size=20)
+    study = plan.study(
+        normjax.config(data={"name": str(path), "num_validation": 40}, batch_size=20)
     )
     assert study.arms[0].num_parameters == 5 * 128 + 128 + 128 * 129 + 128 * 3 + 3
     assert len(study.data.train.labels) == 160
@@ -121,7 +123,7 @@ def test_the_example_of_the_readme_runs():
     """The Python block, word for word; its seeds are paired and batch norm learns."""
     text = (ROOT / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    assert len([line for line in code.splitlines() if line.strip()]) <= 14
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from normjax.data import sources
-from normjax.tables import InputError
+from normjax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 WRITE = "write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"

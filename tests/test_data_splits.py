@@ -9,7 +9,7 @@ import pytest
 
 from normjax.data import splits
 from normjax.data.sources import Source
-from normjax.tables import InputError
+from normjax.errors import InputError
 from normjax.types import Scaling
 
 EPS32 = np.finfo(np.float32).eps

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from normjax.checks import gradient_check, network
-from normjax.ops import backward, differences, moments, norms
-from normjax.tables import InputError
+from normjax.checks import differences, gradient_check, network
+from normjax.errors import InputError
+from normjax.ops import backward, moments, norms
 
 EPS64 = float(np.finfo(np.float64).eps)
 

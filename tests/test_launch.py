@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from flax.traverse_util import unflatten_dict
 
-from normjax import layers, models, records, specs
+from normjax import files, layers, models
 from normjax.data import sources
+from normjax.study.config import DEFAULTS
+from normjax.study.record import read_record
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = "--config=configs/quickstart.py:size=smoke"
@@ -59,7 +61,7 @@ def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
 
 def test_the_record_is_complete(run):
     workdir, _ = run
-    record = records.read(workdir)
+    record = read_record(workdir)
     assert {p.name for p in workdir.iterdir()} == {
         "config.json",
         "record.json",
@@ -90,7 +92,7 @@ def test_the_record_is_complete(run):
 def test_the_saved_networks_have_the_recorded_accuracy(run):
     """Evaluated afresh, outside of the loop, for each seed of batch norm."""
     workdir, _ = run
-    record = records.read(workdir)
+    record = read_record(workdir)
     with np.load(workdir / "checkpoints" / "batch.npz") as arrays:
         networks = unflatten_dict(dict(arrays), sep="/")
     assert networks["params"]["dense_0"]["kernel"].shape == (1, 2, 64, 128)
@@ -120,9 +122,9 @@ def test_a_second_run_gives_the_same_numbers_and_a_kept_arm_is_not_run_again(
     workdir, _ = run
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", workdir, copy], check=True)
-    content = records.read(copy).record
+    content = read_record(copy).record
     content["arms"]["none"]["status"] = "interrupted"
-    records.files.write_json(copy / "record.json", content)
+    files.write_json(copy / "record.json", content)
     again = launch(QUICK, f"--workdir={copy}", "--config.arms.norm=none,batch")
     assert again.returncode == 0, again.stderr
     assert "resuming: 1 of 2 arms are finished" in again.stdout
@@ -132,8 +134,8 @@ def test_a_second_run_gives_the_same_numbers_and_a_kept_arm_is_not_run_again(
         pd.testing.assert_frame_equal(
             old.drop(columns=timing), new.drop(columns=timing), check_exact=True
         )
-    kept = records.read(copy).record["arms"]["batch"]
-    assert kept == records.read(workdir).record["arms"]["batch"]
+    kept = read_record(copy).record["arms"]["batch"]
+    assert kept == read_record(workdir).record["arms"]["batch"]
 
 
 SETTINGS = "init_scale, learning_rate, momentum"
@@ -141,7 +143,7 @@ MISTAKES = {
     "field": (
         [QUICK, "--config.batchsize=3"],
         "batchsize: no such field. Did you mean 'batch_size'?"
-        f" Known: {', '.join(sorted(specs.DEFAULTS))}.",
+        f" Known: {', '.join(sorted(DEFAULTS))}.",
     ),
     "inner field": (
         [QUICK, "--config.data.nam=mnist"],
@@ -293,4 +295,4 @@ def test_an_interruption_keeps_finished_arms_and_the_same_command_goes_on(tmp_pa
     assert printed.splitlines()[-1] == (
         "interrupted: 1 of 2 arms are finished and kept; the same command goes on"
     )
-    assert list(records.read(tmp_path / "run").networks["arm"]) == ["none"] * 2
+    assert list(read_record(tmp_path / "run").networks["arm"]) == ["none"] * 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from normjax import layers
-from normjax.tables import InputError
+from normjax.errors import InputError
 
 EPS32 = float(np.finfo(np.float32).eps)
 KEY = jax.random.key(0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from normjax import layers, models
-from normjax.tables import InputError
-from normjax.training import state
+from normjax.errors import InputError
+from normjax.training import lane
 
 EPS32 = float(np.finfo(np.float32).eps)
 KEY = jax.random.key(0)
@@ -316,7 +316,7 @@ def test_a_traced_scale_reaches_all_kernels_and_nothing_else(name):
 
     @jax.jit
     def init(scale):
-        return state.init(KEY, scale, IMAGES[:1], model=model)
+        return lane.init(KEY, scale, IMAGES[:1], model=model)
 
     plain, halved = init(1.0), init(0.5)
     assert init._cache_size() == 1

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from normjax.ops import analytic, backward, differences, moments, norms, weights
-from normjax.tables import InputError
+from normjax.checks import differences
+from normjax.errors import InputError
+from normjax.ops import backward, custom_vjp, moments, norms, weights
 
 EPS64 = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)
@@ -47,7 +48,7 @@ def functions(name):
     op, settings = CASES[name]
     settings = {k: jnp.asarray(v) if k == "mask" else v for k, v in settings.items()}
     peer = getattr(norms, op, None) or getattr(weights, op)
-    return [functools.partial(f, **settings) for f in (getattr(analytic, op), peer)]
+    return [functools.partial(f, **settings) for f in (getattr(custom_vjp, op), peer)]
 
 
 def arguments(name, dtype="float64", x=X):
@@ -282,7 +283,7 @@ def test_gradients_come_in_the_dtypes_of_the_inputs():
     running = moments.Running(*(jnp.asarray(a, "float16") for a in START))
     for train in (True, False):
         total = lambda x, running, scale, bias, train=train: jnp.sum(
-            analytic.batch_norm(x, running, scale, bias, train=train)[0]
+            custom_vjp.batch_norm(x, running, scale, bias, train=train)[0]
         )
         args = (x, running, scale, bias)
         found = jax.eval_shape(jax.grad(total, argnums=(0, 1, 2, 3)), *args)
@@ -326,7 +327,7 @@ def test_hessian_vector_products_go_forward_over_reverse(name):
 def test_forward_mode_alone_is_refused():
     x = jnp.asarray(X, "float32")
     with pytest.raises(InputError) as caught:
-        jax.jvp(analytic.rms_norm, (x,), (x,))
+        jax.jvp(custom_vjp.rms_norm, (x,), (x,))
     assert str(caught.value) == (
         "backward='analytic': forward mode alone (jvp, jacfwd) cannot pass a custom"
         " VJP; use backward='autodiff', or forward over reverse."
@@ -338,7 +339,7 @@ def test_devices_that_share_a_scale_get_the_sum_of_its_gradients():
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Auto,))
     rows, all_of_it = PartitionSpec("rows"), PartitionSpec()
     x, scale = jnp.asarray(X, "float32"), jnp.asarray(SCALE, "float32")
-    loss = lambda x, scale: jnp.sum(jnp.sin(analytic.layer_norm(x, scale)))
+    loss = lambda x, scale: jnp.sum(jnp.sin(custom_vjp.layer_norm(x, scale)))
     slope = jax.grad(loss, argnums=(0, 1))
     spread = jax.shard_map(
         slope, mesh=mesh, in_specs=(rows, all_of_it), out_specs=(rows, all_of_it)
@@ -390,7 +391,7 @@ def test_mistakes_are_named_as_by_the_namesake(op, args, settings):
         args = (args[0], moments.Running(jnp.zeros(6), jnp.ones(6)))
     peer = getattr(norms, op, None) or getattr(weights, op)
     messages = []
-    for f in (getattr(analytic, op), peer):
+    for f in (getattr(custom_vjp, op), peer):
         with pytest.raises(InputError) as caught:
             f(*args, **settings)
         messages.append(str(caught.value))

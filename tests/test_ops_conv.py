@@ -14,8 +14,8 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from normjax.errors import InputError
 from normjax.ops import conv, windows
-from normjax.tables import InputError
 
 EPS32 = float(np.finfo(np.float32).eps)
 IMPLEMENTATIONS = sorted(conv.IMPLEMENTATIONS)

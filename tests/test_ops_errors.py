@@ -8,18 +8,18 @@ import inspect
 import jax.numpy as jnp
 import pytest
 
+from normjax.errors import InputError
 from normjax.ops import (
-    activations,
-    analytic,
-    batch_family,
+    batch_variants,
+    custom_vjp,
     moments,
+    norm_activations,
     norms,
     online,
     pointwise,
     switchable,
     weights,
 )
-from normjax.tables import InputError
 
 X = jnp.ones((2, 3, 4))
 V, SHORT = jnp.ones(4), jnp.ones(3)
@@ -47,9 +47,9 @@ def mixed(x=X, running=RUNNING, scale=V, bias=V, train=True, logits=LOGITS):
 
 STATEFUL = {
     **stateful(norms, "batch_norm"),
-    **stateful(analytic, "batch_norm"),
-    **stateful(batch_family, "batch_renorm", **RENORM),
-    **stateful(batch_family, "ghost_batch_norm", ghost_size=2),
+    **stateful(custom_vjp, "batch_norm"),
+    **stateful(batch_variants, "batch_renorm", **RENORM),
+    **stateful(batch_variants, "ghost_batch_norm", ghost_size=2),
     **stateful(online, "online_norm"),
     "switchable.switchable_norm": mixed,
 }
@@ -99,16 +99,16 @@ ANY = {
     **bare(norms, "layer_norm"),
     **bare(norms, "rms_norm"),
     **bare(norms, "group_norm", num_groups=2),
-    **bare(analytic, "layer_norm"),
-    **bare(analytic, "rms_norm"),
-    **bare(analytic, "group_norm", num_groups=2),
+    **bare(custom_vjp, "layer_norm"),
+    **bare(custom_vjp, "rms_norm"),
+    **bare(custom_vjp, "group_norm", num_groups=2),
     **bare(pointwise, "dynamic_tanh", 0.5, V, V),
     **bare(pointwise, "dynamic_erf", 0.5, 0.0, V, V),
     **bare(pointwise, "local_response_norm"),
-    **bare(batch_family, "power_norm", V, train=True),
-    **bare(activations, "filter_response_norm", V, V, V),
-    **bare(activations, "evonorm_s0", V, V, V, num_groups=2),
-    **bare(activations, "evonorm_b0", V, V, V, V, train=True),
+    **bare(batch_variants, "power_norm", V, train=True),
+    **bare(norm_activations, "filter_response_norm", V, V, V),
+    **bare(norm_activations, "evonorm_s0", V, V, V, num_groups=2),
+    **bare(norm_activations, "evonorm_b0", V, V, V, V, train=True),
 }
 
 
@@ -118,11 +118,11 @@ def test_what_has_no_feature_or_no_example_is_refused(name, x, message):
     refused(lambda: ANY[name](x), message)
 
 
-frn = inspect.unwrap(activations.filter_response_norm)
-s0 = inspect.unwrap(activations.evonorm_s0)
-b0 = inspect.unwrap(activations.evonorm_b0)
+frn = inspect.unwrap(norm_activations.filter_response_norm)
+s0 = inspect.unwrap(norm_activations.evonorm_s0)
+b0 = inspect.unwrap(norm_activations.evonorm_b0)
 dyt, derf = map(inspect.unwrap, (pointwise.dynamic_tanh, pointwise.dynamic_erf))
-power = inspect.unwrap(batch_family.power_norm)
+power = inspect.unwrap(batch_variants.power_norm)
 spectral = inspect.unwrap(weights.spectral_norm)
 checked, over = map(inspect.unwrap, (moments.checked, moments.over))
 GROUPS = "num_groups=2.0: must be an integer; use num_groups=1."
@@ -164,11 +164,11 @@ MISTAKES = {
         " make them for activations of this shape.",
     ),
     "layer by hand": (
-        lambda: inspect.unwrap(analytic.layer_norm)(X, SHORT),
+        lambda: inspect.unwrap(custom_vjp.layer_norm)(X, SHORT),
         vector("scale"),
     ),
     "weight by hand": (
-        lambda: inspect.unwrap(analytic.weight_norm)(KERNEL, SHORT),
+        lambda: inspect.unwrap(custom_vjp.weight_norm)(KERNEL, SHORT),
         vector("scale", of="kernel", shape=(3, 4)),
     ),
     "spectral u": (

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from normjax.errors import InputError
 from normjax.ops import moments
-from normjax.tables import InputError
 
 EPS32 = float(np.finfo(np.float32).eps)
 MASK = jax.random.bernoulli(jax.random.key(1), 0.7, (64, 1))

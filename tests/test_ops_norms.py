@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from normjax.errors import InputError
 from normjax.ops import moments, norms
-from normjax.tables import InputError
 
 EPS32 = float(np.finfo(np.float32).eps)
 EPS = 1e-2  # large, so that its place in the formula shows

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from normjax.ops import differences, pointwise
-from normjax.tables import InputError
+from normjax.checks import differences
+from normjax.errors import InputError
+from normjax.ops import pointwise
 
 EPS32 = float(np.finfo(np.float32).eps)
 SHAPE = (6, 3, 3, 12)

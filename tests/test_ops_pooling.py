@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from normjax.errors import InputError
 from normjax.ops import pooling
-from normjax.tables import InputError
 
 DRAW = np.random.default_rng(0)
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from normjax.ops import differences, moments, norms, switchable
-from normjax.tables import InputError
+from normjax.checks import differences
+from normjax.errors import InputError
+from normjax.ops import moments, norms, switchable
 
 EPS32 = float(np.finfo(np.float32).eps)
 EPS = 1e-2  # large, so that its place in the formula shows

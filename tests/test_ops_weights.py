@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from normjax.errors import InputError
 from normjax.ops import weights
-from normjax.tables import InputError
 
 EPS32 = float(np.finfo(np.float32).eps)
 KERNEL = jax.random.normal(jax.random.key(0), (3, 3, 16, 8))

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from normjax.errors import InputError, pick_or_import
 from normjax.optimizers import recipes
-from normjax.tables import InputError, pick_or_import
 
 UNIT = 2.0**-24  # largest relative error of one rounding to float32
 STEPS = 50

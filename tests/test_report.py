@@ -13,22 +13,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from normjax import records, statistics
+from normjax import files, statistics
+from normjax.audit import published, stats_json
+from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
-    cells,
-    drawing,
+    axes,
     estimates,
     figures,
     formats,
+    networks,
     page,
     plots,
-    published,
-    stats,
     tables,
 )
 from normjax.statistics import Interval
-from normjax.tables import InputError
+from normjax.study.record import (
+    CURVES,
+    FINAL,
+    Record,
+    add_arm,
+    read_record,
+    start_record,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 NORMS = {"norm": ("none", "batch", "layer", "weight")}
@@ -52,11 +59,11 @@ def lanes(arm: int, name: str, factors: dict, settings: dict, num_seeds: int):
         best = 0.85 + 0.01 * arm - 0.02 * abs(np.log10(values[0]) + 2)
         accuracy = best + own - 0.2 * np.exp(-t)
         loss = 0.3 + 0.7 * np.exp(-t / (1 + arm)) + 5 * own
-        curves = {name: loss for name in records.CURVES if name.endswith("loss")}
+        curves = {name: loss for name in CURVES if name.endswith("loss")}
         curves |= {"train_accuracy": accuracy + 0.03, "test_accuracy": accuracy}
         curves |= {"validation_accuracy": accuracy + 0.01}
         epochs.append(pd.DataFrame({**lane, "epoch": t, "step": 100 * t, **curves}))
-        final = {key: curves[key][-1] for key in records.FINAL if key in curves}
+        final = {key: curves[key][-1] for key in FINAL if key in curves}
         networks.append({**lane, **final, "diverged_at_step": -1, "seconds": 2.5 + arm})
     return pd.DataFrame(networks), pd.concat(epochs)
 
@@ -70,7 +77,7 @@ def make(
     baseline: dict[str, str] | None = None,
     question: str = "Which is best?",
     study: str = "made",
-) -> records.Record:
+) -> Record:
     """A record of every combination of the factors, in `folder`."""
     settings = settings or {"learning_rate": (0.01,)}
     arms = {
@@ -93,7 +100,7 @@ def make(
         },
         "arm_order": list(arms),
     }
-    records.start(folder, {"study": study, "data": {"name": "digits"}})
+    start_record(folder, {"study": study, "data": {"name": "digits"}})
     for i, (name, levels) in enumerate(arms.items()):
         networks, epochs = lanes(i, name, levels, settings, num_seeds)
         shape = (len(networks) // num_seeds, num_seeds, 5)
@@ -102,7 +109,7 @@ def make(
             share = np.linspace(0, 2e-6, np.prod(shape)).reshape(shape)
             probes = {f"{name}/{estimates.SHARE}": share}
             probes[f"{name}/{estimates.DENOMINATOR}"] = share + 1e-8
-        records.add_arm(
+        add_arm(
             folder,
             arm=name,
             networks=networks,
@@ -117,23 +124,23 @@ def make(
             },
             record=about,
         )
-    return records.read(folder)
+    return read_record(folder)
 
 
 @pytest.fixture(scope="module")
-def norms(tmp_path_factory) -> records.Record:
+def norms(tmp_path_factory) -> Record:
     return make(tmp_path_factory.mktemp("norms"), NORMS, baseline={"norm": "none"})
 
 
 @pytest.fixture(scope="module")
-def optimizers(tmp_path_factory) -> records.Record:
+def optimizers(tmp_path_factory) -> Record:
     folder = tmp_path_factory.mktemp("optimizers")
     baseline = {"optimizer": "adam"}
     return make(folder, OPTIMIZERS, baseline=baseline, study="optimizers")
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory) -> records.Record:
+def grid(tmp_path_factory) -> Record:
     settings = {"learning_rate": (0.001, 0.01, 0.1), "decay": (0.9, 0.99)}
     folder = tmp_path_factory.mktemp("grid")
     return make(folder, NORMS, settings=settings, baseline={"norm": "none"})
@@ -143,7 +150,7 @@ def grid(tmp_path_factory) -> records.Record:
 
 
 def test_cells_hold_every_number_at_its_seed_and_epoch(grid):
-    found = cells.cells(grid)
+    found = networks.cells(grid)
     assert [(c.arm, c.position) for c in found] == [
         (arm, i) for arm in NORMS["norm"] for i in range(6)
     ]
@@ -158,26 +165,26 @@ def test_cells_hold_every_number_at_its_seed_and_epoch(grid):
 
 def test_cells_do_not_depend_on_the_order_of_the_rows_of_seeds(norms):
     reverse = norms._replace(networks=norms.networks[::-1], epochs=norms.epochs[::-1])
-    by_arm = {cell.arm: cell for cell in cells.cells(reverse)}
-    for cell in cells.cells(norms):
+    by_arm = {cell.arm: cell for cell in networks.cells(reverse)}
+    for cell in networks.cells(norms):
         other = by_arm[cell.arm]
         assert np.array_equal(cell.seeds, other.seeds)
         assert np.array_equal(cell.curves["test_loss"], other.curves["test_loss"])
 
 
 def test_a_setting_that_arms_do_not_share_is_nan_and_no_level(norms):
-    networks, epochs = norms.networks.copy(), norms.epochs.copy()
-    for table in (networks, epochs):
+    final, epochs = norms.networks.copy(), norms.epochs.copy()
+    for table in (final, epochs):
         table.loc[table["arm"] == "none", "learning_rate"] = np.nan
-    found = cells.cells(norms._replace(networks=networks, epochs=epochs))
+    found = networks.cells(norms._replace(networks=final, epochs=epochs))
     assert len(found) == 4
     assert np.isnan(found[0].settings["learning_rate"])
-    assert cells.levels(found, "settings", "learning_rate") == [0.01]
+    assert networks.levels(found, "settings", "learning_rate") == [0.01]
 
 
 def test_a_missing_epoch_is_named(norms):
     with pytest.raises(InputError) as caught:
-        cells.cells(norms._replace(epochs=norms.epochs[1:]))
+        networks.cells(norms._replace(epochs=norms.epochs[1:]))
     assert str(caught.value) == (
         f"{norms.workdir / 'epochs.csv'}: damaged (arm 'none' has not one row for each"
         " seed and epoch); run the study again in a new folder."
@@ -185,9 +192,9 @@ def test_a_missing_epoch_is_named(norms):
 
 
 def test_the_setting_is_chosen_by_validation_accuracy(grid):
-    assert [c.settings["learning_rate"] for c in cells.chosen(cells.cells(grid))] == [
-        0.01
-    ] * 4
+    assert [
+        c.settings["learning_rate"] for c in networks.chosen(networks.cells(grid))
+    ] == [0.01] * 4
 
 
 # numbers
@@ -196,7 +203,7 @@ def test_the_setting_is_chosen_by_validation_accuracy(grid):
 def test_summary_is_the_statistics_of_each_arm(norms):
     table = estimates.summary(norms)
     assert list(table["arm"]) == list(NORMS["norm"])
-    for cell, row in zip(cells.cells(norms), table.to_dict("records")):
+    for cell, row in zip(networks.cells(norms), table.to_dict("records")):
         accuracy = cell.final["test_accuracy"]
         expected = statistics.mean_interval(accuracy)
         got = [row[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
@@ -221,7 +228,7 @@ def test_seconds_are_those_of_the_median_epoch(norms):
 
 def test_a_burst_of_noise_does_not_move_the_seconds(norms):
     """Ten epochs, k = 2: from the second to the ninth, whatever the tenth took."""
-    cell = cells.cells(norms)[0]
+    cell = networks.cells(norms)[0]
     for last in (10.0, 1e6):
         epochs = np.array([last, 3.0, 5.0, 1.0, 2.0, 9.0, 4.0, 8.0, 6.0, 7.0])
         found = estimates.speed(cell._replace(epoch_seconds=epochs))
@@ -244,7 +251,7 @@ def test_differences_are_paired_with_the_baseline_arm(optimizers):
         for o in ("sgd", "third_moment")
         for r in OPTIMIZERS["regularizer"]
     ]
-    by_arm = {cell.arm: cell for cell in cells.cells(optimizers)}
+    by_arm = {cell.arm: cell for cell in networks.cells(optimizers)}
     for row in table.to_dict("records"):
         a, b = (by_arm[row[x]].final["test_accuracy"] for x in ("arm", "baseline"))
         expected = statistics.paired_difference(100 * a, 100 * b)
@@ -255,11 +262,11 @@ def test_differences_are_paired_with_the_baseline_arm(optimizers):
 def test_differences_pair_the_seeds_that_both_have(norms):
     """Without seed 0 of the baseline: seven pairs, each seed with its own."""
     keep = (norms.networks["arm"] != "none") | (norms.networks["seed"] != 0)
-    networks = norms.networks[keep]
+    final = norms.networks[keep]
     keep = (norms.epochs["arm"] != "none") | (norms.epochs["seed"] != 0)
-    fewer = norms._replace(networks=networks, epochs=norms.epochs[keep])
+    fewer = norms._replace(networks=final, epochs=norms.epochs[keep])
     row = estimates.differences(fewer).iloc[0]
-    a, b = (c.final["test_accuracy"][1:] for c in cells.cells(norms)[1::-1])
+    a, b = (c.final["test_accuracy"][1:] for c in networks.cells(norms)[1::-1])
     assert row["seeds"] == 7
     assert row["accuracy_points"] == statistics.paired_difference(100 * a, 100 * b)[0]
 
@@ -376,24 +383,24 @@ def test_only_settings_of_a_grid_are_shown(norms, grid):
 
 
 def test_the_last_factor_of_most_levels_is_the_colour(optimizers, norms):
-    plan = drawing.layout(cells.cells(optimizers))
+    plan = axes.layout(networks.cells(optimizers))
     assert list(plan.looks) == list(OPTIMIZERS["optimizer"])
     assert list(plan.panels) == [
         f"{p}, {r}" for p in OPTIMIZERS["protocol"] for r in OPTIMIZERS["regularizer"]
     ]
     assert plan.num_columns == 2
-    assert drawing.layout(cells.cells(norms)).panels.keys() == {""}
+    assert axes.layout(networks.cells(norms)).panels.keys() == {""}
 
 
 def test_arms_that_the_factors_do_not_tell_apart_are_coloured_one_by_one(norms):
-    same = [c._replace(factors={"norm": "batch"}) for c in cells.cells(norms)]
-    plan = drawing.layout(same)
+    same = [c._replace(factors={"norm": "batch"}) for c in networks.cells(norms)]
+    plan = axes.layout(same)
     assert list(plan.looks) == list(NORMS["norm"])
     assert len(set(plan.looks.values())) == 4
 
 
 def test_lines_and_bands_are_the_statistics(norms):
-    found = cells.cells(norms)
+    found = networks.cells(norms)
     (ax,) = plots.curves(found, "test_accuracy").axes
     assert [line.get_label() for line in ax.lines] == list(NORMS["norm"])
     for cell, line, band in zip(found, ax.lines, ax.collections):
@@ -405,7 +412,7 @@ def test_lines_and_bands_are_the_statistics(norms):
 
 
 def test_a_loss_over_decades_has_a_log_scale(norms):
-    found = cells.cells(norms)
+    found = networks.cells(norms)
     far = [
         c._replace(
             curves={"train_loss": c.curves["train_loss"] * 10.0 ** -np.arange(5)}
@@ -431,13 +438,13 @@ def test_a_grid_is_drawn_against_its_setting(grid):
 
 
 def test_stats_has_three_levels_and_a_file_a_protocol(optimizers, norms):
-    assert stats.stats(norms) == {}
-    found = stats.stats(optimizers)
+    assert stats_json.stats(norms) == {}
+    found = stats_json.stats(optimizers)
     assert list(found) == ["stats.json", "stats_as_published.json"]
     assert list(found["stats.json"]) == list(OPTIMIZERS["optimizer"])
     entry = found["stats_as_published.json"]["third_moment"]["l2"]
-    cell = cells.cells(optimizers)[-1]
-    assert list(entry) == [*stats.LISTS, *stats.LISTS_BY_SEED]
+    cell = networks.cells(optimizers)[-1]
+    assert list(entry) == [*stats_json.LISTS, *stats_json.LISTS_BY_SEED]
     assert entry["test_acc_list"] == list(cell.final["test_accuracy"])
     assert entry["cputime_list"] == list(cell.final["seconds"])
     by_seed = entry["train_cce_list_dict"]
@@ -533,7 +540,7 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
 def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
     """At the last epoch those of the summary; a probe is there like a measurement."""
     table = estimates.curves(optimizers)
-    found = cells.cells(optimizers)
+    found = networks.cells(optimizers)
     counted = sum(x.size for c in found for x in (c.curves | c.probes).values())
     assert table["seeds"].sum() <= counted
     last = table[table["epoch"] == len(found[0].steps)]
@@ -552,8 +559,8 @@ def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
 
 def test_the_answer_names_the_best_arm_and_its_lead(norms):
     """Arms are 0.01 apart with noise of 0.001: the last leads by one point."""
-    first, second, *rest = page.answer(cells.cells(norms))
-    accuracy = formats.by_width(estimates.robustness(cells.cells(norms)[3]))
+    first, second, *rest = page.answer(networks.cells(norms))
+    accuracy = formats.by_width(estimates.robustness(networks.cells(norms)[3]))
     assert first == (
         f"Most robust: weight, test accuracy {accuracy}, mean over 8 seeds."
     )
@@ -567,15 +574,15 @@ def test_the_answer_names_the_best_arm_and_its_lead(norms):
 
 
 def test_the_answer_says_when_the_lead_may_be_luck(norms):
-    found = cells.cells(norms)[:2]
+    found = networks.cells(norms)[:2]
     shaken = found[0].final["test_accuracy"] + 0.05 * np.sin(np.arange(8))
     found[1] = found[1]._replace(final=found[1].final | {"test_accuracy": shaken})
     assert "includes zero, so the lead may be luck" in page.answer(found)[1]
 
 
 def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
-    stable = page.answer(cells.cells(norms))[-1]
-    found = cells.cells(norms)
+    stable = page.answer(networks.cells(norms))[-1]
+    found = networks.cells(norms)
     i = [f"Most stable: {c.arm}," in stable for c in found].index(True)
     steps = np.where(np.arange(8) < 3, 120, -1)
     found[i] = found[i]._replace(final=found[i].final | {"diverged_at_step": steps})
@@ -587,7 +594,7 @@ def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
 
 def test_the_answer_is_about_the_corrected_arms(optimizers):
     """The arms of highest accuracy are the later ones, as published."""
-    answer = page.answer(cells.cells(optimizers))
+    answer = page.answer(networks.cells(optimizers))
     assert answer[0].startswith(
         "Corrected arms only. Most robust: corrected-third_moment-l2, "
     )
@@ -596,7 +603,7 @@ def test_the_answer_is_about_the_corrected_arms(optimizers):
 def test_one_seed_gives_a_page_without_intervals(tmp_path):
     record = make(tmp_path, NORMS, num_seeds=1, baseline={"norm": "none"})
     page.build(tmp_path)
-    assert "too few seeds for an interval" in page.answer(cells.cells(record))[1]
+    assert "too few seeds for an interval" in page.answer(networks.cells(record))[1]
     assert "nan" not in tables.text(record)
 
 
@@ -605,20 +612,20 @@ def test_arms_whose_networks_all_diverged_in_epoch_1_have_a_page(tmp_path, norms
     """One arm of two, and both; warnings are errors here."""
     factors = {"norm": ("none", "batch")}
     record = make(tmp_path / "a", factors, baseline={"norm": "none"})
-    networks, epochs = record.networks.copy(), record.epochs.copy()
-    lost = networks["norm"].isin(norms_lost)
-    networks.loc[lost, list(records.FINAL[:-2])] = np.nan
-    networks.loc[lost, "diverged_at_step"] = 1
+    final, epochs = record.networks.copy(), record.epochs.copy()
+    lost = final["norm"].isin(norms_lost)
+    final.loc[lost, list(FINAL[:-2])] = np.nan
+    final.loc[lost, "diverged_at_step"] = 1
     lost = epochs["norm"].isin(norms_lost)
-    epochs.loc[lost, list(records.CURVES)] = np.nan
-    records.files.write_table(tmp_path / "a" / "networks.csv", networks)
-    records.files.write_table(tmp_path / "a" / "epochs.csv", epochs)
+    epochs.loc[lost, list(CURVES)] = np.nan
+    files.write_table(tmp_path / "a" / "networks.csv", final)
+    files.write_table(tmp_path / "a" / "epochs.csv", epochs)
     text = page.build(tmp_path / "a").read_text()
     assert Page(text).tags.count("svg") == 4
     assert f"8 of {norms_lost[0]}" in text
-    assert "nan" not in tables.text(records.read(tmp_path / "a"))
+    assert "nan" not in tables.text(read_record(tmp_path / "a"))
     for name in ("train_loss", "test_accuracy"):
-        (ax,) = plots.curves(cells.cells(records.read(tmp_path / "a")), name).axes
+        (ax,) = plots.curves(networks.cells(read_record(tmp_path / "a")), name).axes
         drawn = [np.isfinite(line.get_ydata()).any() for line in ax.lines]
         assert drawn == [arm not in norms_lost for arm in ("none", "batch")]
 
@@ -685,7 +692,7 @@ def test_the_command_ends_with_one_line_and_code_2(tmp_path):
     )
 
 
-def on_fashion(record: records.Record, **config: int) -> records.Record:
+def on_fashion(record: Record, **config: int) -> Record:
     """The record as if of the data that the source has."""
     data = {"data": {"name": "fashion_mnist"}}
     return record._replace(config=record.config | data | config)
@@ -725,7 +732,7 @@ def test_what_the_source_did_not_ask_is_not_put_beside_it(tmp_path, study, facto
     """Another study; a place of its table that is several arms; no such table."""
     record = on_fashion(make(tmp_path / "run", factors, num_seeds=2, study=study))
     assert published.optimizers(record).empty
-    assert stats.stats(record) == {}
+    assert stats_json.stats(record) == {}
 
 
 def test_a_grid_stands_at_its_chosen_setting_beside_the_source(tmp_path):
@@ -734,10 +741,10 @@ def test_a_grid_stands_at_its_chosen_setting_beside_the_source(tmp_path):
     record = on_fashion(
         make(tmp_path / "run", factors, settings=settings, study="optimizers")
     )
-    best = cells.cells(record)[1::2]
+    best = networks.cells(record)[1::2]
     means = [estimates.robustness(cell).estimate for cell in best]
     assert list(published.optimizers(record)["corrected"]) == means
-    entry = stats.stats(record)["stats.json"]["adam"]["l2"]
+    entry = stats_json.stats(record)["stats.json"]["adam"]["l2"]
     assert entry["test_acc_list"] == list(best[-1].final["test_accuracy"])
 
 

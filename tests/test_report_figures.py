@@ -11,8 +11,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.transforms import Bbox
 
-from normjax import records, statistics
-from normjax.report import cells, drawing, figures, page, plots
+from normjax import statistics
+from normjax.report import axes, figures, networks, page, plots
+from normjax.study.record import FINAL, Record
 
 NORMS = {"norm": ("none", "batch")}
 SIZES = {"norm": ("batch", "layer"), "batch_size": ("2", "8", "32", "128")}
@@ -42,7 +43,7 @@ def make(
     settings: dict[str, tuple[float, ...]] | None = None,
     num_seeds: int = 3,
     probes: tuple[str, ...] = (),
-) -> records.Record:
+) -> Record:
     """A record of every combination of the factors, as it would be read."""
     settings = settings or {"learning_rate": (0.01,)}
     combinations = [dict(zip(factors, x)) for x in itertools.product(*factors.values())]
@@ -53,7 +54,7 @@ def make(
         for values, seed in itertools.product(grid, range(num_seeds)):
             lane = {"arm": arm, **levels, "seed": seed, **dict(zip(settings, values))}
             curves = curves_of(i, seed, values[-1])
-            final = {x: curves[x][-1] for x in records.FINAL if x in curves}
+            final = {x: curves[x][-1] for x in FINAL if x in curves}
             networks.append({**lane, **final, "diverged_at_step": -1, "seconds": 1.0})
             numbers = {"epoch": [1, 2, 3], "step": [10, 20, 30]}
             epochs.append(pd.DataFrame({**lane, **numbers, **curves}))
@@ -71,7 +72,7 @@ def make(
         },
         "arm_order": list(arms),
     }
-    return records.Record(
+    return Record(
         pathlib.Path("made"),
         {},
         about,
@@ -81,7 +82,7 @@ def make(
     )
 
 
-def without(record: records.Record, lost: pd.Series) -> records.Record:
+def without(record: Record, lost: pd.Series) -> Record:
     """The record, had the networks in the rows `lost` diverged in epoch 2."""
     networks, epochs = record.networks.copy(), record.epochs.copy()
     networks.loc[lost, "diverged_at_step"] = 15
@@ -105,19 +106,19 @@ def assert_drawn(ax, number: int, x: list[float], values: list[np.ndarray]) -> N
 
 
 @pytest.fixture(scope="module")
-def scales() -> records.Record:
+def scales() -> Record:
     return make(NORMS, settings={"learning_rate": (1e-3,), **SCALES})
 
 
 @pytest.fixture(scope="module")
-def sizes() -> records.Record:
+def sizes() -> Record:
     return make(SIZES)
 
 
 # which pictures
 
 
-def names(record: records.Record) -> list[str]:
+def names(record: Record) -> list[str]:
     return list(figures.pictures(record))
 
 
@@ -155,10 +156,10 @@ def test_a_setting_or_a_factor_of_three_numbers_is_an_axis(scales, sizes):
 
 
 def test_a_factor_is_no_axis_where_arms_share_its_levels(sizes):
-    found = cells.cells(sizes)
+    found = networks.cells(sizes)
     same = [x._replace(factors=x.factors | {"norm": "batch"}) for x in found]
-    assert figures.axes(found) == ["batch_size"]
-    assert figures.axes(same) == []
+    assert figures.axis_names(found) == ["batch_size"]
+    assert figures.axis_names(same) == []
 
 
 # against the epoch
@@ -179,13 +180,13 @@ def test_an_arm_that_was_not_probed_has_no_line():
     drawn = figures.pictures(record._replace(probes=probes))["smoothness"].draw()
     (ax,) = drawn.axes
     assert [line.get_label() for line in ax.lines] == ["batch", "layer"]
-    assert ax.lines[0].get_color() == drawing.COLOURS[1]  # as in every picture
+    assert ax.lines[0].get_color() == axes.COLOURS[1]  # as in every picture
 
 
 def test_a_panel_without_numbers_says_so():
     record = make({"norm": ("none", "batch"), "l2": ("off", "low", "high")})
     record.epochs.loc[(record.epochs["norm"] == "none").values, "train_loss"] = np.nan
-    drawn = plots.curves(cells.cells(record), "train_loss")
+    drawn = plots.curves(networks.cells(record), "train_loss")
     empty, full = drawn.axes
     assert [text.get_text() for text in empty.texts] == ["no finite value"]
     assert len(full.texts) == 0
@@ -193,7 +194,7 @@ def test_a_panel_without_numbers_says_so():
 
 
 def test_one_epoch_of_one_network_is_a_marker_without_a_band():
-    (cell, _) = cells.cells(make(NORMS, num_seeds=1))
+    (cell, _) = networks.cells(make(NORMS, num_seeds=1))
     cell = cell._replace(
         curves={"train_loss": cell.curves["train_loss"][:, :1]}, steps=cell.steps[:1]
     )
@@ -213,9 +214,9 @@ def test_one_epoch_of_one_network_is_a_marker_without_a_band():
     ],
 )
 def test_what_spans_more_than_a_factor_of_ten_has_a_log_scale(values, scale):
-    _, (ax,) = drawing.panels([""], 1)
+    _, (ax,) = axes.panels([""], 1)
     ax.plot(values)
-    drawing.log_y([ax])
+    axes.log_y([ax])
     assert ax.get_yscale() == scale
 
 
@@ -292,7 +293,7 @@ def test_networks_that_diverged_have_no_final_train_loss(scales):
     first = record.epochs[(record.epochs["arm"] == "none")]
     first = first[(first["epoch"] == 1) & (first["init_scale"] == largest)]
     assert ax.lines[0].get_ydata()[-1] == first["train_accuracy"].mean()
-    assert figures.note(cells.cells(record)).endswith(
+    assert figures.note(networks.cells(record)).endswith(
         " 5 of 120 networks diverged: their train loss and accuracy end there, what is"
         " evaluated is that of their last finite weights."
     )
@@ -301,12 +302,12 @@ def test_networks_that_diverged_have_no_final_train_loss(scales):
 def test_the_other_settings_are_chosen_by_validation_accuracy():
     grid = {"learning_rate": (0.1, 0.2, 0.4), "decay": (0.9, 0.99)}
     record = make(NORMS, settings=grid)
-    networks = record.networks.assign(validation_accuracy=record.networks["decay"])
-    found = cells.cells(record._replace(networks=networks))
+    table = record.networks.assign(validation_accuracy=record.networks["decay"])
+    found = networks.cells(record._replace(networks=table))
     (ax,) = plots.against(found, "learning_rate", plots.SUMMARIES[""]).axes
     assert ax.get_xscale() == "linear"
     for i, arm in enumerate(("none", "batch")):
-        best = networks[(networks["decay"] == 0.99) & (networks["arm"] == arm)]
+        best = table[(table["decay"] == 0.99) & (table["arm"] == arm)]
         rates = best.groupby("learning_rate")["test_accuracy"]
         values = [rates.get_group(x) for x in grid["learning_rate"]]
         assert_drawn(ax, i, [0.1, 0.2, 0.4], values)
@@ -314,7 +315,7 @@ def test_the_other_settings_are_chosen_by_validation_accuracy():
 
 def test_an_arm_without_the_setting_has_no_line():
     grid = {"learning_rate": (0.1, 0.2, 0.4)}
-    none, *batch = cells.cells(make(NORMS, settings=grid))[2:]
+    none, *batch = networks.cells(make(NORMS, settings=grid))[2:]
     none = none._replace(settings={"learning_rate": np.nan})
     found = [none, *batch]
     (ax,) = plots.against(found, "learning_rate", plots.SUMMARIES[""]).axes
@@ -354,7 +355,7 @@ def test_the_line_goes_up_the_axis_whatever_the_order_of_the_arms():
     assert_drawn(ax, 0, [2, 8, 32, 128], values)
     assert len(ax.lines) == 1  # no other factor: one line, and nothing to explain
     assert drawn.legends == []
-    assert drawing.layout(cells.cells(mixed)).colour == "batch_size"
+    assert axes.layout(networks.cells(mixed)).colour == "batch_size"
 
 
 def test_a_factor_that_starts_at_zero_has_a_linear_axis():
@@ -388,7 +389,7 @@ def test_each_arm_has_a_panel_and_each_layer_a_line():
 
 
 def test_layers_go_from_dark_to_light_in_the_order_of_their_numbers():
-    looks = drawing.depths(["dense_10", "dense_2", "logits", "dense_0"])
+    looks = axes.depths(["dense_10", "dense_2", "logits", "dense_0"])
     assert list(looks) == ["dense_0", "dense_2", "dense_10", "logits"]
     brightness = [sum(to_rgb(colour)) for (colour, _), _ in looks.values()]
     assert brightness[0] < brightness[1] < brightness[2]
@@ -398,7 +399,7 @@ def test_layers_go_from_dark_to_light_in_the_order_of_their_numbers():
 def test_of_forty_layers_some_are_labelled_and_all_are_drawn_apart():
     of = [f"{kind}_{i}_{j}" for kind in ("conv", "norm") for i in "01" for j in "0123"]
     more = [f"conv_{i}_{j}" for i in "234" for j in "0123"]
-    looks = drawing.depths([*of, "conv", *more])
+    looks = axes.depths([*of, "conv", *more])
     assert len({look for look, _ in looks.values()}) == 29
     conv = [label for name, (_, label) in looks.items() if name.startswith("conv")]
     assert [x for x in conv if x][:2] == ["conv", "conv_0_2"]
@@ -412,8 +413,8 @@ def test_of_forty_layers_some_are_labelled_and_all_are_drawn_apart():
 def test_legends_and_titles_stay_inside_and_apart(length):
     """Eight names of up to ninety letters over two panels, laid out."""
     levels = tuple(f"{i}_".ljust(length, "e") for i in range(8))
-    found = cells.cells(make({"norm": levels, "protocol": ("a" * 40, "b")}))
-    with matplotlib.rc_context(drawing.STYLE):
+    found = networks.cells(make({"norm": levels, "protocol": ("a" * 40, "b")}))
+    with matplotlib.rc_context(axes.STYLE):
         figure = plots.curves(found, "test_accuracy")
         figure.draw_without_rendering()
     inside = figure.bbox.padded(1)
@@ -432,7 +433,7 @@ def test_legends_and_titles_stay_inside_and_apart(length):
 
 def test_more_arms_than_looks_are_drawn():
     levels = tuple(f"n{i}" for i in range(30))
-    plan = drawing.layout(cells.cells(make({"norm": levels}, num_seeds=1)))
+    plan = axes.layout(networks.cells(make({"norm": levels}, num_seeds=1)))
     assert len(plan.looks) == 30
     assert len(set(plan.looks.values())) == 28
 

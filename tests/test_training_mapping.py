@@ -9,7 +9,7 @@ import pytest
 
 from normjax import layers, models
 from normjax.optimizers import recipes
-from normjax.training import loop
+from normjax.training import lanes
 from normjax.types import Data, Program, Scaling, Split
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -52,7 +52,7 @@ MODELS = {  # name -> model, shape of an example
 
 
 @functools.cache
-def run(name, mapping, lanes=(0, 1, 2)):
+def run(name, mapping, numbers=(0, 1, 2)):
     """Two epochs of two devices' lanes: the last state with padding, all reports."""
     model, shape = MODELS[name]
     program = Program(
@@ -66,10 +66,13 @@ def run(name, mapping, lanes=(0, 1, 2)):
         probes=(),
         mapping=mapping,
     )
-    rates = np.float32([0.1, 0.2, 0.05])[list(lanes)]
-    settings = {"learning_rate": rates, "momentum": np.full(len(lanes), np.float32(0))}
-    keys = KEYS[np.array(lanes)]
-    trained = loop.train(keys, settings, data(shape), program=program, num_epochs=2)
+    rates = np.float32([0.1, 0.2, 0.05])[list(numbers)]
+    settings = {
+        "learning_rate": rates,
+        "momentum": np.full(len(numbers), np.float32(0)),
+    }
+    keys = KEYS[np.array(numbers)]
+    trained = lanes.train(keys, settings, data(shape), program=program, num_epochs=2)
     reports = []
     for state, report in trained:  # noqa: B007 (the last state is returned)
         reports.append(report)
@@ -98,9 +101,9 @@ def test_mapped_lanes_are_a_loop_on_each_device():
     """Their products are not batched; those of vmapped lanes are one."""
     args = np.ones((4, 2, 3), np.float32), np.ones((3, 5), np.float32)
     for mapping, loops in (("map", 1), ("vmap", 0)):
-        lanes = jax.jit(loop.over_lanes(jnp.matmul, loop.mesh_for(4), 1, mapping))
-        assert lanes.lower(*args).as_text().count("stablehlo.while") == loops
-        assert np.array_equal(lanes(*args), np.full((4, 2, 5), 3))
+        product = jax.jit(lanes.over_lanes(jnp.matmul, lanes.mesh_for(4), 1, mapping))
+        assert product.lower(*args).as_text().count("stablehlo.while") == loops
+        assert np.array_equal(product(*args), np.full((4, 2, 5), 3))
 
 
 def test_padding_does_nothing_where_lanes_are_mapped():
@@ -126,6 +129,6 @@ def test_a_mapped_lane_alone_is_the_lane_among_others(k):
 
 def test_a_second_grid_of_settings_does_not_compile_again():
     run("mlp", "map")
-    before = loop.epoch_lanes._cache_size()
+    before = lanes.epoch_lanes._cache_size()
     run("mlp", "map", (2, 0, 1))
-    assert loop.epoch_lanes._cache_size() == before
+    assert lanes.epoch_lanes._cache_size() == before

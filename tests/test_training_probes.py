@@ -8,11 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from normjax import layers, models, records, specs, studies
+import normjax
+from normjax import layers, models
+from normjax.errors import InputError
 from normjax.optimizers import recipes
-from normjax.tables import InputError
-from normjax.training import loop, probes
-from normjax.training import state as lane
+from normjax.study import plan, run
+from normjax.study.record import read_record
+from normjax.training import lane, lanes, probes
 from normjax.types import Data, Program, Scaling, Split
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -254,7 +256,7 @@ def test_a_lane_that_diverged_is_measured_where_it_stopped():
 
 
 def test_an_epoch_measures_its_last_state_on_its_own_rows():
-    one = functools.partial(loop.epoch, program=LINEAR)
+    one = functools.partial(lanes.epoch, program=LINEAR)
     traced, key = settings(momentum=0.5), jax.random.key(0)
     state, report = jax.jit(one, compiler_options=FAST)(
         start(LINEAR), ROWS, key, traced, DATA
@@ -395,7 +397,7 @@ def test_smoothness_needs_a_learning_rate():
 
 def test_the_record_holds_the_measurements_and_their_conditions(tmp_path):
     names = ("norms", "mode_gap")
-    config = specs.config(
+    config = normjax.config(
         probes=names,
         num_seeds=1,
         num_epochs=1,
@@ -404,8 +406,8 @@ def test_the_record_holds_the_measurements_and_their_conditions(tmp_path):
         model={"widths": (4,)},
         arms={"norm": ("batch",)},
     )
-    studies.run(specs.study(config), str(tmp_path))
-    record = records.read(tmp_path)
+    run.run(plan.study(config), str(tmp_path))
+    record = read_record(tmp_path)
     assert record.record["probes"] == {k: probes.PROBES[k].conditions for k in names}
     assert all(len(p.conditions) >= 1 for p in probes.PROBES.values())
     (arm,) = record.record["arm_order"]

@@ -11,7 +11,7 @@ import numpy as np
 from normjax.checks import cases, rounding
 from normjax.checks.rounding import Rounded
 from normjax.checks.rows import Check, worst
-from normjax.ops import analytic, moments, weights
+from normjax.ops import custom_vjp, moments, weights
 from normjax.ops import norms as ops
 
 SHAPE = (8, 4, 4, 16)
@@ -82,7 +82,7 @@ def _plain(op, takes: int = 2, **settings):
 
 
 def _pair(name: str, wrap: Callable, module=ops):
-    return wrap(getattr(module, name)), wrap(getattr(analytic, name))
+    return wrap(getattr(module, name)), wrap(getattr(custom_vjp, name))
 
 
 GROUPED = (8, 4, 4, 4, 4)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normjax import files
-from normjax.tables import InputError
+from normjax.errors import InputError
 
 
 def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

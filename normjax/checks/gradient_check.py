@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from normjax.checks import network
+from normjax.checks import differences, network
 from normjax.checks.rows import Row
-from normjax.ops import analytic, differences, moments, norms
+from normjax.ops import custom_vjp, moments, norms
 
 EXAMPLES = 2
 PENALTIES = (0.0, 3.14)
@@ -93,7 +93,7 @@ def forward_rows(batch_norm: Callable = norms.batch_norm) -> list[Row]:
     )
 
 
-def backward_rows(batch_norm: Callable = analytic.batch_norm) -> list[Row]:
+def backward_rows(batch_norm: Callable = custom_vjp.batch_norm) -> list[Row]:
     """The backward by hand against central differences, for x `[4, 5]` of 12 +- 5."""
     draws = np.random.default_rng(1)
     x = jnp.asarray(draws.normal(12, 5, (4, 5)))

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Shaped
 
-from normjax.tables import InputError, nearest, pick
+from normjax.errors import InputError, nearest, pick
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # of an .npz
 MAX_CLASSES = 100_000  # of an .npz: more is a mistake and would exhaust the memory
@@ -46,9 +46,9 @@ class Source(NamedTuple):
     `[examples, features]`.
     """
 
-    x_train: Shaped[np.ndarray, "train *shape"]
+    x_train: Shaped[np.ndarray, " train *shape"]
     y_train: Int32[np.ndarray, " train"]  # in [0, num_classes)
-    x_test: Shaped[np.ndarray, "test *shape"]
+    x_test: Shaped[np.ndarray, " test *shape"]
     y_test: Int32[np.ndarray, " test"]
     num_classes: int
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Float64, Int, Key, Shaped
 
 from normjax.data.sources import Source
-from normjax.tables import InputError, pick
+from normjax.errors import InputError, pick
 from normjax.types import Data, Scaling, Split
 
 CHUNK = 1024  # examples widened to float64 at a time
@@ -161,7 +161,7 @@ def _split(inputs: np.ndarray, labels: np.ndarray) -> Split:
     return Split(jnp.asarray(inputs), jnp.asarray(labels))
 
 
-def _moments(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
+def _moments(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """Two-pass mean and biased std over examples, in float64, a chunk at a time."""
     mean = np.mean(x, axis=0, dtype=np.float64)
     chunks = (x[i : i + CHUNK] for i in range(0, len(x), CHUNK))
@@ -169,7 +169,7 @@ def _moments(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
     return mean, np.sqrt(squares / len(x))
 
 
-def unit(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
+def unit(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """`(x - min) / (max - min)`, one min and max for all: x / 255 for most images.
 
     Training inputs land in [0, 1] up to rounding; others may fall outside.
@@ -183,7 +183,7 @@ def unit(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
     return np.asarray(low), np.asarray(1 / (high - low))
 
 
-def pixelwise(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
+def pixelwise(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """`(x - mean) / (std + 1e-6)` for each pixel, std biased.
 
     As published. A pixel that is constant over the training split maps to 0 there,
@@ -193,12 +193,12 @@ def pixelwise(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
     return mean, 1 / (std + 1e-6)
 
 
-def mean_image(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
+def mean_image(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """`x - mean` for each pixel; the units stay as stored."""
     return np.mean(x, axis=0, dtype=np.float64), np.ones(())
 
 
-def none(x: Shaped[np.ndarray, "examples *shape"]) -> Affine:
+def none(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """`x`, as stored."""
     del x
     return np.zeros(()), np.ones(())

@@ -17,9 +17,9 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
+from normjax.errors import InputError, pick
 from normjax.ops import windows
 from normjax.ops.windows import Pair, Window
-from normjax.tables import InputError, pick
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Columns of the matrix of patches, up to which it costs less than it saves.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from normjax.tables import InputError
+from normjax.errors import InputError
 
 Axes = int | tuple[int, ...]
 Decay = float | Float[Array, ""]

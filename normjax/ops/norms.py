@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from normjax.ops import inputs, moments
-from normjax.ops.inputs import Mask
-from normjax.tables import InputError, pick
+from normjax.errors import InputError, pick
+from normjax.ops import moments, validate
+from normjax.ops.validate import Mask
 
 Vector = Float[Array, "..."] | None  # [features]; another shape is refused by name
 
@@ -44,7 +44,7 @@ def standardize(
     Raises:
         InputError: if `x` is not floating, or scale or bias has another shape.
     """
-    inputs.refuse_vectors(x, scale=scale, bias=bias)
+    validate.refuse_vectors(x, scale=scale, bias=bias)
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     y = moments.widen(x)
     if where is not None:
@@ -124,7 +124,7 @@ def batch_norm(
         Ioffe and Szegedy, 2015. Batch Normalization: Accelerating Deep Network
         Training by Reducing Internal Covariate Shift. arXiv:1502.03167.
     """
-    axes, where = tuple(range(x.ndim - 1)), inputs.where(x, mask)
+    axes, where = tuple(range(x.ndim - 1)), validate.where(x, mask)
     pick("single", SINGLE, single)
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
@@ -133,7 +133,7 @@ def batch_norm(
         size = math.prod(x.shape[:-1])
         if axis_name is not None:
             size *= jax.lax.axis_size(axis_name)
-        inputs.refuse_single(x, size, "train on batches of 2 or more")
+        validate.refuse_single(x, size, "train on batches of 2 or more")
     now = moments.over(x, axes, where=where, axis_name=axis_name)
     if single == "running":
         now = moments.unless_single(now, running)
@@ -146,7 +146,7 @@ def refuse_running(
 ) -> None:
     """Raises an InputError unless mean, var and vectors have the length of `x`."""
     named = {f"running.{name}": a for name, a in running._asdict().items()}
-    inputs.refuse_vectors(x, **named, **vectors)
+    validate.refuse_vectors(x, **named, **vectors)
 
 
 def learns(
@@ -157,7 +157,7 @@ def learns(
     single: str = "error",
 ) -> Bool[Array, ""]:
     """Whether `batch_norm` blends anything into `running` when it trains on `x`."""
-    where = inputs.where(x, mask)
+    where = validate.where(x, mask)
     where = jnp.ones(x.shape[:-1], bool) if where is None else where
     number = jnp.sum(where, dtype=jnp.int32)
     if axis_name is not None:
@@ -183,10 +183,10 @@ def scalar_batch_norm(
     its numbers can be reproduced. `running` holds two scalars; all else is as
     in `batch_norm`.
     """
-    where = inputs.where(x, mask)
+    where = validate.where(x, mask)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
-    inputs.refuse_single(x, x.size, "train on batches of 2 or more")
+    validate.refuse_single(x, x.size, "train on batches of 2 or more")
     now = moments.over(x, tuple(range(x.ndim)), where=where)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
     return y, moments.blend(running, now, decay=decay)
@@ -212,8 +212,8 @@ def layer_norm(
     References:
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
-    inputs.refuse_empty(x)
-    inputs.refuse_single(x, x.shape[-1], "give the layer more features")
+    validate.refuse_empty(x)
+    validate.refuse_single(x, x.shape[-1], "give the layer more features")
     m = moments.over(x, -1)
     return standardize(x, m.mean, m.var, scale, bias, eps=eps)
 
@@ -233,7 +233,7 @@ def rms_norm(
         Zhang and Sennrich, 2019. Root Mean Square Layer Normalization.
         arXiv:1910.07467.
     """
-    inputs.refuse_empty(x)
+    validate.refuse_empty(x)
     square = jnp.mean(jnp.square(moments.widen(x)), -1, keepdims=True)
     return standardize(x, jnp.zeros_like(square), square, scale, eps=eps)
 
@@ -270,10 +270,10 @@ def group_norm(
     References:
         Wu and He, 2018. Group Normalization. arXiv:1803.08494.
     """
-    where, channels = inputs.where(x, mask), x.shape[-1]
-    inputs.refuse_groups(channels, num_groups)
+    where, channels = validate.where(x, mask), x.shape[-1]
+    validate.refuse_groups(channels, num_groups)
     size = channels // num_groups
-    inputs.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
+    validate.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
 
     grouped = x.reshape(*x.shape[:-1], num_groups, size)
     axes = (*range(1, x.ndim - 1), x.ndim)

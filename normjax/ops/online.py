@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from normjax.ops import inputs, moments
-from normjax.ops.inputs import Mask
+from normjax.ops import moments, validate
 from normjax.ops.norms import Vector, evaluate, refuse_running, standardize
+from normjax.ops.validate import Mask
 
 
 def online_norm(
@@ -60,7 +60,7 @@ def online_norm(
         Chiley et al., 2019. Online Normalization for Training Neural Networks.
         arXiv:1905.05894.
     """
-    where = inputs.where(x, mask)
+    where = validate.where(x, mask)
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running

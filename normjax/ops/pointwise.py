@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from normjax.ops import inputs, moments
-from normjax.tables import InputError
+from normjax.errors import InputError
+from normjax.ops import moments, validate
 from normjax.types import Number
 
 Vector = Float[Array, " features"]
@@ -31,9 +31,9 @@ def dynamic_tanh(
         Zhu, Chen, He, LeCun and Liu, 2025. Transformers without Normalization.
         arXiv:2503.10622.
     """
-    inputs.refuse_empty(x)
-    inputs.refuse_vectors(x, scale=scale, bias=bias)
-    inputs.refuse_vector_numbers(alpha=alpha)
+    validate.refuse_empty(x)
+    validate.refuse_vectors(x, scale=scale, bias=bias)
+    validate.refuse_vector_numbers(alpha=alpha)
     return _affine(jnp.tanh(alpha * moments.widen(x)), scale, bias, x.dtype)
 
 
@@ -57,9 +57,9 @@ def dynamic_erf(
         Chen, Lu, Zhu, Sun and Liu, 2025. Stronger Normalization-Free Transformers.
         arXiv:2512.10938.
     """
-    inputs.refuse_empty(x)
-    inputs.refuse_vectors(x, scale=scale, bias=bias)
-    inputs.refuse_vector_numbers(alpha=alpha, shift=shift)
+    validate.refuse_empty(x)
+    validate.refuse_vectors(x, scale=scale, bias=bias)
+    validate.refuse_vector_numbers(alpha=alpha, shift=shift)
     return _affine(jax.lax.erf(alpha * moments.widen(x) + shift), scale, bias, x.dtype)
 
 
@@ -94,7 +94,7 @@ def local_response_norm(
         Krizhevsky, Sutskever and Hinton, 2012. ImageNet Classification with Deep
         Convolutional Neural Networks. NeurIPS 25, section 3.3.
     """
-    inputs.refuse_empty(x)
+    validate.refuse_empty(x)
     if size < 1 or size % 2 == 0:
         raise InputError(
             f"size={size}: must be a positive odd number, for a window has as many"

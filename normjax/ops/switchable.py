@@ -5,8 +5,8 @@ import math
 import jax
 from jaxtyping import Array, Float, Num
 
-from normjax.ops import inputs, moments, norms
-from normjax.tables import InputError
+from normjax.errors import InputError
+from normjax.ops import moments, norms, validate
 
 Vector = Float[Array, " features"]
 Logits = Float[Array, " kinds"]
@@ -33,7 +33,7 @@ def switchable_norm(
     train: bool,
     decay: float = 0.9,
     eps: float = 1e-5,
-    mask: inputs.Mask = None,
+    mask: validate.Mask = None,
 ) -> tuple[Float[Array, "batch *spatial features"], moments.Running]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias`, of mixed moments.
 
@@ -64,16 +64,16 @@ def switchable_norm(
         Luo, Ren, Peng, Zhang and Li, 2019. Differentiable Learning-to-Normalize via
         Switchable Normalization. arXiv:1806.10779.
     """
-    where, names = inputs.where(x, mask), kinds(x.shape)
+    where, names = validate.where(x, mask), kinds(x.shape)
     _refuse_other_kinds(names, mean_logits=mean_logits, var_logits=var_logits)
     per_example, per_channel = math.prod(x.shape[1:]), math.prod(x.shape[:-1])
-    inputs.refuse_single(x, per_example, "give the layer more features")
+    validate.refuse_single(x, per_example, "give the layer more features")
     norms.refuse_running(x, running, scale=scale, bias=bias)
     spatial = tuple(range(1, x.ndim - 1))
     axes = {"instance": spatial, "layer": (*spatial, x.ndim - 1)}
     mixed = [moments.over(x, axes[name], where=where) for name in names[:-1]]
     if train:
-        inputs.refuse_single(x, per_channel, "train on batches of 2 or more")
+        validate.refuse_single(x, per_channel, "train on batches of 2 or more")
         now = moments.over(x, (0, *spatial), where=where)
         running = moments.blend(running, now, decay=decay)
     else:

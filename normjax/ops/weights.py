@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from normjax.ops import inputs, moments
-from normjax.tables import InputError
+from normjax.errors import InputError
+from normjax.ops import moments, validate
 
 
 def feature_norms(
@@ -50,7 +50,7 @@ def weight_norm(
         Reparameterization to Accelerate Training of Deep Neural Networks.
         arXiv:1602.07868.
     """
-    inputs.refuse_vectors(kernel, of="kernel", scale=scale)
+    validate.refuse_vectors(kernel, of="kernel", scale=scale)
     factor = scale / feature_norms(kernel, eps=eps)
     row = (1,) * (kernel.ndim - 1) + factor.shape
     return (moments.widen(kernel) * factor.reshape(row)).astype(kernel.dtype)
@@ -79,7 +79,7 @@ def weight_standardization(
         Batch-Channel Normalization and Weight Standardization. arXiv:1903.10520.
     """
     num_inputs = math.prod(kernel.shape[:-1])
-    inputs.refuse_single(kernel, num_inputs, "give the layer more inputs")
+    validate.refuse_single(kernel, num_inputs, "give the layer more inputs")
     m = moments.over(kernel, tuple(range(kernel.ndim - 1)))
     w = (moments.widen(kernel) - m.mean) * jax.lax.rsqrt(m.var + eps)
     return w.astype(kernel.dtype)

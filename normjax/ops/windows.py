@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from normjax.tables import InputError, pick
+from normjax.errors import InputError, pick
 
 Images = Float[Array, "batch height width features"]
 Pair = tuple[int, int]

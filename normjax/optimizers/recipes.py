@@ -10,8 +10,8 @@ import jax
 import optax
 from jaxtyping import PyTree, ScalarLike
 
+from normjax.errors import InputError, pick
 from normjax.optimizers import transforms
-from normjax.tables import InputError, pick
 from normjax.types import Optimizer, Settings
 
 

@@ -7,8 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from normjax.errors import InputError
 from normjax.report import page
-from normjax.tables import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normjax import records, statistics
-from normjax.report import cells as cells_
-from normjax.report.cells import Cell
+from normjax import statistics
+from normjax.report import networks as cells_
+from normjax.report.networks import Cell
 from normjax.statistics import Interval
+from normjax.study.record import Record
 
 AS_PUBLISHED = "as_published"  # level of the factor `protocol`
 SHARE, DENOMINATOR = "adam_difference_share", "smallest_denominator"  # probes
 
 
-def summary(record: records.Record) -> pd.DataFrame:
+def summary(record: Record) -> pd.DataFrame:
     """Speed, robustness and stability; a row for each arm and setting."""
     target = record.record.get("target_accuracy")
     return pd.DataFrame([_summary_row(cell, target) for cell in cells_.cells(record)])
 
 
 def differences(
-    record: records.Record, baseline: Mapping[str, Any] | None = None
+    record: Record, baseline: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
     """Each arm against its baseline arm, seed by seed; empty where none has one.
 
@@ -56,14 +57,14 @@ def differences(
     return pd.DataFrame(rows)
 
 
-def protocols(record: records.Record) -> pd.DataFrame:
+def protocols(record: Record) -> pd.DataFrame:
     """Each arm against itself as published; empty unless `protocol` is a factor."""
     if "protocol" not in record.record["factors"]:
         return pd.DataFrame()
     return differences(record, {"protocol": AS_PUBLISHED})
 
 
-def third_moment(record: records.Record) -> pd.DataFrame:
+def third_moment(record: Record) -> pd.DataFrame:
     """How far the third-moment optimizer is from Adam; empty without its probes.
 
     Columns: arm, the settings, the largest share over seeds and epochs of coordinates
@@ -80,7 +81,7 @@ def third_moment(record: records.Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def curves(record: records.Record) -> pd.DataFrame:
+def curves(record: Record) -> pd.DataFrame:
     """Every measurement and probe after every epoch: mean and interval over seeds.
 
     Columns: arm, the settings, epoch, step, measure, mean with its bounds, seeds (those

@@ -14,10 +14,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from normjax import files, records
-from normjax.report import cells as cells_
-from normjax.report import drawing, plots
-from normjax.report.cells import Cell
+from normjax import files
+from normjax.report import axes, plots
+from normjax.report import networks as cells_
+from normjax.report.networks import Cell
+from normjax.study.record import Record
 
 
 class Picture(NamedTuple):
@@ -35,7 +36,7 @@ class Drawing(NamedTuple):
     svg: str
 
 
-def pictures(record: records.Record) -> dict[str, Picture]:
+def pictures(record: Record) -> dict[str, Picture]:
     """The pictures that a record has the numbers of, by name.
 
     All but those against a setting show each arm at its chosen setting.
@@ -51,7 +52,7 @@ def pictures(record: records.Record) -> dict[str, Picture]:
         "Final test accuracy, seed by seed", functools.partial(plots.seeds, chosen)
     )
     for axis, (start, summary) in itertools.product(
-        axes(found), plots.SUMMARIES.items()
+        axis_names(found), plots.SUMMARIES.items()
     ):
         drawn[f"{start}against_{axis}"] = Picture(
             _caption(found, axis, summary),
@@ -65,7 +66,7 @@ def pictures(record: records.Record) -> dict[str, Picture]:
     return drawn
 
 
-def axes(cells: Sequence[Cell]) -> list[str]:
+def axis_names(cells: Sequence[Cell]) -> list[str]:
     """Settings and factors to draw against: those of more than two values.
 
     A setting has them within an arm. A factor has them between arms, has to be of
@@ -76,12 +77,12 @@ def axes(cells: Sequence[Cell]) -> list[str]:
         arms.setdefault(cell.arm, []).append(cell)
     count = lambda x: max(len(cells_.levels(a, "settings", x)) for a in arms.values())
     settings = [x for x in cells[0].settings if count(x) > 2]
-    return settings + (drawing.numeric(cells) if drawing.told_apart(cells) else [])
+    return settings + (axes.numeric(cells) if axes.told_apart(cells) else [])
 
 
 def note(cells: Sequence[Cell]) -> str:
     """What the colours, panels and lines of a record's figures stand for."""
-    plan = drawing.layout(cells)
+    plan = axes.layout(cells)
     sentences = [f"Colours: {plan.colour}."]
     if plan.factors:
         sentences.append(f"Panels: {', '.join(plan.factors)}.")
@@ -100,11 +101,11 @@ def note(cells: Sequence[Cell]) -> str:
     return " ".join(sentences)
 
 
-def write(record: records.Record, folder: Path) -> list[Drawing]:
+def write(record: Record, folder: Path) -> list[Drawing]:
     """Draws each picture and writes it as SVG and PNG."""
     files.folder(folder)
     drawn = []
-    with matplotlib.rc_context(drawing.STYLE):
+    with matplotlib.rc_context(axes.STYLE):
         for name, picture in pictures(record).items():
             figure = picture.draw()
             svg, png = io.BytesIO(), io.BytesIO()

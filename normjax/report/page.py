@@ -9,10 +9,12 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from normjax import files, records, statistics
-from normjax.report import cells as cells_
-from normjax.report import estimates, figures, formats, stats, tables
-from normjax.report.cells import Cell
+from normjax import files, statistics
+from normjax.audit import stats_json
+from normjax.report import estimates, figures, formats, tables
+from normjax.report import networks as cells_
+from normjax.report.networks import Cell
+from normjax.study.record import Record, complete_arms, read_record
 
 
 def build(workdir: str | Path) -> Path:
@@ -22,10 +24,10 @@ def build(workdir: str | Path) -> Path:
         InputError: `workdir` is not a record, is damaged, has no complete arm or
             cannot be written.
     """
-    record = records.read(workdir)
+    record = read_record(workdir)
     found = tables.write(record, record.workdir / "tables")
     drawn = figures.write(record, record.workdir / "figures")
-    stats.write(record, record.workdir)
+    stats_json.write(record, record.workdir)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -118,10 +120,10 @@ def _accuracy(cell: Cell) -> float:
     return float(estimate) if estimate == estimate else -1.0
 
 
-def _run(record: records.Record) -> list[tuple[str, str]]:
+def _run(record: Record) -> list[tuple[str, str]]:
     """What ran where, as pairs of term and text."""
     content = record.record
-    arms = {name: content["arms"][name] for name in records.complete(content)}
+    arms = {name: content["arms"][name] for name in complete_arms(content)}
     where = content.get("environment", {})
     total = sum(arm.get("lanes", 0) for arm in arms.values())
     missing = [name for name in content["arm_order"] if name not in arms]
@@ -155,7 +157,7 @@ def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
-def _table(record: records.Record, name: str, table: Any) -> dict[str, Any]:
+def _table(record: Record, name: str, table: Any) -> dict[str, Any]:
     header, rows = tables.display(name, table, record.record["settings"])
     title = tables.title(name, record)
     found = {"name": name, "title": title, "header": header, "rows": rows}

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from normjax import statistics
-from normjax.report import cells as cells_
-from normjax.report import drawing, measures
-from normjax.report.cells import Cell
+from normjax.audit import measures
+from normjax.report import axes
+from normjax.report import networks as cells_
+from normjax.report.networks import Cell
 from normjax.statistics import Interval
 
 CURVES = {  # after each epoch -> caption and y axis
@@ -111,27 +112,27 @@ def as_probed(summary: Summary, cells: Sequence[Cell]) -> Summary:
 
 def curves(cells: Sequence[Cell], measure: str) -> Figure:
     """Mean over seeds and its 95% band against the epoch, a line for each arm."""
-    plan = drawing.layout(cells)
-    figure, panels = drawing.panels(plan.panels, plan.num_columns)
+    plan = axes.layout(cells)
+    figure, panels = axes.panels(plan.panels, plan.num_columns)
     for ax, members in zip(panels, plan.panels.values()):
         for cell in members:
             measured = cell.curves | cell.probes
             if measure in measured:
                 interval = statistics.mean_interval(measured[measure])
                 level = plan.level(cell)
-                drawing.band(ax, _epochs(cell), interval, plan.looks[level], level)
+                axes.band(ax, _epochs(cell), interval, plan.looks[level], level)
         ax.xaxis.get_major_locator().set_params(integer=True)
     if not measure.endswith("accuracy"):
-        drawing.log_y(panels)
+        axes.log_y(panels)
     _, label = (CURVES | PROBES)[measure]
-    return drawing.finished(figure, panels, plan.looks, "epoch", label)
+    return axes.finished(figure, panels, plan.looks, "epoch", label)
 
 
 def against(cells: Sequence[Cell], axis: str, summary: Summary) -> Figure:
     """Mean over seeds and its 95% band against a setting or a factor of numbers."""
     shown, summary = at_each(cells, axis), as_probed(summary, cells)
-    plan = drawing.layout(shown, axis)
-    figure, panels = drawing.panels(plan.panels, plan.num_columns)
+    plan = axes.layout(shown, axis)
+    figure, panels = axes.panels(plan.panels, plan.num_columns)
     for ax, members in zip(panels, plan.panels.values()):
         for level, look in plan.looks.items():
             line = [cell for cell in members if plan.level(cell) == level]
@@ -140,37 +141,37 @@ def against(cells: Sequence[Cell], axis: str, summary: Summary) -> Figure:
             x = np.array([_value(cell, axis) for cell in line])
             if line:
                 interval = Interval(*np.array(means).T)
-                drawing.band(ax, x, interval, look, level, marker="o")
+                axes.band(ax, x, interval, look, level, marker="o")
     if axis in cells[0].factors:
-        drawing.ticks_at(panels, cells_.levels(cells, "factors", axis))
+        axes.ticks_at(panels, cells_.levels(cells, "factors", axis))
     else:
-        drawing.log_x(panels, cells_.levels(cells, "settings", axis))
+        axes.log_x(panels, cells_.levels(cells, "settings", axis))
     if "accuracy" not in summary.label:
-        drawing.log_y(panels)
+        axes.log_y(panels)
     words = axis.replace("_", " ")
-    return drawing.finished(figure, panels, plan.looks, words, summary.label)
+    return axes.finished(figure, panels, plan.looks, words, summary.label)
 
 
 def layers(cells: Sequence[Cell], kind: str) -> Figure:
     """Mean over seeds and its 95% band of each layer against the epoch, by arm."""
     cells = [cell for cell in cells if layer_names([cell], kind)]
-    depths = drawing.depths(layer_names(cells, kind))
-    figure, panels = drawing.panels([cell.arm for cell in cells], 4)
+    depths = axes.depths(layer_names(cells, kind))
+    figure, panels = axes.panels([cell.arm for cell in cells], 4)
     for ax, cell in zip(panels, cells):
         for name in layer_names([cell], kind):
             interval = statistics.mean_interval(cell.probes[f"{kind}.{name}"])
-            drawing.band(ax, _epochs(cell), interval, *depths[name])
+            axes.band(ax, _epochs(cell), interval, *depths[name])
         ax.xaxis.get_major_locator().set_params(integer=True)
-    drawing.log_y(panels, least=1.0)
-    return drawing.finished(figure, panels, depths, "epoch", LAYERS[kind][1])
+    axes.log_y(panels, least=1.0)
+    return axes.finished(figure, panels, depths, "epoch", LAYERS[kind][1])
 
 
 def seeds(cells: Sequence[Cell]) -> Figure:
     """Final test accuracy of every seed, a row for each arm, mean and interval."""
-    plan = drawing.layout(cells)
+    plan = axes.layout(cells)
     groups = list(plan.panels.items())
     heights = [len(members) + 1 for _, members in groups]
-    width = max(5.0, 3.6 + max(map(len, plan.looks)) / drawing.LETTERS)
+    width = max(5.0, 3.6 + max(map(len, plan.looks)) / axes.LETTERS)
     figure = Figure(figsize=(width, 0.6 + 0.2 * sum(heights)), layout="constrained")
     rows = figure.subplots(
         len(groups), 1, squeeze=False, sharex=True, height_ratios=heights

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normjax import files, records
-from normjax.report import claims, estimates, formats, published
+from normjax import files
+from normjax.audit import claims, published
+from normjax.report import estimates, formats
 from normjax.statistics import Interval
+from normjax.study.record import Record
 
 FOOTNOTE = (
     "± is half the width of a 95% interval over seeds, brackets are one.\n"
@@ -24,7 +26,7 @@ UNDECIDED = (
 )
 
 
-def all_tables(record: records.Record) -> dict[str, pd.DataFrame]:
+def all_tables(record: Record) -> dict[str, pd.DataFrame]:
     """The tables that have rows, by the name of their files."""
     found = {
         "claims": claims.claims(record),
@@ -63,7 +65,7 @@ def display(
     return [table.columns[0], *(x.replace("_", " ") for x in shown), *columns], rows
 
 
-def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
+def write(record: Record, folder: Path) -> dict[str, pd.DataFrame]:
     """Writes each table as csv (numbers), md and tex (text) and returns them.
 
     The curves, which the page shows as figures, are written as csv alone.
@@ -79,7 +81,7 @@ def write(record: records.Record, folder: Path) -> dict[str, pd.DataFrame]:
     return found
 
 
-def text(record: records.Record) -> str:
+def text(record: Record) -> str:
     """Every table for a terminal, of the claims their verdicts."""
     parts = []
     for name, table in all_tables(record).items():
@@ -91,7 +93,7 @@ def text(record: records.Record) -> str:
     return "\n".join([*parts, FOOTNOTE])
 
 
-def title(name: str, record: records.Record) -> str:
+def title(name: str, record: Record) -> str:
     """What a table holds, in a line."""
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")

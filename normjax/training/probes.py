@@ -16,10 +16,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from normjax.errors import InputError
 from normjax.optimizers import recipes, transforms
-from normjax.tables import InputError
-from normjax.training import precise
-from normjax.training import state as lane
+from normjax.training import batch_statistics, lane
 from normjax.types import Data, Program, Settings, Split, TrainState
 
 PROBE_BATCH = 1_000  # examples at once, at most; their moments are near the split's
@@ -149,7 +148,7 @@ def norms(state: TrainState, context: Context) -> Measured:
 def mode_gap(state: TrainState, context: Context) -> Measured:
     """`mode_gap_loss` in nats and `mode_gap_accuracy`: see `precise.mode_gap`."""
     size = context.program.batch_size
-    gap = precise.mode_gap(*network_and_split(state, context), batch_size=size)
+    gap = batch_statistics.mode_gap(*network_and_split(state, context), batch_size=size)
     return {"mode_gap_loss": gap.loss, "mode_gap_accuracy": gap.accuracy}
 
 
@@ -173,7 +172,7 @@ def precise_test(state: TrainState, context: Context) -> Measured:
     moving averages; without batch norm it is the test split as it is evaluated.
     """
     program, data = context.program, context.data
-    stats = precise.precise_statistics(
+    stats = batch_statistics.precise_statistics(
         *network_and_split(state, context), batch_size=program.batch_size
     )
     state = state._replace(stats=stats)
@@ -193,7 +192,9 @@ def loss_sum(
 ) -> Float[Array, ""]:
     """Cross-entropies of a batch, added up: in training mode, without dropout."""
     program, scaling = context.program, context.data.scaling
-    logits = precise.forward(program.model, params, stats, batch, scaling, train=True)
+    logits = batch_statistics.forward(
+        program.model, params, stats, batch, scaling, train=True
+    )
     nats, _ = lane.measure(logits, batch.labels)
     return jnp.sum(nats)
 
@@ -211,7 +212,9 @@ def split_gradient(params: PyTree, *, stats: PyTree, context: Context) -> PyTree
     total = functools.partial(loss_sum, stats=stats, context=context)
     add = functools.partial(jax.tree.map, jnp.add)
     one = functools.partial(jax.grad(total), params)
-    return mean(precise.over_batches(one, add, split, PROBE_BATCH), len(split.labels))
+    return mean(
+        batch_statistics.over_batches(one, add, split, PROBE_BATCH), len(split.labels)
+    )
 
 
 def mean(total: PyTree, count: int) -> PyTree:

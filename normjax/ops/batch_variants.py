@@ -1,0 +1,250 @@
+"""Relatives of batch norm, as pure functions of arrays.
+
+The conventions are those of `norms`: output in the shape and dtype of `x`, arithmetic
+in float32 or wider, `scale` and `bias` along the last axis, masks without it. Each
+takes what it remembers as an argument and returns it; in evaluation as it came.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
+
+from normjax.errors import InputError
+from normjax.ops import moments, validate
+from normjax.ops.norms import Vector, evaluate, refuse_running, standardize
+from normjax.ops.validate import Mask
+
+
+def batch_renorm(
+    x: Num[Array, "*batch features"],
+    running: moments.Running,
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    train: bool,
+    r_max: float | Float[Array, ""],
+    d_max: float | Float[Array, ""],
+    decay: float = 0.99,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> tuple[Float[Array, "*batch features"], moments.Running]:
+    """`y = scale * ((x - mean) / std * r + d) + bias`, `std = sqrt(var + eps)`.
+
+    In training `mean` and `std` are the batch's and
+
+        r = clip(std / running_std, 1 / r_max, r_max),
+        d = clip((mean - running_mean) / running_std, -d_max, d_max)
+
+    are constants to every derivative: within the limits `y` is what evaluation
+    would give, while gradients pass through the batch's moments. `r_max = 1` and
+    `d_max = 0` is batch norm. The averages are of the mean and, as in the paper, of
+    `std`, not of the variance: `running.var` is the square of that average less
+    eps, as Keras derives its own.
+
+    Args:
+        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
+        running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
+        train: whether to use, and blend in, the moments of `x`.
+        r_max: at least 1; may be traced, see `renorm_limits`.
+        d_max: at least 0, in standard deviations; may be traced.
+        decay: weight of the past in `running`, per step; 1 - alpha of the paper.
+        eps: added to the variance, in the squared units of `x`.
+        mask: `[*batch]`. A batch without a single true entry leaves `running`.
+
+    Raises:
+        InputError: as `norms.batch_norm`, or if a limit is a number out of range.
+
+    References:
+        Ioffe, 2017. Batch Renormalization: Towards Reducing Minibatch Dependence
+        in Batch-Normalized Models. arXiv:1702.03275.
+    """
+    where = validate.where(x, mask)
+    refuse_running(x, running, scale=scale, bias=bias)
+    _refuse_limits(r_max, d_max)
+    if not train:
+        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+    validate.refuse_single(x, math.prod(x.shape[:-1]), "train on batches of 2 or more")
+    now = moments.over(x, tuple(range(x.ndim - 1)), where=where)
+    std, past_std = jnp.sqrt(now.var + eps), jnp.sqrt(running.var + eps)
+
+    r = std.reshape(past_std.shape) / past_std
+    d = (now.mean.reshape(past_std.shape) - running.mean) / past_std
+    r = jax.lax.stop_gradient(jnp.clip(r, 1 / r_max, r_max))
+    d = jax.lax.stop_gradient(jnp.clip(d, -d_max, d_max))
+    if scale is not None:
+        r, d = r * scale, d * scale
+    if bias is not None:
+        d = d + bias
+    y = standardize(x, now.mean, now.var, r, d, eps=eps, where=where)
+
+    past = moments.Running(running.mean, past_std)
+    mean, new_std = moments.blend(past, now._replace(var=std), decay=decay)
+    var = jnp.maximum(jnp.square(new_std) - eps, 0)
+    var = jnp.where(new_std == past_std, running.var, var)  # nothing seen: to the bit
+    return y, moments.Running(mean, var)
+
+
+def renorm_limits(
+    step: Int[Array, ""],
+    *,
+    r_max: float = 3.0,
+    d_max: float = 5.0,
+    start_step: int = 5_000,
+    r_end_step: int = 40_000,
+    d_end_step: int = 25_000,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """`(r_max, d_max)` of `batch_renorm` at a step: the paper's schedule by default.
+
+    Until `start_step` they are 1 and 0, which is batch norm; then they grow
+    linearly and reach their ends at `r_end_step` and `d_end_step`. Where all three
+    are 0 they are at their ends from the first step.
+
+    Raises:
+        InputError: if a limit is out of range, or its end before the start.
+    """
+    _refuse_limits(r_max, d_max)
+    for name, end_step in {"r_end_step": r_end_step, "d_end_step": d_end_step}.items():
+        if end_step < start_step:
+            raise InputError(
+                f"{name}={end_step}: must be at least start_step={start_step};"
+                f" set {name}={start_step} to have no warm-up."
+            )
+
+    def share(end_step):
+        grown = jnp.clip((step - start_step) / max(end_step - start_step, 1), 0, 1)
+        return jnp.where(step >= end_step, 1, grown)
+
+    return 1 + (r_max - 1) * share(r_end_step), d_max * share(d_end_step)
+
+
+def _refuse_limits(r_max, d_max) -> None:
+    for name, value, least in (("r_max", r_max, 1), ("d_max", d_max, 0)):
+        if isinstance(value, int | float) and not value >= least:
+            raise InputError(
+                f"{name}={value}: must be at least {least}; set {name}={least} for"
+                " what batch norm does."
+            )
+
+
+def ghost_batch_norm(
+    x: Num[Array, "batch *spatial features"],
+    running: moments.Running,
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    train: bool,
+    ghost_size: int,
+    decay: float = 0.9,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> tuple[Float[Array, "batch *spatial features"], moments.Running]:
+    """`norms.batch_norm` of each `ghost_size` neighbouring examples on their own.
+
+    Also called virtual batch norm. `running` is blended with one ghost batch after
+    the other, as if they were steps, so after g of them the past weighs `decay^g`.
+
+    Args:
+        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
+        running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
+        train: whether to use, and blend in, the moments of `x`.
+        ghost_size: examples; divides the batch. The whole batch is batch norm.
+        decay: weight of the past in `running`, per ghost batch.
+        eps: added to the variance, in the squared units of `x`.
+        mask: `[batch, *spatial]`. A ghost batch without a single true entry leaves
+            `running`.
+
+    Raises:
+        InputError: as `norms.batch_norm`, and, in training, if `ghost_size` does
+            not divide the batch.
+
+    References:
+        Hoffer, Hubara and Soudry, 2017. Train longer, generalize better: closing
+        the generalization gap in large batch training of neural networks.
+        arXiv:1705.08741.
+    """
+    where, num_examples = validate.where(x, mask), len(x)
+    refuse_running(x, running, scale=scale, bias=bias)
+    if ghost_size < 1 or (train and num_examples % ghost_size):
+        raise InputError(
+            f"ghost_size={ghost_size}: must divide the {num_examples} examples of the"
+            f" batch; use {ghost_size_for(num_examples)}."
+        )
+    if not train:
+        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+    count = ghost_size * math.prod(x.shape[1:-1])
+    validate.refuse_single(x, count, "use larger ghost batches")
+
+    split = lambda a: a.reshape(-1, ghost_size, *a.shape[1:])
+    ghosts, where = split(x), None if where is None else split(where)
+    now = moments.over(ghosts, tuple(range(1, x.ndim)), where=where)
+    y = standardize(ghosts, now.mean, now.var, scale, bias, eps=eps, where=where)
+
+    def one(past, now):
+        return moments.blend(past, now, decay=decay), None
+
+    each = now._replace(count=jnp.broadcast_to(now.count, now.mean.shape))
+    return y.reshape(x.shape), jax.lax.scan(one, running, each)[0]
+
+
+def ghost_size_for(num_examples: int, *, wanted: int = 32) -> int:
+    """The divisor of a batch that is nearest to `wanted`, in ratio: 32 of 128."""
+    divisors = [n for n in range(1, num_examples + 1) if num_examples % n == 0]
+    apart = lambda n: max(n, wanted) / min(n, wanted)
+    return min(divisors, key=apart, default=1)  # an empty batch is for norms to refuse
+
+
+def power_norm(
+    x: Num[Array, "*batch features"],
+    running: Float[Array, " features"],
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    train: bool,
+    decay: float = 0.9,
+    eps: float = 1e-5,
+    mask: Mask = None,
+) -> tuple[Float[Array, "*batch features"], Float[Array, " features"]]:
+    """`y = scale * x / sqrt(square + eps) + bias`, `square = mean(x^2)` per feature.
+
+    In training `square` is the batch's and blended into `running`, in evaluation
+    it is `running`. This is PN-V, the first of the two forms that Shen et al.
+    define, with its exact gradient. Their second form divides by `running` in
+    training too and corrects the gradient by an average that only the backward
+    pass knows, which a function without side effects cannot keep. They also scale
+    each example by its own root mean square before, which is left out here.
+
+    Args:
+        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
+        running: mean square, `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
+        train: whether to use, and blend in, the mean square of `x`.
+        decay: weight of the past in `running`, per step.
+        eps: added to the mean square, in its units.
+        mask: `[*batch]`. A batch without a single true entry leaves `running`.
+
+    Raises:
+        InputError: if `x` is not floating or the mask has another shape or dtype.
+
+    References:
+        Shen, Yao, Gholami, Mahoney and Keutzer, 2020. PowerNorm: Rethinking Batch
+        Normalization in Transformers. arXiv:2003.07845.
+    """
+    where = validate.where(x, mask)
+    validate.refuse_vectors(x, running=running, scale=scale, bias=bias)
+    past = moments.Running(jnp.zeros_like(running), running)
+    if not train:
+        return evaluate(x, past, scale, bias, eps=eps, where=where), running
+    seen = moments.widen(x)
+    if where is not None:
+        seen = jnp.where(where, seen, 0)  # before the square: its slope is nan at nan
+    square = moments.over(jnp.square(seen), tuple(range(x.ndim - 1)), where=where)
+    now = moments.Moments(jnp.zeros_like(square.mean), square.mean, square.count)
+    y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
+    return y, moments.blend(past, now, decay=decay).var

@@ -1,0 +1,178 @@
+"""Norms that end in a nonlinearity of their own: they replace norm and activation.
+
+Every function returns its output in the shape and dtype of `x` and computes in
+float32 or wider; masks are those of `ops.norms`. Nothing here owns a parameter.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Num
+
+from normjax.ops import moments, norms, validate
+from normjax.types import Number
+
+Vector = Float[Array, " features"]
+
+
+def filter_response_norm(
+    x: Num[Array, "batch *spatial features"],
+    scale: Vector,
+    bias: Vector,
+    threshold: Vector,
+    *,
+    eps: Number = 1e-6,
+    mask: validate.Mask = None,
+) -> Float[Array, "batch *spatial features"]:
+    """`y = max(scale * x / sqrt(nu^2 + |eps|) + bias, threshold)`, `nu^2 = mean(x^2)`.
+
+    The mean is per example and channel, over all spatial axes; no mean is taken
+    away, which is why the threshold of the activation is learned. Where the
+    spatial extent is 1, as in a dense layer, `nu^2 = x^2` and what is left is the
+    smooth sign `x / sqrt(x^2 + |eps|)`, whose slope at 0 is `1 / sqrt(|eps|)`: Singh
+    and Krishnan then learn eps.
+
+    Args:
+        x: activations, channels last.
+        scale: `[features]`.
+        bias: `[features]`.
+        threshold: `[features]`; zeros with zero bias make it a ReLU.
+        eps: added, as its absolute value, to `nu^2`; a number or a traced scalar.
+        mask: `[batch, *spatial]`.
+
+    Raises:
+        InputError: if `x` is not floating or the mask has another shape or dtype.
+
+    References:
+        Singh and Krishnan, 2020. Filter Response Normalization Layer: Eliminating
+        Batch Dependence in the Training of Deep Neural Networks. arXiv:1911.09737.
+    """
+    where = validate.where(x, mask)
+    validate.refuse_vectors(x, scale=scale, bias=bias, threshold=threshold)
+    validate.refuse_vector_numbers(eps=eps)
+    wide = _behind(where, moments.widen(x))
+    spatial = tuple(range(1, x.ndim - 1))
+    square = moments.over(jnp.square(wide), spatial, where=where).mean
+    mean = jnp.zeros_like(square)
+    y = norms.standardize(wide, mean, square, scale, bias, eps=jnp.abs(eps))
+    y = jnp.maximum(y, threshold.reshape((1,) * (x.ndim - 1) + threshold.shape))
+    return _behind(where, y).astype(x.dtype)
+
+
+def evonorm_s0(
+    x: Num[Array, "batch *spatial features"],
+    gate: Vector,
+    scale: Vector,
+    bias: Vector,
+    *,
+    num_groups: int,
+    eps: float = 1e-5,
+    mask: validate.Mask = None,
+) -> Float[Array, "batch *spatial features"]:
+    """`y = scale * x * sigmoid(gate * x) / sqrt(var + eps) + bias`.
+
+    `var` is that of group norm: biased, per example, over all spatial axes and the
+    channels of a group, which are neighbours on the last axis. The nonlinearity is
+    a swish whose input is not normalized.
+
+    Args:
+        x: activations, channels last.
+        gate: `[features]`, `v1` of the paper.
+        scale: `[features]`.
+        bias: `[features]`.
+        num_groups: divides the number of channels.
+        eps: added to the variance, in the squared units of `x`.
+        mask: `[batch, *spatial]`.
+
+    Raises:
+        InputError: as `norms.group_norm`.
+
+    References:
+        Liu, Brock, Simonyan and Le, 2020. Evolving Normalization-Activation Layers.
+        arXiv:2004.02967.
+    """
+    where = validate.where(x, mask)
+    validate.refuse_vectors(x, gate=gate, scale=scale, bias=bias)
+    wide = _behind(where, moments.widen(x))
+    var = _group_var(wide, num_groups, where)
+    y = wide * jax.nn.sigmoid(gate.reshape((1,) * (x.ndim - 1) + gate.shape) * wide)
+    mean = jnp.zeros_like(var)
+    y = norms.standardize(y, mean, var, scale, bias, eps=eps, where=where)
+    return y.astype(x.dtype)
+
+
+def evonorm_b0(
+    x: Num[Array, "batch *spatial features"],
+    running_var: Vector,
+    gate: Vector,
+    scale: Vector,
+    bias: Vector,
+    *,
+    train: bool,
+    decay: float = 0.9,
+    eps: float = 1e-5,
+    mask: validate.Mask = None,
+) -> tuple[Float[Array, "batch *spatial features"], Vector]:
+    """`y = scale * x / max(sqrt(batch + eps), gate * x + sqrt(instance + eps)) + bias`.
+
+    `batch` is the variance per channel over the batch and all spatial axes, in
+    evaluation `running_var`; `instance` that of each example over its spatial
+    axes, 0 in a dense layer. Both are biased. The maximum is the nonlinearity:
+    where it takes its second argument, a large `x` divides itself away.
+
+    Args:
+        x: activations, channels last.
+        running_var: `[features]`.
+        gate: `[features]`, `v1` of the paper.
+        scale: `[features]`.
+        bias: `[features]`.
+        train: whether to use, and blend in, the variance of this batch.
+        decay: weight of the past in `running_var`, per step.
+        eps: added to both variances, in the squared units of `x`.
+        mask: `[batch, *spatial]`. A batch without a single true entry leaves
+            `running_var`.
+
+    Raises:
+        InputError: as `norms.batch_norm`.
+
+    References:
+        Liu, Brock, Simonyan and Le, 2020. Evolving Normalization-Activation Layers.
+        arXiv:2004.02967.
+    """
+    where = validate.where(x, mask)
+    vectors = {"running_var": running_var, "gate": gate, "scale": scale, "bias": bias}
+    validate.refuse_vectors(x, **vectors)
+    row = (1,) * (x.ndim - 1) + x.shape[-1:]
+    wide = _behind(where, moments.widen(x))
+    var = running_var.reshape(row)
+    if train:
+        validate.refuse_single(
+            x, x.size // x.shape[-1], "train on batches of 2 or more"
+        )
+        now = moments.over(wide, tuple(range(x.ndim - 1)), where=where)
+        past = moments.Running(running_var, running_var)
+        var, running_var = now.var, moments.blend(past, now, decay=decay).var
+    instance = moments.over(wide, tuple(range(1, x.ndim - 1)), where=where).var
+    gated = gate.reshape(row) * wide + jnp.sqrt(instance + eps)
+    y = wide / jnp.maximum(jnp.sqrt(var + eps), gated)
+    y = y * scale.reshape(row) + bias.reshape(row)
+    return _behind(where, y).astype(x.dtype), running_var
+
+
+def _group_var(x, num_groups, where) -> Array:
+    """The variance of each example's groups, `[batch, *ones, features]`."""
+    channels = x.shape[-1]
+    validate.refuse_groups(channels, num_groups)
+    size = channels // num_groups
+    count = math.prod(x.shape[1:-1]) * size
+    validate.refuse_single(x, count, "use fewer groups")
+    grouped = x.reshape(*x.shape[:-1], num_groups, size)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    where = None if where is None else where[..., None]
+    return jnp.repeat(moments.over(grouped, axes, where=where).var[..., 0], size, -1)
+
+
+def _behind(where: Bool[Array, "..."] | None, x: Array) -> Array:
+    """`x`, and 0 outside `where`."""
+    return x if where is None else jnp.where(where, x, 0)

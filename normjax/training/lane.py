@@ -1,0 +1,166 @@
+"""One lane: its initial state, a training step, an evaluation. Pure functions.
+
+Nothing here knows of lanes, devices or epochs; `loop` vmaps and scans.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from normjax.data import splits
+from normjax.optimizers import recipes
+from normjax.types import Metrics, Number, Program, Scaling, Settings, Split, TrainState
+
+EVAL_BATCH = 1_000  # examples: large enough for the matrix product, small in memory
+
+
+def init(
+    key: Key[Array, ""],
+    init_scale: Number,
+    example: Float[Array, " 1 *shape"],
+    *,
+    model: nn.Module,
+) -> tuple[PyTree, PyTree]:
+    """Parameters and mutable collections of one lane, before any training.
+
+    Every kernel is drawn by the model's `kernel_init` times the traced number
+    `init_scale`, so a grid of scales shares one compilation. Nothing but the model
+    is static: arms that differ in the optimizer share this one too.
+    """
+    named = model.kernel_init
+    scaled = model.clone(
+        kernel_init=lambda *args: jnp.asarray(init_scale, jnp.float32) * named(*args)
+    )
+    stats = dict(scaled.init(key, example, train=False))
+    return stats.pop("params"), stats
+
+
+def start(
+    params: PyTree, stats: PyTree, settings: Settings, *, program: Program
+) -> TrainState:
+    """The state from which a lane trains."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        stats=stats,
+        opt_state=optimizer(program, settings, num_train=1).init(params),
+        diverged_at_step=jnp.full((), -1, jnp.int32),
+    )
+
+
+def optimizer(
+    program: Program, settings: Settings, *, num_train: int
+) -> optax.GradientTransformation:
+    """The optax chain of a lane; its scalars are traced."""
+    return recipes.chain(
+        program.optimizer,
+        settings,
+        memoryless=program.memoryless,
+        decays=program.decays,
+        num_train=num_train,
+    )
+
+
+def measure(
+    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+) -> tuple[Float[Array, " batch"], Bool[Array, " batch"]]:
+    """Cross-entropy in nats and correctness, per example."""
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return nats, jnp.argmax(logits, axis=-1) == labels
+
+
+def all_finite(tree) -> Bool[Array, ""]:
+    """Whether every floating number of a tree is finite."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return functools.reduce(
+        jnp.logical_and, [jnp.all(jnp.isfinite(x)) for x in floats], jnp.array(True)
+    )
+
+
+def step(
+    state: TrainState,
+    batch: Split,
+    key: Key[Array, ""],
+    settings: Settings,
+    *,
+    program: Program,
+    tx: optax.GradientTransformation,
+    scaling: Scaling,
+) -> tuple[TrainState, Metrics]:
+    """One gradient step on the mean cross-entropy of `batch`, and its metrics.
+
+    The metrics are those before the update, of the network as it trains (batch
+    statistics, dropout on). If the new state holds a number that is not finite,
+    the lane keeps its last finite state from here on, `diverged_at_step` becomes
+    the number of this step (from 1) and the metrics are nan.
+    """
+    inputs = splits.scaled(batch.inputs, scaling)
+
+    def loss_fn(params):
+        logits, stats = program.model.apply(
+            {"params": params, **state.stats},
+            inputs,
+            train=True,
+            dropout_rate=settings.get("dropout_rate", 0.0),
+            mutable=list(state.stats),
+            rngs={"dropout": key},
+        )
+        nats, correct = measure(logits, batch.labels)
+        return jnp.mean(nats), (stats, jnp.mean(correct))
+
+    (loss, (stats, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params
+    )
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new = (params, dict(stats), opt_state)
+    alive = state.diverged_at_step < 0
+    keep = alive & jnp.isfinite(loss) & all_finite(new)
+    old = (state.params, state.stats, state.opt_state)
+    params, stats, opt_state = jax.tree.map(
+        lambda now, past: jnp.where(keep, now, past), new, old
+    )
+    lost = jnp.where(alive & ~keep, state.step + 1, state.diverged_at_step)
+    metrics = Metrics(*(jnp.where(keep, x, jnp.nan) for x in (loss, accuracy)))
+    return TrainState(state.step + keep, params, stats, opt_state, lost), metrics
+
+
+def evaluate(
+    state: TrainState, split: Split, *, program: Program, scaling: Scaling
+) -> Metrics:
+    """Mean loss and accuracy over a split, running statistics, no dropout.
+
+    Batches of EVAL_BATCH examples; the last one overlaps the one before it and
+    counts only its new rows, so no copy of the split is padded.
+    """
+    num_examples = len(split.labels)
+    size = min(EVAL_BATCH, num_examples)
+
+    def one_batch(total, i):
+        start = jnp.minimum(i * size, num_examples - size)
+        take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)
+        logits = program.model.apply(
+            {"params": state.params, **state.stats},
+            splits.scaled(take(split.inputs), scaling),
+            train=False,
+        )
+        new = start + jnp.arange(size) >= i * size
+        values = measure(logits, take(split.labels))
+        sums = [jnp.sum(jnp.where(new, x, 0)) for x in (*values, new)]
+        return jax.tree.map(jnp.add, total, sums), None
+
+    zero = [jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)]
+    batches = jnp.arange(-(-num_examples // size))
+    # counting too: XLA divides by a constant inexactly, 185 / 200 = 0.92499995
+    (nats, hits, count), _ = jax.lax.scan(one_batch, zero, batches)
+    return Metrics(nats / count, hits / count)
+
+
+def take(split: Split, rows: Int[Array, " batch"]) -> Split:
+    """The examples of some rows."""
+    pick = lambda x: jnp.take(x, rows, axis=0, mode="clip")
+    return Split(pick(split.inputs), pick(split.labels))
