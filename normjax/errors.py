@@ -1,4 +1,4 @@
-"""Choosing by name: one flat dict per kind, one function that explains a miss."""
+"""The error that a user can cause, and choosing by name. Imports nothing of normjax."""
 
 import difflib
 import importlib
@@ -9,44 +9,59 @@ T = TypeVar("T")
 
 
 class InputError(ValueError):
-    """A mistake of the user: one line with field, value, rule and remedy.
+    """A mistake of the user. It reads `field=value: rule; remedy.`, in one line.
 
-    The launcher prints it and exits with code 2; anything else is a bug of ours
-    and keeps its traceback.
+    The launcher prints it and exits with code 2; any other error is a bug of ours and
+    keeps its traceback.
+
+    Args:
+        field: the argument that is wrong, dotted inside a group (`model.name`).
+        value: what was given, or `...` if there is none to show.
+        rule: what the value must be.
+        remedy: what to do instead, with a value that works where there is one.
     """
 
+    def __init__(
+        self, field: str, value: object = ..., rule: str = "", remedy: str = ""
+    ):
+        super().__init__(field, value, rule, remedy)
+        self.field, self.value, self.rule, self.remedy = field, value, rule, remedy
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the closest known name, or an empty string."""
+    def __str__(self) -> str:
+        given = "" if self.value is ... else f"={self.value!r}"
+        if not self.rule:
+            return self.field
+        end = "" if self.remedy.endswith("?") else "."
+        return " ".join(f"{self.field}{given}: {self.rule}; {self.remedy}{end}".split())
+
+
+def suggest(name: object, known: Iterable[str], otherwise: str) -> str:
+    """A remedy: `did you mean 'x'?` for the closest known name, or `otherwise`."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
-def pick(kind: str, table: Mapping[str, T], name: str) -> T:
+def pick(field: str, table: Mapping[str, T], name: str) -> T:
     """`table[name]`, or an InputError that names what would have worked."""
     if isinstance(name, str) and name in table:
         return table[name]
-    known = ", ".join(sorted(table))
-    raise InputError(
-        f"{kind}={name!r} is not known.{nearest(name, table)} Known: {known}."
-    )
+    rule = f"must be one of {', '.join(sorted(table))}"
+    raise InputError(field, name, rule, suggest(name, table, "choose one of them"))
 
 
-def pick_or_import(kind: str, table: Mapping[str, Any], name: str) -> Any:
+def pick_or_import(field: str, table: Mapping[str, Any], name: str) -> Any:
     """`table[name]`, or the object that a dotted name such as `optax.lion` imports."""
     if name in table or "." not in str(name):
-        return pick(kind, table, name)
+        return pick(field, table, name)
     module, _, attribute = name.rpartition(".")
+    known = f"use one of {', '.join(sorted(table))}"
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, ValueError) as error:
-        raise InputError(
-            f"{kind}={name!r} cannot be imported: {error}."
-            f" Put its folder on PYTHONPATH, or use a known name: "
-            f"{', '.join(sorted(table))}."
-        ) from error
+        rule = f"must be importable ({error})"
+        remedy = f"put its folder on PYTHONPATH, or {known}"
+        raise InputError(field, name, rule, remedy) from error
     except AttributeError as error:
-        raise InputError(
-            f"{kind}={name!r}: module {module!r} has no {attribute!r}."
-            f"{nearest(attribute, dir(importlib.import_module(module)))}"
-        ) from error
+        rule = f"must be in module {module!r}, which has no {attribute!r}"
+        names = dir(importlib.import_module(module))
+        raise InputError(field, name, rule, suggest(attribute, names, known)) from error

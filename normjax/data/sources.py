@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Shaped
 
-from normjax.errors import InputError, nearest, pick
+from normjax.errors import InputError, pick, suggest
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # of an .npz
 MAX_CLASSES = 100_000  # of an .npz: more is a mistake and would exhaust the memory
@@ -300,10 +300,11 @@ def _archive(path: Path) -> Source:
         ) from error
     for field in ARRAYS:
         if field not in stored:
-            near = nearest(field, set(held) - set(ARRAYS))
+            held_names = ", ".join(held) or "nothing"
             raise InputError(
-                f"{where}: has no array {field!r}.{near}"
-                f" It holds: {', '.join(held) or 'nothing'}; {write}."
+                where,
+                rule=f"must hold an array {field!r}; it holds {held_names}",
+                remedy=suggest(field, set(held) - set(ARRAYS), write),
             )
     return _checked(where, *(stored[field] for field in ARRAYS))
 

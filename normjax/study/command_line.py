@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from absl import flags
 
-from normjax.errors import InputError, nearest
+from normjax.errors import InputError, suggest
 from normjax.study.config import DEFAULTS, flat
 
 EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
@@ -41,9 +41,12 @@ def check_file(path: str) -> None:
     if not os.path.isfile(path):
         folder = os.path.dirname(path) or "configs"
         there = os.listdir(folder) if os.path.isdir(folder) else []
-        near = nearest(path, [f"{folder}/{name}" for name in there])
         raise InputError(
-            f"--config={path}: must be a Python file, as {EXAMPLES['config']}.{near}"
+            f"--config={path}",
+            rule=f"must be a Python file such as {EXAMPLES['config']}",
+            remedy=suggest(
+                path, [f"{folder}/{name}" for name in there], "name a file of configs/"
+            ),
         )
 
 

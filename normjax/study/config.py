@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from normjax.data import splits
-from normjax.errors import InputError, nearest, pick
+from normjax.errors import InputError, pick, suggest
 from normjax.training import probes
 
 DEFAULTS: dict[str, Any] = {
@@ -142,8 +142,9 @@ def check_fields(config: ConfigDict) -> None:
             if name not in known:
                 field = f"{group}.{name}" if group else name
                 raise InputError(
-                    f"{field}: no such field.{nearest(name, known)}"
-                    f" Known: {', '.join(sorted(known))}."
+                    field,
+                    rule=f"must be one of the fields {', '.join(sorted(known))}",
+                    remedy=suggest(name, known, "leave it out"),
                 )
     for field, default in flat(DEFAULTS).items():
         value = config

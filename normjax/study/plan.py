@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from normjax import layers, models
 from normjax.data import sources, splits
-from normjax.errors import InputError, nearest, pick, pick_or_import
+from normjax.errors import InputError, pick, pick_or_import, suggest
 from normjax.ops import conv
 from normjax.optimizers import recipes
 from normjax.study.config import DEFAULTS, FAULTS, check_fields, plain, words
@@ -301,8 +301,10 @@ def study(config: ConfigDict) -> Study:
         if value and not any(name in arm.settings for arm in made):
             used = sorted(set().union(*(arm.settings for arm in made)))
             raise InputError(
-                f"settings.{name}={value}: no arm of this study uses it."
-                f"{nearest(name, used)} Used: {', '.join(used)}."
+                f"settings.{name}",
+                value,
+                f"must be a setting of some arm; the arms use {', '.join(used)}",
+                suggest(name, used, "leave it out"),
             )
     return Study(config, seeds(config), data, made)
 
