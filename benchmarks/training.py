@@ -28,7 +28,7 @@ from normjax.data import sources
 from normjax.errors import InputError
 from normjax.optimizers import recipes
 from normjax.study import plan
-from normjax.study.run import environment, timed
+from normjax.study.environment import environment, timed
 from normjax.training import devices, lanes
 from normjax.types import Data, Program, Scaling, Split
 

@@ -24,6 +24,7 @@ def get_config(text: str = "") -> ConfigDict:
     return normjax.config(
         study="deep_mlp",
         question="Does batch normalization let a deep MLP train faster?",
+        audit="normjax.audit.claims",
         num_seeds=10 if full else 2,
         num_epochs=10 if full else 2,
         batch_size=50,

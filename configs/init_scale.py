@@ -25,6 +25,7 @@ def get_config(text: str = "") -> ConfigDict:
     return normjax.config(
         study="init_scale",
         question="Does batch normalization remove the dependence on the initial scale?",
+        audit="normjax.audit.claims",
         num_seeds=10 if full else 2,
         num_epochs=10 if full else 2,
         batch_size=50,

@@ -35,6 +35,7 @@ def get_config(text: str = "") -> ConfigDict:
     return normjax.config(
         study="norms",
         question="Batch, layer or weight normalization: which, and why?",
+        audit="normjax.audit.claims",
         num_seeds=num_seeds,
         num_epochs=num_epochs,
         reference_batch_size=32,
@@ -46,10 +47,10 @@ def get_config(text: str = "") -> ConfigDict:
             "num_test": num_test,
             "scaling": "pixelwise" if dataset == "cifar10" else "unit",
         },
-        model={"name": "small_cnn", "widths": (16, 32)},
+        model={"name": "cnn", "widths": (16, 32)},
         arms={
             "norm": ("none", "batch", "layer", "layer_example", "weight"),
-            "batch_size": ("2", "8", "32", "128"),
+            "batch_size": (2, 8, 32, 128),
         },
         baseline={"norm": "none"},
         settings={"learning_rate": (0.005,), "momentum": (0.9,)},

@@ -22,13 +22,21 @@ def get_config(text: str = "") -> ConfigDict:
     return normjax.config(
         study="optimizers",
         question="Which optimizer is fast, robust, stable?",
+        audit="normjax.audit.claims",
         num_seeds=10 if full else 2,
         seeds=(36549, 13790, 41463, 52126, 1272, 60548, 14578, 86558, 96271, 57229),
         num_epochs=10 if full else 2,
         batch_size=BATCH_SIZES[dataset],
         target_accuracy={"fashion_mnist": 0.85}.get(dataset, 0.95),
         probes=("third_moment",),
-        faults=("memoryless",),
+        protocols={
+            "as_published": {
+                "optimizer": {
+                    name: f"normjax.audit.protocols.memoryless_{name}"
+                    for name in ("sgd", "adam", "rmsprop")
+                }
+            }
+        },
         data={
             "name": dataset,
             "num_train": 0 if full else 512,
@@ -38,7 +46,8 @@ def get_config(text: str = "") -> ConfigDict:
         arms={
             "protocol": ("corrected", "as_published"),
             "optimizer": ("sgd", "adam", "rmsprop", "third_moment"),
-            "regularizer": ("none", "l2", "dropout"),
+            "penalty": ("none", "l2", "dropout"),
         },
         baseline={"optimizer": "adam"},
+        settings={"l2": (0.7,), "dropout_rate": (0.3,)},  # the source's
     )
