@@ -67,7 +67,7 @@ class Record(NamedTuple):
             for curve in CURVES
         }
 
-    def variables(self, arm: str, **lane: float) -> dict[str, Any]:
+    def variables(self, arm: str, **lane: int | float) -> dict[str, Any]:
         """The trained variables of one network, as `model.apply` takes them.
 
         `record.variables("batch", seed=3, learning_rate=0.1)`: the seed and the

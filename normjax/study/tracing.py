@@ -10,7 +10,6 @@ import numpy as np
 
 from normjax import layers
 from normjax.errors import InputError
-from normjax.study.config import DEFAULTS
 from normjax.training import lane
 from normjax.types import Data, Program
 
@@ -68,12 +67,11 @@ def _explained(factor: str, level: Any, where: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        name = error.field.removeprefix("model.")
-        if error.field == "model":
+        if error.field.startswith("model."):
             raise
-        if name in DEFAULTS["model"]:
-            of_model = (f"model.{name}", error.value, error.rule, error.remedy)
-            raise InputError(*of_model) from error
+        if error.field.startswith("inputs"):
+            rule = f"cannot be used on this data ({error.given()}: {error.rule})"
+            raise InputError("model.name", ..., rule, error.remedy) from error
         if error.field == factor:
             raise error.within("arms") from error
         rule = f"cannot be used with {where} ({error.given()}: {error.rule})"
