@@ -31,9 +31,9 @@ def test_memoryless_momentum_is_plain_gradient_descent():
 
 
 def test_memoryless_adam_is_sign_descent():
-    """`g / (|g| + eps)` to 4 roundings: of the averages, their root and quotient."""
+    """`g / (|g| + eps)`; optax's first nu_hat is up to 5e-5 off, its root half of it."""
     updates, _ = steps(protocols.memoryless_adam(learning_rate=1.0))
-    np.testing.assert_allclose(updates, -np.sign(GRADIENTS), rtol=4 * 2**-23)
+    np.testing.assert_allclose(updates, -np.sign(GRADIENTS), rtol=2.5e-5)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])

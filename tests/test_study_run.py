@@ -50,7 +50,8 @@ def test_variables_of_a_lane_have_the_recorded_accuracy(record):
     model = models.MLP((128, 128), 10, layers.NORMS["batch"])
     for row in record.networks[record.networks["arm"] == "batch"].itertuples():
         lane = {"seed": row.seed, "learning_rate": row.learning_rate}
-        logits = model.apply(record.variables("batch", **lane), inputs, train=False)
+        variables = jax.tree.map(jnp.asarray, record.variables("batch", **lane))
+        logits = model.apply(variables, inputs, train=False)
         accuracy = np.mean(np.argmax(logits, -1) == data.y_test)
         assert accuracy == pytest.approx(row.test_accuracy)
 

@@ -37,8 +37,8 @@ PROGRESS = (
 def run(
     config: ConfigDict | Mapping[str, Any],
     workdir: str | pathlib.Path | None = None,
-    model: None = None,
-    data: None = None,
+    model: Any = None,
+    data: Any = None,
 ) -> Record:
     """Trains every arm of a config that the record in `workdir` does not hold yet.
 
