@@ -115,3 +115,8 @@ def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             f"{path}: cannot be written ({error.strerror});"
             " make room or allow it, or give another --workdir."
         ) from error
+
+
+def cache_folder() -> Path:
+    """The variable NORMJAX_CACHE, or else `~/.cache/normjax`."""
+    return Path(os.environ.get("NORMJAX_CACHE") or "~/.cache/normjax").expanduser()
