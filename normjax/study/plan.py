@@ -3,6 +3,7 @@
 Every mistake in a choice ends here as an InputError of one line.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from normjax import layers, models
@@ -19,7 +21,7 @@ from normjax.errors import InputError, pick, pick_or_import, suggest
 from normjax.ops import conv
 from normjax.optimizers import recipes
 from normjax.study.config import DEFAULTS, FAULTS, check_fields, plain, words
-from normjax.training import lane, lanes
+from normjax.training import devices, lane
 from normjax.types import Data, Program, Settings
 
 PROTOCOLS = {
@@ -42,7 +44,7 @@ FRACTION = ("in [0, 1)", lambda x: 0 <= x < 1)
 SETTING_RULES = {
     "learning_rate": ("above 0", lambda x: x > 0),
     "init_scale": ("above 0", lambda x: x > 0),
-    **dict.fromkeys(("momentum", "decay", "decay1", "decay2", "decay3"), FRACTION),
+    **dict.fromkeys(("momentum", "decay", "b1", "b2", "b3"), FRACTION),
     "dropout_rate": FRACTION,
     **{k: ("at least 0", lambda x: x >= 0) for k in ("eps", "l2", "weight_decay")},
 }
@@ -114,9 +116,8 @@ def arm(
     batch_size = int(factors["batch_size"])
     program = Program(
         model=model,
-        optimizer=recipe,
-        memoryless=forgets,
-        decays=tuple(name for name in ("l2", "weight_decay") if name in brought),
+        optimizer=_memoryless(recipe) if forgets else recipe,
+        penalties=tuple(name for name in ("l2", "weight_decay") if name in brought),
         batch_size=batch_size,
         steps_per_epoch=round(len(data.train.labels) / batch_size)
         if config.sampling == "replacement"
@@ -147,9 +148,25 @@ def arm(
     )
 
 
+@functools.cache
+def _memoryless(recipe):
+    """Until the protocols of the audit take its place."""
+
+    @functools.wraps(recipe)
+    def forgetful(**settings):
+        tx = recipe(**settings)
+
+        def update(updates, state, params=None):
+            return tx.update(updates, tx.init(params), params)[0], state
+
+        return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+    return forgetful
+
+
 def mapping(asked: str, convolves: bool) -> str:
     """How lanes share a device: on a CPU networks that convolve fill a core alone."""
-    pick("mapping", {"auto": None, **lanes.MAPPINGS}, asked)
+    pick("mapping", {"auto": None, **devices.MAPPINGS}, asked)
     if asked != "auto":
         return asked
     return "map" if convolves and jax.default_backend() == "cpu" else "vmap"

@@ -22,6 +22,7 @@ from normjax.study import plan
 from normjax.study.plan import Arm, Study
 from normjax.study.record import add_arm, start_record
 from normjax.training import lanes, probes
+from normjax.training.devices import mesh_for, place
 from normjax.types import Report, TrainState
 
 PROGRESS = (
@@ -66,13 +67,15 @@ def train_arms(study: Study, arms: list[Arm], workdir: str) -> None:
     keys = jax.vmap(lambda seed: jax.random.fold_in(root, seed))(seeds)
     num_epochs = study.config.num_epochs
     total = len(arms) * num_epochs
+    meshes = [mesh_for(num_lanes(study, arm)) for arm in arms]
+    data = place(study.data, max(meshes, key=lambda mesh: mesh.size))
     with tqdm(total=total, bar_format=PROGRESS, file=sys.stderr) as bar:
         networks = 0.0
         for arm in arms:
             bar.set_description_str(arm.name)
             lane_keys, settings = lanes.grid(keys, arm.settings)
             program = {"program": arm.program, "num_epochs": num_epochs}
-            epochs = lanes.train(lane_keys, settings, study.data, **program)
+            epochs = lanes.train(lane_keys, settings, data, **program)
             reports, seconds, compiling = [], [], 0.0
             for state, report, spent, compiled in timed(epochs):  # noqa: B007
                 reports.append(report)
