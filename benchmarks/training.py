@@ -88,12 +88,8 @@ def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
     program = Program(
         model=network(work),
         optimizer=recipe,
-        memoryless=False,
-        decays=(),
         batch_size=work.batch_size,
         steps_per_epoch=len(y) // work.batch_size,
-        sampling="permutation",
-        probes=(),
         mapping=plan.mapping("auto", work.model != "mlp"),
     )
     keys = jax.random.split(jax.random.key(0), work.lanes)

@@ -140,3 +140,8 @@ def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         rule = f"cannot be written ({error.strerror})"
         remedy = "make room or allow it, or give another workdir"
         raise InputError(str(path), ..., rule, remedy) from error
+
+
+def cache_folder() -> Path:
+    """The variable NORMJAX_CACHE, or else `~/.cache/normjax`."""
+    return Path(os.environ.get("NORMJAX_CACHE") or "~/.cache/normjax").expanduser()

@@ -30,7 +30,7 @@ def columns(record: Mapping[str, Any], table: str) -> tuple[str, ...]:
     return (*identity, "epoch", "step", *CURVES)
 
 
-def typed(table: pd.DataFrame, record: Mapping[str, Any], name: str) -> pd.DataFrame:
+def cast(table: pd.DataFrame, record: Mapping[str, Any], name: str) -> pd.DataFrame:
     """Counts as int64, names as text, the rest as float64 (see `files.shortest`)."""
 
     def column(key: str) -> Any:
@@ -54,12 +54,12 @@ def read_table(
     names = columns(record, path.name)
     arms = list(arms)
     if not arms:
-        return typed(pd.DataFrame(columns=list(names)), record, path.name)
+        return cast(pd.DataFrame(columns=list(names)), record, path.name)
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
         missing = [name for name in names if name not in rows]
         if missing:
             raise ValueError(f"it has no column {missing[0]!r}")
-        return typed(rows[rows["arm"].isin(arms)], record, path.name)
+        return cast(rows[rows["arm"].isin(arms)], record, path.name)
     except (OSError, ValueError) as error:
         raise files.damaged(path, error) from error

@@ -35,7 +35,7 @@ def parse(argv: Sequence[str]) -> list[str]:
                 raise InputError(f"--{name}", ..., rule, remedy)
         return rest
     except PARSING as error:
-        stop(line(understood(error)))
+        stop(line(mistake_behind(error)))
 
 
 def check_file(path: str) -> None:
@@ -52,7 +52,7 @@ def check_file(path: str) -> None:
         )
 
 
-def understood(error: BaseException) -> InputError | str:
+def mistake_behind(error: BaseException) -> InputError | str:
     """The mistake behind an error of parsing, or the line of it that says most."""
     cause: BaseException | None = error
     while cause is not None:  # a config's own InputError, raised while it was loaded

@@ -105,7 +105,7 @@ def baseline(
     return kept, notices
 
 
-def replaced(protocols: Mapping[str, Any], factors: Factors) -> Factors:
+def substitute(protocols: Mapping[str, Any], factors: Factors) -> Factors:
     """The levels that are built: those of the arm, but for its protocol's changes."""
     changes = protocols.get(factors["protocol"], {})
     return {f: changes.get(f, {}).get(level, level) for f, level in factors.items()}

@@ -22,7 +22,7 @@ from normjax.optimizers import recipes
 from normjax.study import levels, settings
 from normjax.study.config import resolve
 from normjax.study.levels import PENALTY_SETTINGS, Factors
-from normjax.study.tracing import traced
+from normjax.study.tracing import trace
 from normjax.training import devices
 from normjax.types import Data, Program
 
@@ -86,7 +86,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
         keys=fold_in(seeds_key, np.array(numbers, np.uint32)),
         data=data,
         arms=arms,
-        notices=(*notices, *unused(chosen["settings"], arms)),
+        notices=(*notices, *unused_settings(chosen["settings"], arms)),
         config=chosen | {"baseline": baseline},
     )
 
@@ -99,22 +99,23 @@ def arm(
     num_classes: int,
 ) -> Arm:
     """One combination of levels, resolved to what is compiled and what is traced."""
-    built = levels.replaced(chosen["protocols"], factors)
-    program = compiled(chosen, built, data, num_classes)
+    built = levels.substitute(chosen["protocols"], factors)
+    program = program_of(chosen, built, data, num_classes)
     grid = settings_of(chosen, built, program)
-    num_parameters, convolutions = traced(program, factors, grid, data)
-    mapping = mapped(chosen["mapping"], bool(convolutions))
+    num_parameters, convolutions = trace(program, factors, grid, data)
     return Arm(
         name="-".join(str(factors[name]) for name in varying or factors),
         factors=factors,
-        program=program._replace(mapping=mapping),
+        program=program._replace(
+            mapping=mapping(chosen["mapping"], bool(convolutions))
+        ),
         settings=grid,
         num_parameters=num_parameters,
         convolutions=convolutions,
     )
 
 
-def compiled(
+def program_of(
     chosen: dict[str, Any], built: Factors, data: Data, num_classes: int
 ) -> Program:
     """What an arm compiles, before it is known how its lanes are mapped."""
@@ -153,7 +154,7 @@ def network(choices: dict[str, Any], built: Factors, num_classes: int) -> nn.Mod
     return constructor(num_classes=num_classes, **fields)
 
 
-def mapped(asked: str, convolves: bool) -> str:
+def mapping(asked: str, convolves: bool) -> str:
     """How lanes share a device: on a CPU networks that convolve fill a core alone."""
     pick("mapping", {"auto": None, **devices.MAPPINGS}, asked)
     if asked != "auto":
@@ -180,7 +181,7 @@ def settings_of(
     return grid
 
 
-def unused(choices: dict[str, tuple], arms: tuple[Arm, ...]) -> list[str]:
+def unused_settings(choices: dict[str, tuple], arms: tuple[Arm, ...]) -> list[str]:
     """Notices of penalties' settings that no arm uses; others are refused."""
     used = sorted(set().union(*(arm.settings for arm in arms)))
     others = [name for name, grid in choices.items() if grid and name not in used]

@@ -19,7 +19,7 @@ import pandas as pd
 
 from normjax import files
 from normjax.errors import InputError, pick
-from normjax.study.columns import CURVES, FINAL, columns, read_table, typed
+from normjax.study.columns import CURVES, FINAL, cast, columns, read_table
 
 __all__ = ["CURVES", "FINAL", "Record", "columns", "read_record"]
 
@@ -216,7 +216,7 @@ def add_arm(
     others = [name for name in order if name != arm]
     for name, new in (("networks.csv", networks), ("epochs.csv", epochs)):
         path = workdir / name
-        rows = [typed(new, record, name)]
+        rows = [cast(new, record, name)]
         if path.exists():
             rows.append(read_table(path, record, others))
         table = pd.concat(rows).sort_values(

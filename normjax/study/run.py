@@ -103,7 +103,7 @@ def complete(study: Study, workdir: str | pathlib.Path, *, quiet: bool = False) 
     with tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden) as bar:
         for arm in missing:
             bar.set_description_str(arm.name)
-            save(workdir, study, arm, about, trained(study, arm, bar))
+            save(workdir, study, arm, about, train_arm(study, arm, bar))
 
 
 class Trained(NamedTuple):
@@ -115,7 +115,7 @@ class Trained(NamedTuple):
     compile_seconds: float
 
 
-def trained(study: Study, arm: Arm, bar: tqdm) -> Trained:
+def train_arm(study: Study, arm: Arm, bar: tqdm) -> Trained:
     """Trains all lanes of an arm at a time."""
     keys, settings = lanes.grid(study.keys, arm.settings)
     epochs = lanes.train(

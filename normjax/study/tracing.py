@@ -14,7 +14,7 @@ from normjax.training import lane
 from normjax.types import Data, Program
 
 
-def traced(
+def trace(
     program: Program, factors: dict[str, Any], settings: dict[str, Any], data: Data
 ) -> tuple[int, dict[str, str]]:
     """Parameters of one network and how it convolves, by layer.
@@ -31,9 +31,9 @@ def traced(
         tx = lane.optimizer(program, settings, num_train=num_train)
         return tx.update(params, tx.init(params), params)
 
-    with _explained("norm", factors["norm"], f"batch_size={program.batch_size}"):
+    with _blame("norm", factors["norm"], f"batch_size={program.batch_size}"):
         params, convolutions = _network(program.model, shape)
-    with _explained("optimizer", factors["optimizer"], f"penalty={factors['penalty']}"):
+    with _blame("optimizer", factors["optimizer"], f"penalty={factors['penalty']}"):
         jax.eval_shape(update, params, dict.fromkeys(settings, scalar))
     return sum(leaf.size for leaf in jax.tree.leaves(params)), convolutions
 
@@ -61,7 +61,7 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
 
 
 @contextmanager
-def _explained(factor: str, level: Any, where: str) -> Iterator[None]:
+def _blame(factor: str, level: Any, where: str) -> Iterator[None]:
     """Tells an error of what a level brought in as one of that level."""
     field = f"arms.{factor}"
     try:
