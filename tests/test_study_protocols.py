@@ -31,7 +31,7 @@ def test_memoryless_momentum_is_plain_gradient_descent():
 
 
 def test_memoryless_adam_is_sign_descent():
-    """`g / (|g| + eps)`; optax's first nu_hat is up to 5e-5 off, its root half of it."""
+    """`g / (|g| + eps)`; the first nu_hat of optax is 5e-5 off, its root half that."""
     updates, _ = steps(protocols.memoryless_adam(learning_rate=1.0))
     np.testing.assert_allclose(updates, -np.sign(GRADIENTS), rtol=2.5e-5)
 
