@@ -30,15 +30,16 @@ def main(argv: list[str]) -> None:
 
     logging.set_verbosity(logging.WARNING)  # jax tells which platforms it has tried
     devices.configure()
+    workdir: str = WORKDIR.value  # `command_line.parse` has seen to it
     try:
-        run.complete(plan.study(CONFIG.value), WORKDIR.value)
-        path = page.build(WORKDIR.value)
-        print(tables.text(read_record(WORKDIR.value)))
+        run.complete(plan.study(CONFIG.value), workdir)
+        path = page.build(workdir)
+        print(tables.text(read_record(workdir)))
         print(f"page: {path}")
     except InputError as error:
         command_line.stop(command_line.line(error))
     except KeyboardInterrupt:
-        kept = progress(WORKDIR.value)
+        kept = progress(workdir)
         command_line.stop(f"interrupted: {kept}; the same command goes on", 130)
 
 

@@ -4,7 +4,8 @@ Run    python launch.py --config=configs/norms.py --workdir=runs/norms
 CIFAR  the same with --config=configs/norms.py:dataset=cifar10
 Smoke  the same with size=smoke
 Takes  11 minutes on two CPU cores: 200 networks; 18 with CIFAR-10
-Finds  on CIFAR-10 layer norm ahead at a batch of 2, batch norm at 32 and 128
+Finds  on CIFAR-10 layer norm minus batch norm is 1.20 [-0.32, 2.72] points at a batch of
+       2 (of whole images: 1.43 [0.47, 2.39]), -4.08 [-5.38, -2.77] at 128, ten seeds
 
 A CNN of two 3x3 convolutions with max-pooling, four norms and none, four batch sizes.
 `layer` normalizes the channels of each pixel, as flax and Keras do by default;

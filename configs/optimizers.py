@@ -4,7 +4,8 @@ Run    python launch.py --config=configs/optimizers.py --workdir=runs/optimizers
 MNIST  the same with --config=configs/optimizers.py:dataset=mnist
 Smoke  the same with --config=configs/optimizers.py:size=smoke
 Takes  10 minutes on two CPU cores: 240 networks
-Finds  the published lead of the third moment comes from memoryless peers
+Finds  third moment minus Adam: 5.20 [4.13, 6.26] points of test accuracy as published,
+       with memoryless peers; -0.10 [-0.26, 0.06] corrected, ten seeds
 """
 
 from ml_collections import ConfigDict

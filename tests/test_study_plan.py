@@ -186,12 +186,12 @@ MISTAKES = {
     "narrowing stages": (
         {"model": {"name": "resnet20", "widths": (8, 4)}},
         "model.widths=(8, 4): must not fall from stage to stage, for a shortcut only"
-        " adds channels; the paper has 16, 32, 64.",
+        " adds channels; the paper's are 16, 32, 64.",
     ),
     "images": (
         {"model": {"name": "cnn"}},
-        "model.name: cannot be used on this data (inputs.shape=(32, 5): must be"
-        " that of images, [batch, height, width, channels]); use model.name=mlp.",
+        "model: convolutions need images, got examples of shape (5,);"
+        " use model.name=mlp.",
     ),
     "smoothness without a rate": (
         {"probes": ("smoothness",), "arms": {"optimizer": "optax.identity"}},

@@ -27,7 +27,7 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "prng": jax.config.jax_default_prng_impl,
+        "prng": jax.config.read("jax_default_prng_impl"),
         "commit": commit(),
         "command": " ".join(["python", *sys.argv]),
     }
@@ -74,9 +74,9 @@ def compile_clock() -> Iterator[list[float]]:
     """Seconds that jax spends tracing, lowering and compiling, as it reports them."""
     total = [0.0]
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
-            total[0] += seconds
+            total[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -107,5 +107,5 @@ def baseline(
 
 def substitute(protocols: Mapping[str, Any], factors: Factors) -> Factors:
     """The levels that are built: those of the arm, but for its protocol's changes."""
-    changes = protocols.get(factors["protocol"], {})
+    changes = protocols.get(str(factors["protocol"]), {})
     return {f: changes.get(f, {}).get(level, level) for f, level in factors.items()}

@@ -26,7 +26,7 @@ from normjax.study.environment import environment, timed
 from normjax.study.plan import Arm, Study
 from normjax.study.record import Record, add_arm, read_record, start_record
 from normjax.training import devices, lanes, probes
-from normjax.types import Report, TrainState
+from normjax.types import Report, Settings, TrainState
 
 PROGRESS = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
@@ -117,7 +117,8 @@ class Trained(NamedTuple):
 
 def train_arm(study: Study, arm: Arm, bar: tqdm) -> Trained:
     """Trains all lanes of an arm at a time."""
-    keys, settings = lanes.grid(study.keys, arm.settings)
+    grid: Settings = {**arm.settings}
+    keys, settings = lanes.grid(study.keys, grid)
     epochs = lanes.train(
         keys, settings, study.data, program=arm.program, num_epochs=study.num_epochs
     )
@@ -146,7 +147,7 @@ def save(
     files.write_arrays(
         folder / f"{arm.name}.npz",
         {  # "params/dense_0/kernel": [settings, seeds, ...]
-            name: x.reshape(*by_lane, *x.shape[1:])
+            name: np.reshape(x, (*by_lane, *x.shape[1:]))
             for name, x in flatten_dict(variables, sep="/").items()
         },
     )

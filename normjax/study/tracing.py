@@ -69,9 +69,8 @@ def _blame(factor: str, level: Any, where: str) -> Iterator[None]:
     except InputError as error:
         if error.field.startswith("model."):
             raise
-        if error.field.startswith("inputs"):
-            rule = f"cannot be used on this data ({error.given()}: {error.rule})"
-            raise InputError("model.name", ..., rule, error.remedy) from error
+        if error.field.split(".")[0] == "model":
+            raise
         if error.field == factor:
             raise error.within("arms") from error
         rule = f"cannot be used with {where} ({error.given()}: {error.rule})"
