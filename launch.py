@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
 
     logging.set_verbosity(logging.WARNING)  # jax tells which platforms it has tried
     devices.configure()
-    workdir: str = WORKDIR.value  # `command_line.parse` has seen to it
+    workdir = str(WORKDIR.value)
     try:
         run.complete(plan.study(CONFIG.value), workdir)
         path = page.build(workdir)

@@ -91,7 +91,7 @@ def checksum(arrays: Iterable[Any]) -> int:
     """CRC-32 of the bytes of arrays, one after the other."""
     total = 0
     for array in arrays:
-        total = zlib.crc32(memoryview(np.ascontiguousarray(array)), total)
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return total
 
 

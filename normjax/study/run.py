@@ -147,7 +147,7 @@ def save(
     files.write_arrays(
         folder / f"{arm.name}.npz",
         {  # "params/dense_0/kernel": [settings, seeds, ...]
-            name: np.reshape(x, (*by_lane, *x.shape[1:]))
+            name: np.asarray(x).reshape(*by_lane, *x.shape[1:])
             for name, x in flatten_dict(variables, sep="/").items()
         },
     )
