@@ -27,7 +27,7 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "prng": jax.config.read("jax_default_prng_impl"),
+        "prng": jax.config.jax_default_prng_impl,  # type: ignore[attr-defined]
         "commit": commit(),
         "command": " ".join(["python", *sys.argv]),
     }

@@ -143,12 +143,13 @@ def save(
     num_lanes, num_epochs = done.reports.train.loss.shape
     by_lane = (-1, len(study.seeds))
     folder = files.folder(pathlib.Path(workdir) / "checkpoints")
-    variables = {"params": done.final.params, **done.final.stats}
+    variables: Any = flatten_dict(
+        {"params": done.final.params, **done.final.stats}, sep="/"
+    )
     files.write_arrays(
         folder / f"{arm.name}.npz",
         {  # "params/dense_0/kernel": [settings, seeds, ...]
-            name: np.asarray(x).reshape(*by_lane, *x.shape[1:])
-            for name, x in flatten_dict(variables, sep="/").items()
+            name: x.reshape(*by_lane, *x.shape[1:]) for name, x in variables.items()
         },
     )
     networks, epochs = tables(study, arm, done)
