@@ -3,7 +3,6 @@
 import pathlib
 import subprocess
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -56,10 +55,11 @@ def test_variables_of_a_lane_have_the_recorded_accuracy(record):
         assert accuracy == pytest.approx(row.test_accuracy)
 
 
-def test_the_same_call_again_trains_nothing_and_load_reads_it(record, capfd):
-    start = time.perf_counter()
+def test_the_same_call_again_trains_nothing_and_load_reads_it(
+    record, capfd, monkeypatch
+):
+    monkeypatch.setattr(run, "train_arm", None)  # a call would raise
     again = normjax.run(normjax.config(**CONFIG), record.workdir)
-    assert time.perf_counter() - start < 5
     loaded = normjax.load(record.workdir)
     for other in (again, loaded):
         assert other.networks.equals(record.networks)
@@ -127,10 +127,8 @@ print(record.workdir, len(jax.devices()))
 
 def test_the_face_is_lazy_and_lists_its_names():
     code = """
-import sys, time
-start = time.perf_counter()
+import sys
 import normjax
-assert time.perf_counter() - start < 0.3
 assert not {"jax", "pandas", "flax", "numpy"} & set(sys.modules)
 names = ["config", "layers", "load", "models", "ops", "optimizers", "run", "statistics"]
 assert set(names) == set(normjax.__all__)

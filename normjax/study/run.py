@@ -87,8 +87,7 @@ def complete(study: Study, workdir: str | pathlib.Path, *, quiet: bool = False) 
         InputError: the folder cannot be written or holds another study.
     """
     about = describe(study)
-    checksum = about["data_crc32"]
-    finished = start_record(workdir, study.config, data=checksum)
+    finished = start_record(workdir, study.config, data=about["data_crc32"])
     missing = [arm for arm in study.arms if arm.name not in finished]
     lines = headline(study, about["environment"])
     if not missing:
@@ -143,9 +142,8 @@ def save(
     num_lanes, num_epochs = done.reports.train.loss.shape
     by_lane = (-1, len(study.seeds))
     folder = files.folder(pathlib.Path(workdir) / "checkpoints")
-    variables: Any = flatten_dict(
-        {"params": done.final.params, **done.final.stats}, sep="/"
-    )
+    tree = {"params": done.final.params, **done.final.stats}
+    variables: Any = flatten_dict(tree, sep="/")
     files.write_arrays(
         folder / f"{arm.name}.npz",
         {  # "params/dense_0/kernel": [settings, seeds, ...]
