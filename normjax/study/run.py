@@ -157,7 +157,7 @@ def save(
         networks=networks,
         epochs=epochs,
         probes={
-            f"{arm.name}/{name}": values.reshape(*by_lane, num_epochs)
+            f"{arm.name}/{name}": np.asarray(values).reshape(*by_lane, num_epochs)
             for name, values in done.reports.probes.items()
         },
         record=about,
