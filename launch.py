@@ -1,4 +1,4 @@
-"""Runs a study: flags -> specs -> studies -> report.
+"""Runs a study: flags -> config -> plan -> run -> report.
 
 python launch.py --config=configs/quickstart.py --workdir=runs/quickstart
 python launch.py --config=configs/optimizers.py:dataset=mnist,size=smoke \
@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from normjax.errors import InputError
 from normjax.study import command_line, plan, run
-from normjax.study.record import read_record
+from normjax.study.record import progress, read_record
 from normjax.training import devices
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -30,15 +30,16 @@ def main(argv: list[str]) -> None:
 
     logging.set_verbosity(logging.WARNING)  # jax tells which platforms it has tried
     devices.configure()
+    workdir = str(WORKDIR.value)
     try:
-        run.run(plan.study(CONFIG.value), WORKDIR.value)
-        path = page.build(WORKDIR.value)
-        print(tables.text(read_record(WORKDIR.value)))
+        run.complete(plan.study(CONFIG.value), workdir)
+        path = page.build(workdir)
+        print(tables.text(read_record(workdir)))
         print(f"page: {path}")
     except InputError as error:
-        command_line.stop(str(error))
-    except KeyboardInterrupt as kept:
-        kept = str(kept) or "no arm lost"
+        command_line.stop(command_line.line(error))
+    except KeyboardInterrupt:
+        kept = progress(workdir)
         command_line.stop(f"interrupted: {kept}; the same command goes on", 130)
 
 

@@ -56,7 +56,7 @@ def run(recipe, gradient, params, learning_rates, held):
 
     def lane(params, learning_rate, held):
         settings = {"learning_rate": learning_rate}
-        tx = recipes.chain(recipe, settings, memoryless=False, decays=(), num_train=1)
+        tx = recipes.chain(recipe, settings, num_train=1)
 
         def one_step(carry, step):
             params, state = carry

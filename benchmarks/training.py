@@ -28,7 +28,7 @@ from normjax.data import sources
 from normjax.errors import InputError
 from normjax.optimizers import recipes
 from normjax.study import plan
-from normjax.study.run import environment, timed
+from normjax.study.environment import environment, timed
 from normjax.training import devices, lanes
 from normjax.types import Data, Program, Scaling, Split
 
@@ -88,12 +88,8 @@ def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
     program = Program(
         model=network(work),
         optimizer=recipe,
-        memoryless=False,
-        decays=(),
         batch_size=work.batch_size,
         steps_per_epoch=len(y) // work.batch_size,
-        sampling="permutation",
-        probes=(),
         mapping=plan.mapping("auto", work.model != "mlp"),
     )
     keys = jax.random.split(jax.random.key(0), work.lanes)

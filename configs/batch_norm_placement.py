@@ -5,7 +5,8 @@ CNN    python launch.py --config=configs/batch_norm_placement.py:model=cnn \
            --workdir=runs/bn_cnn
 Smoke  the same with size=smoke
 Takes  3 minutes on two CPU cores for 40 MLPs, 35 for 20 CNNs
-Finds  hardly any difference in the MLP, and none that ten CNNs of each could show
+Finds  before minus after in test accuracy, ten seeds: 0.39 [-0.27, 1.05] points in the
+       MLP, -0.7 [-3.0, 1.5] in the CNN; neither is decided
 
 The MLP of the source has batch norm on each of three hidden layers. As published, mean
 and variance are over the whole activation tensor, and all layers share the moving ones.
@@ -19,9 +20,13 @@ from ml_collections import ConfigDict
 import normjax
 from normjax.study.config import arguments
 
-MODELS = {  # name -> widths, the source's data, preset of batch norm, default size
-    "mlp": ((128, 128, 128), "fashion_mnist", "", "full"),
-    "cnn": ((64, 64, 64, 64), "mnist", "keras", "tenth"),
+MODELS = {  # name -> its fields, the source's data, default size
+    "mlp": ({"widths": (128, 128, 128)}, "fashion_mnist", "full"),
+    "cnn": (
+        {"widths": (64, 64, 64, 64), "convs_per_pool": 2, "batch_norm": "keras"},
+        "mnist",
+        "tenth",
+    ),
 }
 SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
     "full": (10, 10, 0, 10_000, 0),
@@ -38,25 +43,28 @@ def get_config(text: str = "") -> ConfigDict:
         size=("default", *SIZES),
         dataset=("published", "fashion_mnist", "mnist", "digits"),
     )
-    widths, published, preset, usual = MODELS[model]
+    fields, published, usual = MODELS[model]
     size = usual if size == "default" else size
     num_seeds, num_epochs, num_train, num_validation, num_test = SIZES[size]
     name = published if dataset == "published" else dataset
     return normjax.config(
         study="batch_norm_placement",
         question="Batch normalization before or after the activation?",
+        audit="normjax.audit.claims",
         num_seeds=num_seeds,
         num_epochs=num_epochs,
         batch_size=128,
         target_accuracy={"mnist": 0.97}.get(name, 0.85),
-        faults=("scalar_moments",) if model == "mlp" else (),
+        protocols={"as_published": {"norm": {"batch": "scalar_batch"}}}
+        if model == "mlp"
+        else {},
         data={
             "name": name,
             "num_train": num_train,
             "num_validation": 200 if name == "digits" else num_validation,
             "num_test": num_test,
         },
-        model={"name": model, "widths": widths, "batch_norm": preset},
+        model={"name": model, **fields},
         arms={
             "protocol": ("corrected", "as_published")
             if model == "mlp"

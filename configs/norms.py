@@ -4,7 +4,8 @@ Run    python launch.py --config=configs/norms.py --workdir=runs/norms
 CIFAR  the same with --config=configs/norms.py:dataset=cifar10
 Smoke  the same with size=smoke
 Takes  11 minutes on two CPU cores: 200 networks; 18 with CIFAR-10
-Finds  on CIFAR-10 layer norm ahead at a batch of 2, batch norm at 32 and 128
+Finds  layer norm of whole images minus batch norm, on CIFAR-10, ten seeds: 1.43
+       [0.47, 2.39] points at a batch of 2, -2.57 [-3.50, -1.63] at 128
 
 A CNN of two 3x3 convolutions with max-pooling, four norms and none, four batch sizes.
 `layer` normalizes the channels of each pixel, as flax and Keras do by default;
@@ -35,6 +36,7 @@ def get_config(text: str = "") -> ConfigDict:
     return normjax.config(
         study="norms",
         question="Batch, layer or weight normalization: which, and why?",
+        audit="normjax.audit.claims",
         num_seeds=num_seeds,
         num_epochs=num_epochs,
         reference_batch_size=32,
@@ -46,10 +48,10 @@ def get_config(text: str = "") -> ConfigDict:
             "num_test": num_test,
             "scaling": "pixelwise" if dataset == "cifar10" else "unit",
         },
-        model={"name": "small_cnn", "widths": (16, 32)},
+        model={"name": "cnn", "widths": (16, 32)},
         arms={
             "norm": ("none", "batch", "layer", "layer_example", "weight"),
-            "batch_size": ("2", "8", "32", "128"),
+            "batch_size": (2, 8, 32, 128),
         },
         baseline={"norm": "none"},
         settings={"learning_rate": (0.005,), "momentum": (0.9,)},

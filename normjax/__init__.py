@@ -1,16 +1,61 @@
-"""A JAX laboratory for normalization layers and optimizers."""
+"""A JAX laboratory for normalization layers and optimizers.
+
+A *study* asks one question, such as whether batch norm helps, by training every *arm*
+of it over many seeds. An arm is compiled once, and its *lanes*, one network for each
+seed at each point of a grid of traced *settings*, train together in that one program.
+What they did is kept as a *record*: a row for each network and epoch, the trained
+networks, and whatever *probes* measured on the device. A report compares the arms seed
+by seed, with intervals that decide whether a published *claim* holds. The layers, the
+optimizers and the statistics are a plain library as well.
+
+    record = normjax.run(normjax.config(arms={"norm": ("none", "batch")}))
+    record.networks.groupby("arm")["test_accuracy"].mean()
+
+Words:
+    factor: what arms differ in: norm, placement, optimizer, penalty, batch size.
+    arm: one combination of levels of the factors.
+    setting: a traced number, such as the learning rate; a grid of them compiles once.
+    network, lane: one network; a lane where it is one of many in a program.
+    cell: an arm at one setting, over its seeds; what a report summarizes.
+    protocol: changes to the arms, kept because a source worked that way.
+    probe: what is measured beside loss and accuracy.
+    claim: a published sentence as data; its verdict is computed, never typed.
+"""
 
 import importlib
-from typing import Any
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
 
-_MODULES = ("layers", "models", "ops", "optimizers", "statistics")
-_FUNCTIONS = {"config": "normjax.study.config"}
+if TYPE_CHECKING:
+    from normjax import layers, models, ops, optimizers, statistics
+    from normjax.study.config import config
+    from normjax.study.record import read_record as load
+    from normjax.study.run import run
+
+_LAZY = {  # name -> module, and what it is called there, if it is not the module
+    "config": ("normjax.study.config", "config"),
+    "layers": ("normjax.layers", ""),
+    "load": ("normjax.study.record", "read_record"),
+    "models": ("normjax.models", ""),
+    "ops": ("normjax.ops", ""),
+    "optimizers": ("normjax.optimizers", ""),
+    "run": ("normjax.study.run", "run"),
+    "statistics": ("normjax.statistics", ""),
+}
+__all__ = ["config", "layers", "load", "models", "ops", "optimizers", "run"]
+__all__ += ["statistics"]
 
 
 def __getattr__(name: str) -> Any:
     """Loads what is touched, so that `import normjax` is quick."""
-    if name in _MODULES:
-        return importlib.import_module(f"normjax.{name}")
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
-    raise AttributeError(f"module 'normjax' has no attribute {name!r}")
+    if name == "__version__":
+        return importlib.metadata.version("normjax")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'normjax' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, "__version__"})

@@ -28,11 +28,18 @@ class InputError(ValueError):
         self.field, self.value, self.rule, self.remedy = field, value, rule, remedy
 
     def __str__(self) -> str:
-        given = "" if self.value is ... else f"={self.value!r}"
         if not self.rule:
             return self.field
         end = "" if self.remedy.endswith("?") else "."
-        return " ".join(f"{self.field}{given}: {self.rule}; {self.remedy}{end}".split())
+        return " ".join(f"{self.given()}: {self.rule}; {self.remedy}{end}".split())
+
+    def given(self) -> str:
+        """`field=value`, or `field` if there is no value to show."""
+        return self.field if self.value is ... else f"{self.field}={self.value!r}"
+
+    def within(self, group: str) -> "InputError":
+        """The same mistake where `field` is one of `group`: `arms.norm` for `norm`."""
+        return InputError(f"{group}.{self.field}", self.value, self.rule, self.remedy)
 
 
 def suggest(name: object, known: Iterable[str], otherwise: str) -> str:

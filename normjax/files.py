@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,22 +40,22 @@ def write_text(path: str | Path, text: str) -> None:
     _replace(Path(path), lambda file: file.write(text.encode()))
 
 
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an npz, keys sorted; its entries carry no time stamp."""
+    entries: dict[str, Any] = dict(sorted(arrays.items()))
+    _replace(Path(path), lambda file: np.savez(file, **entries))
+
+
 def folder(path: str | Path) -> Path:
     """The folder `path`, made if it is not there, or an InputError."""
     path = Path(path)
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"{path}: must be a folder and cannot be made one ({error.strerror});"
-            " move what is there or allow it, or give another --workdir."
-        ) from error
+        rule = f"must be a folder and cannot be made one ({error.strerror})"
+        remedy = "move what is there or allow it, or give another workdir"
+        raise InputError(str(path), ..., rule, remedy) from error
     return path
-
-
-def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an npz, keys sorted; its entries carry no time stamp."""
-    _replace(Path(path), lambda file: np.savez(file, **dict(sorted(arrays.items()))))
 
 
 def plain(value: Any) -> Any:
@@ -69,10 +69,36 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of a nested mapping by dotted name."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = isinstance(value, Mapping) and value
+        leaves |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    return leaves
+
+
+def shortest(values: Any) -> np.ndarray:
+    """float32 numbers as the float64 of their shortest digits: 0.1, not 0.10000000149.
+
+    It gives the same float32 back, so a number that is written and read again does
+    not change.
+    """
+    return np.asarray(values, np.float32).astype(str).astype(np.float64)
+
+
+def checksum(arrays: Iterable[Any]) -> int:
+    """CRC-32 of the bytes of arrays, one after the other."""
+    total = 0
+    for array in arrays:
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return total
+
+
 def damaged(path: Path, why: object) -> InputError:
     """The error that a file is not what it should be, in one line."""
-    why = " ".join(str(why).split())
-    return InputError(f"{path}: damaged ({why}); run the study again in a new folder.")
+    remedy = "run the study again in a new folder"
+    return InputError(str(path), ..., f"damaged ({why})", remedy)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -111,7 +137,11 @@ def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             part.unlink()
         if not isinstance(error, OSError):
             raise
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror});"
-            " make room or allow it, or give another --workdir."
-        ) from error
+        rule = f"cannot be written ({error.strerror})"
+        remedy = "make room or allow it, or give another workdir"
+        raise InputError(str(path), ..., rule, remedy) from error
+
+
+def cache_folder() -> Path:
+    """The variable NORMJAX_CACHE, or else `~/.cache/normjax`."""
+    return Path(os.environ.get("NORMJAX_CACHE") or "~/.cache/normjax").expanduser()

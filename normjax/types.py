@@ -1,15 +1,16 @@
 """Aliases and the tuples that cross packages. Imports nothing of normjax."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import flax.linen as nn
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree, Shaped
+from jaxtyping import Array, Float, Int, PyTree, ScalarLike, Shaped
 
 Number = float | Float[Array, "..."] | Float[np.ndarray, "..."]
 Settings = dict[str, Number]  # traced numbers by name: learning_rate, ...
+ScalarOrSchedule: TypeAlias = ScalarLike | optax.Schedule  # of the steps taken
 Optimizer = Callable[..., optax.GradientTransformation]  # keywords are its settings
 
 
@@ -56,7 +57,7 @@ class TrainState(NamedTuple):
 class Report(NamedTuple):
     """What one lane reports after an epoch."""
 
-    train: Metrics  # accumulated while training, parameters moving; nan once frozen
+    train: Metrics  # accumulated while training, parameters moving; nan once diverged
     validation: Metrics  # after the epoch, with running statistics
     test: Metrics
     probes: dict[str, Array]  # name -> measurement
@@ -67,10 +68,9 @@ class Program(NamedTuple):
 
     model: nn.Module  # a flax dataclass
     optimizer: Optimizer  # a module-level function: hashed by identity
-    memoryless: bool  # the optimizer's state is thrown away before each step
-    decays: tuple[str, ...]  # of "l2", "weight_decay": penalties that are compiled in
     batch_size: int
     steps_per_epoch: int
-    sampling: str  # "permutation" or "replacement"
-    probes: tuple[str, ...]
-    mapping: str = "vmap"  # of the lanes on a device: a row of training.loop.MAPPINGS
+    penalties: tuple[str, ...] = ()  # rows of recipes.PENALTIES that are compiled in
+    sampling: str = "permutation"  # a row of splits.SAMPLINGS
+    probes: tuple[str, ...] = ()  # rows of probes.PROBES
+    mapping: str = "vmap"  # of the lanes on a device: a row of lanes.MAPPINGS

@@ -11,11 +11,13 @@ import types
 import numpy as np
 import pytest
 
-from normjax.data import sources
+from normjax.data import __main__, sources
+from normjax.data import cache as decoded
 from normjax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 WRITE = "write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
+KNOWN = "cifar10, digits, fashion_mnist, mnist, or the path of an .npz"
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_a_damaged_cache_is_decoded_anew(cache, field, damage, monkeypatch):
     content = path.read_bytes()
     damaged = {
         "empty": b"",
-        "cut": content[:-1],
+        "cut": content[:-2],
         "altered": content[:-1] + bytes([content[-1] ^ 1]),
     }
     path.unlink()
@@ -186,29 +188,40 @@ def test_a_damaged_cache_is_decoded_anew(cache, field, damage, monkeypatch):
 
 
 def test_a_writer_that_dies_leaves_nothing_to_read(cache, monkeypatch):
-    """The folder appears by one rename, after its last file was written."""
-    seen = []
-    monkeypatch.setattr(os, "replace", lambda new, old: seen.append((new, old)))
+    """The checksums come last: arrays without them are decoded again."""
+    write = decoded.files.write_json
+
+    def die(path, content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decoded.files, "write_json", die)
+    with pytest.raises(KeyboardInterrupt):
+        sources.load("digits")
+    (folder,) = cache.iterdir()
+    assert {path.stem for path in folder.iterdir()} == set(sources.Source._fields)
+    edition = sources._find_digits("digits", "")[0]
+    assert decoded._read(edition) is None
+    monkeypatch.setattr(decoded.files, "write_json", write)
     source = sources.load("digits")
-    ((temporary, folder),) = seen
-    assert folder.parent == cache
-    assert temporary.parent == cache
-    assert not folder.exists()
-    assert not isinstance(source.x_train, np.memmap)
-
-
-def test_another_process_may_be_first(cache, monkeypatch):
-    """Both decode; the second finds the folder there and reads it."""
-    expected = sources._decode_digits()
-
-    def lost_race(new, old):
-        os.rename(new, old)
-        raise OSError(39, "Directory not empty")
-
-    monkeypatch.setattr(os, "replace", lost_race)
-    source = sources.load("digits")
-    assert_same(source, expected)
+    assert_same(source, sources._decode_digits())
     assert isinstance(source.x_train, np.memmap)
+
+
+def test_another_process_may_write_the_same_set_at_the_same_time(cache, monkeypatch):
+    """Each file is replaced whole by the same bytes, so both read what they wrote."""
+    write, expected = decoded._write, sources._decode_digits()
+
+    def twice(edition, source):
+        write(edition, source)
+        first.append(decoded._read(edition))
+        write(edition, source)
+
+    first = []
+    monkeypatch.setattr(decoded, "_write", twice)
+    second = sources.load("digits")
+    for source in (*first, second):
+        assert_same(source, expected)
+        assert isinstance(source.x_train, np.memmap)
 
 
 def test_a_set_prepared_anew_is_decoded_anew(cache, tiny):
@@ -239,7 +252,7 @@ def test_an_unwritable_cache_does_not_stop_the_run(tmp_path, monkeypatch, caplog
     monkeypatch.setenv("NORMJAX_CACHE", str(tmp_path / "file"))
     assert_same(sources.load("digits"), sources._decode_digits())
     (record,) = caplog.records
-    edition = sources._embedded("digits", "")[0]
+    edition = sources._find_digits("digits", "")[0]
     assert record.getMessage() == (
         f"{edition} cannot be cached in {tmp_path}/file/data (Not a directory) and"
         " will be decoded again; set NORMJAX_CACHE to a folder that can be written."
@@ -289,15 +302,15 @@ def test_nearest_centroids_on_real_data(name, accuracy, tfds_folder):
 
 def test_an_unknown_name():
     assert told("fashion_mnits") == (
-        "data.name='fashion_mnits' is not known. Did you mean 'fashion_mnist'? Known:"
-        " cifar10, digits, fashion_mnist, mnist. The path of an .npz file works too."
+        f"data.name='fashion_mnits': must be one of {KNOWN}; did you mean"
+        " 'fashion_mnist'?"
     )
 
 
 def test_a_set_that_is_not_prepared(tmp_path):
     assert told("cifar10", directory=str(tmp_path)) == (
-        f"data.name='cifar10': is not prepared (as array_record) in {tmp_path}; run"
-        ' pip install "normjax[prepare]" && python -m normjax.data.sources cifar10'
+        f"data.name='cifar10': must be prepared (as array_record) in {tmp_path}; run"
+        ' pip install "normjax[prepare]" && python -m normjax.data cifar10'
         f" --directory {tmp_path}, or set TFDS_DATA_DIR to the folder it is in."
     )
 
@@ -308,11 +321,12 @@ def test_records_that_cannot_be_read(cache, tiny):
     content = path.read_bytes()
     path.write_bytes(content[:100] + bytes(200) + content[300:])
     message = told("mnist", directory=str(folder.parents[1]))
-    start = f"data.name='mnist': the records in {folder} cannot be read (RuntimeError:"
-    assert message.startswith(f"{start} Corrupted Riegeli/records file: ")
+    start = f"data.name='mnist': must have records that can be read in {folder}"
+    why = "(RuntimeError: Corrupted Riegeli/records file: "
+    assert message.startswith(f"{start} {why}")
     assert message.endswith(
         '); delete that folder, then run pip install "normjax[prepare]" && python -m'
-        f" normjax.data.sources mnist --directory {folder.parents[1]}."
+        f" normjax.data mnist --directory {folder.parents[1]}."
     )
     assert not cache.exists()
 
@@ -331,8 +345,8 @@ def test_preparing_without_tensorflow(monkeypatch):
     with pytest.raises(InputError) as caught:
         sources.prepare("mnist", directory="nowhere")
     assert str(caught.value) == (
-        "data.name='mnist': TensorFlow, which is needed to prepare it, is not"
-        ' installed; run pip install "normjax[prepare]".'
+        "data.name='mnist': must be prepared with TensorFlow, which is not installed;"
+        ' run pip install "normjax[prepare]".'
     )
 
 
@@ -342,9 +356,9 @@ def test_a_download_that_fails(monkeypatch):
 
     tfds = types.SimpleNamespace(builder=builder)
     assert prepare(monkeypatch, tfds) == (
-        "data.name='mnist': could not be prepared in nowhere (ConnectionError: Max"
-        " retries exceeded); check the network and the folder, or copy a prepared set"
-        " to nowhere/mnist."
+        "data.name='mnist': must be prepared in nowhere, which failed (ConnectionError:"
+        " Max retries exceeded); check the network and the folder, or copy a prepared"
+        " set to nowhere/mnist."
     )
 
 
@@ -353,24 +367,19 @@ def test_another_format_lies_in_the_folder(monkeypatch):
     prepared = types.SimpleNamespace(download_and_prepare=lambda **k: asked.append(k))
     tfds = types.SimpleNamespace(builder=lambda name, data_dir: prepared)
     assert prepare(monkeypatch, tfds) == (
-        "data.name='mnist': nowhere/mnist already holds it in another format than"
-        " array_record; give another folder with --directory."
+        "data.name='mnist': must be stored as array_record, and nowhere/mnist holds"
+        " another format; give another folder with --directory."
     )
     assert asked == [{"file_format": "array_record"}]
 
 
-def test_the_command_decodes_what_is_there(cache, tiny, monkeypatch, capsys):
+def test_the_command_decodes_what_is_there(cache, tiny, capsys):
     folder, _ = tiny
-    directory = str(folder.parents[1])
-    command = ["sources", "mnist", "--directory", directory]
-    monkeypatch.setattr(sys, "argv", command)
-    assert sources.main() == 0
+    assert __main__.main(["mnist", "--directory", str(folder.parents[1])]) == 0
     assert capsys.readouterr().out == f"mnist: 12 + 5 examples, decoded in {cache}\n"
-    monkeypatch.setattr(sys, "argv", ["sources", "minst"])
-    assert sources.main() == 2
+    assert __main__.main(["minst"]) == 2
     assert capsys.readouterr().err == (
-        "data.name='minst' is not known. Did you mean 'mnist'? Known: cifar10, digits,"
-        " fashion_mnist, mnist. The path of an .npz file works too.\n"
+        f"data.name='minst': must be one of {KNOWN}; did you mean 'mnist'?\n"
     )
 
 
@@ -404,73 +413,74 @@ def test_an_npz_of_images_stays_uint8(tmp_path):
 
 HUGE = np.full((6, 3), 1e300)
 GAPS = np.full((6, 3), np.nan)
+SHAPES = "[examples, features] or [examples, height, width, channels] and not empty"
 BROKEN_RULES = {
     "missing": (
         {"y_test": None, "y_tset": np.array([0, 0])},
-        ": has no array 'y_test'. Did you mean 'y_tset'? It holds: x_train, y_train,"
-        f" x_test, y_tset; {WRITE}.",
+        "must hold an array 'y_test', not only x_train, y_train, x_test, y_tset; did"
+        " you mean 'y_tset'?",
     ),
     "objects": (
         {"y_train": np.array([None] * 6)},
-        ": cannot be read (ValueError: Object arrays cannot be loaded when"
+        "must be readable (ValueError: Object arrays cannot be loaded when"
         f" allow_pickle=False); {WRITE}.",
     ),
     "axes": (
         {"x_test": np.zeros((2, 3, 3))},
-        ": x_test has shape (2, 3, 3); must be [examples, features] or [examples,"
-        " height, width, channels]; reshape it (gray images: x[..., None]).",
+        f"x_test must be {SHAPES}, but its shape is (2, 3, 3); reshape it (gray images:"
+        " x[..., None]).",
     ),
     "empty": (
         {"x_test": np.zeros((0, 3))},
-        ": x_test has shape (0, 3); must not be empty; fill it.",
+        f"x_test must be {SHAPES}, but its shape is (0, 3); fill it.",
     ),
     "words": (
         {"x_train": np.full((6, 3), "a")},
-        ": x_train has dtype <U1; must be real numbers; store uint8 or float32.",
+        "x_train must hold real numbers, not <U1; store uint8 or float32.",
     ),
     "nan": (
         {"x_train": GAPS},
-        ": x_train has 18 values that are nan or infinite as float32; must be finite;"
-        " remove those examples or fill the gaps.",
+        "x_train must be finite as float32, but 18 values are not; remove those"
+        " examples or fill the gaps.",
     ),
     "overflow": (
         {"x_train": HUGE},
-        ": x_train has 18 values that are nan or infinite as float32; must be finite;"
-        " remove those examples or fill the gaps.",
+        "x_train must be finite as float32, but 18 values are not; remove those"
+        " examples or fill the gaps.",
     ),
     "shapes": (
         {"x_test": np.zeros((2, 4))},
-        ": x_test has examples of shape (4,); must be (3,) as in x_train; give both"
+        "x_test must have examples of shape (3,) as x_train has, not (4,); give both"
         " the same shape.",
     ),
     "count": (
         {"y_train": np.array([0, 1, 2])},
-        ": y_train has shape (3,); must be (6,), one label for each row of the inputs;"
+        "y_train must have shape (6,), one label for each row of the inputs, not (3,);"
         " store as many labels as examples.",
     ),
     "column": (
         {"y_test": np.array([[0], [1]])},
-        ": y_test has shape (2, 1); must be (2,), one label for each row of the"
-        " inputs; store as many labels as examples.",
+        "y_test must have shape (2,), one label for each row of the inputs, not (2, 1);"
+        " store as many labels as examples.",
     ),
     "floats": (
         {"y_test": np.array([0.0, 1.0])},
-        ": y_test has dtype float64; must be integers; store y.astype(np.int32).",
+        "y_test must hold integers, not float64; store y.astype(np.int32).",
     ),
     "negative": (
         {"y_train": np.array([-1, 0, 1, -1, 0, 1])},
-        ": y_train holds labels -1 to 1; must be within 0 to 99999; number the classes"
-        " 0, 1, 2, ...",
+        "y_train must hold labels from 0 to 99999, not -1 to 1; number the classes from"
+        " 0 on.",
     ),
     "large": (
         {"y_train": np.array([0, 1, 2, 3, 4, 100_000])},
-        ": y_train holds labels 0 to 100000; must be within 0 to 99999; number the"
-        " classes 0, 1, 2, ...",
+        "y_train must hold labels from 0 to 99999, not 0 to 100000; number the classes"
+        " from 0 on.",
     ),
     "unseen": (
         {"y_test": np.array([0, 3])},
-        ": y_test holds label 3; must be at most 2, the largest in y_train; remove"
-        " such test examples or add some to y_train.",
+        "y_test must hold labels up to 2, the largest in y_train, not 3; remove such"
+        " test examples or add some to y_train.",
     ),
 }
 
@@ -480,24 +490,24 @@ def test_an_npz_that_breaks_a_rule(tmp_path, case):
     changed, message = BROKEN_RULES[case]
     path = tmp_path / "own.npz"
     np.savez(path, **own(**changed))
-    assert told(str(path)) == f"data.name='{path}'{message}"
+    assert told(str(path)) == f"data.name='{path}': {message}"
 
 
 def test_an_npz_that_is_no_archive(tmp_path):
     path = tmp_path / "own.npz"
     assert told(str(path)) == (
-        f"data.name='{path}': there is no such file; check the path."
+        f"data.name='{path}': must be a file that exists; check the path."
     )
     np.savez(path, **own())
     content = path.read_bytes()
     for broken in (b"", b"words", content[: len(content) // 2]):
         path.write_bytes(broken)
         assert told(str(path)) == (
-            f"data.name='{path}': is not an .npz, or is cut short; {WRITE}."
+            f"data.name='{path}': must be a whole .npz; {WRITE}."
         )
     at = content.index(b"\x93NUMPY") + 140  # within the numbers of x_train
     path.write_bytes(content[:at] + b"????" + content[at + 4 :])
     assert told(str(path)) == (
-        f"data.name='{path}': cannot be read (BadZipFile: Bad CRC-32 for file"
+        f"data.name='{path}': must be readable (BadZipFile: Bad CRC-32 for file"
         f" 'x_train.npy'); {WRITE}."
     )

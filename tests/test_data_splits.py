@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normjax.data import splits
-from normjax.data.sources import Source
+from normjax.data.cache import Source
 from normjax.errors import InputError
 from normjax.types import Scaling
 
@@ -122,7 +122,7 @@ def test_scaled_against_float64(scaling):
     source = images()
     data = splits.split(source, KEY, num_train=200, num_validation=50, scaling=scaling)
     expected = scaled_float64(np.asarray(data.train.inputs), source.x_test)[scaling]
-    got = splits.scaled(data.test.inputs, data.scaling)
+    got = splits.scale_inputs(data.test.inputs, data.scaling)
     shift, scale = (np.asarray(a, np.float64)[None] for a in data.scaling)
     size = 3 * np.abs(source.x_test - shift) + np.abs(shift)
     error = np.abs(np.asarray(got, np.float64) - expected)
@@ -133,7 +133,7 @@ def test_scaled_against_float64(scaling):
 def test_unit_puts_training_inputs_in_the_unit_interval():
     """Both ends are reached: 255 * float32(1 / 255) rounds to 1."""
     data = splits.split(images(), KEY, num_validation=50)
-    x = splits.scaled(data.train.inputs, data.scaling)
+    x = splits.scale_inputs(data.train.inputs, data.scaling)
     assert (float(x.min()), float(x.max())) == (0.0, 1.0)
 
 
@@ -152,7 +152,7 @@ def test_pixelwise_centers_each_pixel():
     takes at most 1e-6 / 60 from the std. Measured: 0.2 and 0.13 of the budgets.
     """
     data = splits.split(images(), KEY, num_validation=50, scaling="pixelwise")
-    x = np.asarray(splits.scaled(data.train.inputs, data.scaling), np.float64)
+    x = np.asarray(splits.scale_inputs(data.train.inputs, data.scaling), np.float64)
     assert float(data.scaling.scale.max()) <= 1 / 60
     assert np.abs(x.mean(axis=0)).max() <= 2**-17 / 60 + 3 * EPS32
     assert np.abs(x.std(axis=0) - 1).max() <= 1e-6 / 60 + 3 * EPS32
@@ -162,7 +162,7 @@ def test_pixelwise_keeps_constant_pixels_at_zero():
     source = images()
     source.x_train[:, 1, 2, 0] = 7
     data = splits.split(source, KEY, num_validation=50, scaling="pixelwise")
-    x = splits.scaled(data.train.inputs, data.scaling)
+    x = splits.scale_inputs(data.train.inputs, data.scaling)
     assert np.all(x[:, 1, 2, 0] == 0)
     assert float(data.scaling.scale[1, 2, 0]) == np.float32(1e6)
 
@@ -182,19 +182,19 @@ def test_scaled_under_jit_and_vmap():
     """
     scaling = Scaling(jnp.full((4, 5, 2), 3.25), jnp.full((4, 5, 2), 0.3))
     x = jnp.asarray(images().x_train[:24]).reshape(3, 8, 4, 5, 2)
-    whole = splits.scaled(x, scaling)
-    lanes = jax.jit(jax.vmap(splits.scaled, in_axes=(0, None)))(x, scaling)
+    whole = splits.scale_inputs(x, scaling)
+    lanes = jax.jit(jax.vmap(splits.scale_inputs, in_axes=(0, None)))(x, scaling)
     np.testing.assert_array_equal(whole, lanes)
-    np.testing.assert_array_equal(whole[1, 2], splits.scaled(x[1, 2], scaling))
+    np.testing.assert_array_equal(whole[1, 2], splits.scale_inputs(x[1, 2], scaling))
 
 
 def test_scaled_refuses_another_shape():
     """[20, 1, 2] would broadcast silently, [40] would not."""
     scaling = Scaling(jnp.zeros((4, 5, 2)), jnp.ones((4, 5, 2)))
     for shape in ((8, 4, 1, 2), (40,)):
-        assert told(splits.scaled, jnp.zeros(shape), scaling) == (
-            f"inputs of shape {shape}: must end in (4, 5, 2), the shape that the"
-            " scaling was fitted to; reshape them after scaling, not before."
+        assert told(splits.scale_inputs, jnp.zeros(shape), scaling) == (
+            f"inputs.shape={shape}: must end in (4, 5, 2), the shape that the scaling"
+            " was fitted to; reshape the inputs after scaling, not before."
         )
 
 
@@ -267,14 +267,16 @@ def test_the_order_of_a_lane_does_not_depend_on_the_others(sampling):
 
 
 BAD_SIZES = {
-    (0, 0): "data.num_validation=0: must be at least 1; set"
-    " --config.data.num_validation=10.",
+    (0, 0): "data.num_validation=0: must be at least 1; set data.num_validation=10.",
     (0, 100): "data.num_validation=100: must leave some of the 100 training examples to"
-    " train on; set --config.data.num_validation=10.",
+    " train on; set data.num_validation=10.",
     (-1, 10): "data.num_train=-1: must be at least 0, which takes all that remain; set"
-    " --config.data.num_train=0.",
-    (91, 10): "data.num_train=91: with data.num_validation=10 it is more than the 100"
-    " training examples; set --config.data.num_train=90.",
+    " data.num_train=0.",
+    (
+        91,
+        10,
+    ): "data.num_train=91: must be at most 90, as data.num_validation=10 leaves of"
+    " the 100 training examples; set data.num_train=90.",
 }
 
 
@@ -297,7 +299,7 @@ def test_labels_out_of_range(field):
     labels[3] = 7
     changed = source._replace(**{field: labels})
     assert told(splits.split, changed, KEY, num_validation=50) == (
-        f"{field}: holds labels 0 to 7; must be within 0 to 6; renumber them or raise"
+        f"{field}: must hold labels from 0 to 6, not 0 to 7; renumber them or raise"
         " num_classes."
     )
 
@@ -305,8 +307,8 @@ def test_labels_out_of_range(field):
 def test_an_unknown_scaling():
     options = {"num_validation": 50, "scaling": "pixelwize"}
     assert told(splits.split, images(), KEY, **options) == (
-        "data.scaling='pixelwize' is not known. Did you mean 'pixelwise'? Known:"
-        " mean_image, none, pixelwise, unit."
+        "data.scaling='pixelwize': must be one of mean_image, none, pixelwise, unit;"
+        " did you mean 'pixelwise'?"
     )
 
 
@@ -314,19 +316,23 @@ def test_unit_of_a_constant():
     source = images()
     source.x_train[:] = 9
     assert told(splits.split, source, KEY, num_validation=50) == (
-        "data.scaling='unit': every training input is 9, so max - min is 0; set"
-        " --config.data.scaling=none."
+        "data.scaling='unit': must have inputs that differ, and every training input is"
+        " 9; set data.scaling='none'."
     )
 
 
 BAD_ORDERS = {
-    (128, 8, "permutation"): "num_steps=8: steps of batch_size=128 take more than the"
-    " 1000 training examples; at most 7 fit a permutation, or use"
-    " sampling=replacement.",
+    (
+        128,
+        8,
+        "permutation",
+    ): "num_steps=8: must be at most 7, the steps of batch_size=128"
+    " that fit the 1000 training examples; take fewer steps or smaller batches, or set"
+    " sampling='replacement'.",
     (0, 8, "permutation"): "batch_size=0: must be at least 1; set batch_size=1.",
     (128, 0, "replacement"): "num_steps=0: must be at least 1; set num_steps=1.",
-    (128, 7, "replace"): "sampling='replace' is not known. Did you mean 'replacement'?"
-    " Known: permutation, replacement.",
+    (128, 7, "replace"): "sampling='replace': must be one of permutation, replacement;"
+    " did you mean 'replacement'?",
 }
 
 

@@ -35,10 +35,8 @@ def traced(**settings) -> dict[str, jax.Array]:
     return {name: jnp.float32(value) for name, value in settings.items()}
 
 
-def chain(recipe, settings, *, memoryless=False, decays=(), num_train=1):
-    return recipes.chain(
-        recipe, settings, memoryless=memoryless, decays=decays, num_train=num_train
-    )
+def chain(recipe, settings, *, num_train=1, **choices):
+    return recipes.chain(recipe, settings, num_train=num_train, **choices)
 
 
 def run(recipe, settings, g, **choices):
@@ -141,12 +139,6 @@ def test_rmsprop_is_that_of_keras():
     np.testing.assert_allclose(theirs, path, rtol=(2 * STEPS + 2 + STEPS + 12) * UNIT)
 
 
-def test_memoryless_momentum_is_plain_gradient_descent():
-    g = gradients()
-    plain = run(recipes.sgd, traced(momentum=0.0), g)
-    np.testing.assert_array_equal(run(recipes.sgd, {}, g, memoryless=True), plain)
-
-
 def some_params():
     kernel = jnp.array([[1.0, -2.0], [0.5, 4.0]])
     return {"dense": {"kernel": kernel, "bias": jnp.array([3.0, -1.0])}}
@@ -165,7 +157,7 @@ def test_l2_adds_the_gradient_of_the_penalty():
 
     settings = traced(learning_rate=1.0, momentum=0.0, l2=0.7)
     zero = jax.tree.map(jnp.zeros_like, some_params())
-    ours = first_update(recipes.sgd, settings, zero, decays=("l2",), num_train=50)
+    ours = first_update(recipes.sgd, settings, zero, penalties=("l2",), num_train=50)
     expected = jax.tree.map(jnp.negative, jax.grad(penalty)(some_params()))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=4 * UNIT), ours, expected
@@ -181,10 +173,10 @@ def test_weight_decay_shrinks_kernels_and_l2_goes_through_the_optimizer():
     zero = jax.tree.map(jnp.zeros_like, some_params())
     settings = traced(learning_rate=0.25, weight_decay=0.5, l2=0.5)
     params = some_params()["dense"]
-    step = first_update(recipes.adam, settings, zero, decays=("weight_decay",))
+    step = first_update(recipes.adam, settings, zero, penalties=("weight_decay",))
     np.testing.assert_array_equal(step["dense"]["kernel"], -params["kernel"] / 8)
     np.testing.assert_array_equal(step["dense"]["bias"], [0, 0])
-    step = first_update(recipes.adam, settings, zero, decays=("l2",))
+    step = first_update(recipes.adam, settings, zero, penalties=("l2",))
     expected = -0.25 * np.sign(params["kernel"])
     rtol = (14 + 2 / (1 - 0.9) + 1 / (1 - 0.999)) * UNIT + 1e-8 / 0.25
     np.testing.assert_allclose(step["dense"]["kernel"], expected, rtol=rtol)
@@ -206,7 +198,7 @@ def test_settings_are_traced_and_their_grid_is_its_lanes(name):
     @jax.jit
     def grid(settings):
         def lane(settings):
-            tx = chain(recipe, settings, decays=("l2",), num_train=2)
+            tx = chain(recipe, settings, penalties=("l2",), num_train=2)
             params = some_params()
             _, state = tx.update(params, tx.init(params), params)
             other = jax.tree.map(lambda g: 1.75 - g, params)
@@ -238,7 +230,7 @@ def test_settings_of_a_recipe_are_its_floats():
     """Lion also has a dtype and a mask, adafactor flags, integers, a rate of None."""
     rmsprop = {"learning_rate": 1e-3, "decay": 0.9, "eps": 1e-7}
     assert recipes.settings_of(recipes.rmsprop) == rmsprop
-    assert recipes.settings_of(recipes.third_moment)["decay3"] == 0.999987
+    assert recipes.settings_of(recipes.third_moment)["b3"] == 0.999987
     adafactor = recipes.settings_of(optax.adafactor)
     assert adafactor["learning_rate"] is None
     assert not {"min_dim_size_to_factor", "factored", "momentum"} & set(adafactor)
@@ -256,16 +248,22 @@ def test_mistakes_name_the_remedy():
     mistakes = {
         f"optimizer=3: {known}": lambda: recipes.settings_of(3),
         f"optimizer={schedule!r}: {known}": lambda: chain(schedule, traced(value=1)),
-        "learning_rate=None: lion with decays=() needs a number and has no default;"
-        " add learning_rate to the settings.": lambda: chain(optax.lion, {}),
-        "l2=None: sgd with decays=('l2',) needs a number and has no default;"
-        " add l2 to the settings.": lambda: chain(recipes.sgd, {}, decays=("l2",)),
-        "decays=('weight_decay',): lion has a weight_decay of its own, set by the same"
-        " setting; leave 'weight_decay' out of decays.": lambda: chain(
-            optax.lion, rate, decays=("weight_decay",)
+        "settings.learning_rate: must be given, as lion with penalties=() has no"
+        " default for it; add learning_rate to the settings.": lambda: chain(
+            optax.lion, {}
         ),
-        "decays='weightdecay' is not known. Did you mean 'weight_decay'? Known: l2,"
-        " weight_decay.": lambda: chain(recipes.sgd, rate, decays=("weightdecay",)),
+        "settings.l2: must be given, as sgd with penalties=('l2',) has no default for"
+        " it; add l2 to the settings.": lambda: chain(
+            recipes.sgd, {}, penalties=("l2",)
+        ),
+        "penalties=('weight_decay',): must not name 'weight_decay', which is a setting"
+        " of lion itself; leave 'weight_decay' out.": lambda: chain(
+            optax.lion, rate, penalties=("weight_decay",)
+        ),
+        "penalties='weightdecay': must be one of l2, weight_decay; did you mean"
+        " 'weight_decay'?": lambda: chain(
+            recipes.sgd, rate, penalties=("weightdecay",)
+        ),
     }
     for message, mistake in mistakes.items():
         with pytest.raises(InputError) as error:

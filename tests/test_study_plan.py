@@ -1,6 +1,7 @@
 """Mistakes in a config: one whole line each. And what follows from a right one."""
 
 import dataclasses
+import json
 import sys
 
 import flax.linen as nn
@@ -11,10 +12,14 @@ import pytest
 
 import normjax
 from normjax import layers
+from normjax.audit import protocols
 from normjax.errors import InputError
 from normjax.optimizers import recipes
 from normjax.study import plan
 from normjax.study.config import DEFAULTS, arguments
+from normjax.training import probes
+
+PROTOCOLS = ("corrected", "as_published")
 
 
 def study(**choices) -> plan.Study:
@@ -29,150 +34,189 @@ def message(**choices) -> str:
     return str(caught.value)
 
 
+NORMS = ", ".join(sorted(layers.NORMS))
+RECIPES = "adam, rmsprop, sgd, third_moment"
+PROBES = ", ".join(sorted(probes.PROBES))
+SETTINGS = "init_scale, learning_rate, momentum"
 MISTAKES = {
     "field": (
         {"batchsize": 3},
-        "config='batchsize' is not known. Did you mean 'batch_size'?"
-        f" Known: {', '.join(sorted(DEFAULTS))}.",
+        f"batchsize: must be one of the fields {', '.join(sorted(DEFAULTS))};"
+        " did you mean 'batch_size'?",
     ),
     "inner field": (
         {"data": {"nam": "mnist"}},
-        "config.data='nam' is not known. Did you mean 'name'?"
-        " Known: dir, name, num_test, num_train, num_validation, scaling.",
+        "data.nam: must be one of the fields dir, name, num_test, num_train,"
+        " num_validation, scaling; did you mean 'name'?",
+    ),
+    "group": (
+        {"data": "mnist"},
+        "data='mnist': must be a group of fields; set one, data.name.",
     ),
     "norm": (
         {"arms": {"norm": ("btch",)}},
-        "arms.norm='btch' is not known. Did you mean 'batch'?"
-        f" Known: {', '.join(sorted(layers.NORMS))}.",
+        f"arms.norm='btch': must be one of {NORMS}; did you mean 'batch'?",
+    ),
+    "norm that the baseline names": (
+        {"arms": {"norm": ("nope",)}, "baseline": {"norm": "none"}},
+        f"arms.norm='nope': must be one of {NORMS}; did you mean 'none'?",
     ),
     "optimizer": (
         {"arms": {"optimizer": ("adm",)}},
-        "arms.optimizer='adm' is not known. Did you mean 'adam'?"
-        " Known: adam, rmsprop, sgd, third_moment.",
+        f"arms.optimizer='adm': must be one of {RECIPES}; did you mean 'adam'?",
     ),
     "dotted optimizer": (
         {"arms": {"optimizer": ("optax.lionn",)}},
-        "arms.optimizer='optax.lionn': module 'optax' has no 'lionn'."
-        " Did you mean 'lion'?",
+        "arms.optimizer='optax.lionn': must be in module 'optax', which has no"
+        " 'lionn'; did you mean 'lion'?",
     ),
     "dotted module": (
         {"arms": {"optimizer": ("my_package.mine",)}},
-        "arms.optimizer='my_package.mine' cannot be imported:"
-        " No module named 'my_package'. Put its folder on PYTHONPATH, or use a known"
-        " name: adam, rmsprop, sgd, third_moment.",
+        "arms.optimizer='my_package.mine': must be importable (No module named"
+        f" 'my_package'); put its folder on PYTHONPATH, or use one of {RECIPES}.",
     ),
-    "data set": (
-        {"data": {"name": "fashion-mnist"}},
-        "data.name='fashion-mnist' is not known. Did you mean 'fashion_mnist'?"
-        " Known: cifar10, digits, fashion_mnist, mnist. The path of an .npz file"
-        " works too.",
+    "schedule that branches on the rate": (
+        {"arms": {"optimizer": f"{__name__}.warmed_up"}},
+        f"arms.optimizer='{__name__}.warmed_up': must work on traced settings"
+        " (Attempted boolean conversion of traced array with shape bool[]);"
+        " let it choose by jax.numpy.where in place of `if`.",
     ),
     "placement": (
         {"arms": {"placement": ("before",)}},
-        "arms.placement='before' is not known. Known: pooled, post, pre.",
+        "arms.placement='before': must be one of pooled, post, pre;"
+        " choose one of them.",
+    ),
+    "penalty": (
+        {"arms": {"penalty": "l1"}},
+        "arms.penalty='l1': must be one of dropout, l2, none, weight_decay;"
+        " choose one of them.",
+    ),
+    "penalty without a strength": (
+        {"arms": {"penalty": "l2"}},
+        "settings.l2: must be given, for optimizer=sgd with penalty=l2 has no default"
+        " for it; set settings.l2=0.001.",
+    ),
+    "protocol": (
+        {"arms": {"protocol": "as_published"}},
+        "arms.protocol='as_published': must be one of corrected; choose one of them.",
+    ),
+    "level of a protocol": (
+        {"protocols": {"as_published": {"norm": {"batch": "scalar"}}}},
+        f"protocols.as_published.norm.batch='scalar': must be one of {NORMS};"
+        " did you mean 'scalar_batch'?",
+    ),
+    "factor of a protocol": (
+        {"protocols": {"as_published": {"norms": {}}}},
+        "protocols.as_published='norms': must be one of norm, optimizer, penalty,"
+        " placement; did you mean 'norm'?",
     ),
     "probe": (
         {"probes": ("third_momnt",)},
-        "probes='third_momnt' is not known. Did you mean 'third_moment'?"
-        " Known: mode_gap, norms, precise, smoothness, third_moment, train_split.",
+        f"probes='third_momnt': must be one of {PROBES}; did you mean 'third_moment'?",
     ),
     "no level": (
         {"arms": {"norm": ()}},
-        "arms.norm=(): must hold one or more different names;"
-        " the default is ('none',).",
+        "arms.norm=(): must hold one or more different levels;"
+        " set arms.norm=('none',).",
     ),
     "level twice": (
         {"arms": {"norm": ("batch,batch",)}},
-        "arms.norm=('batch', 'batch'): must hold one or more different names;"
-        " the default is ('none',).",
+        "arms.norm=('batch', 'batch'): must hold one or more different levels;"
+        " set arms.norm=('none',).",
     ),
     "baseline": (
-        {"baseline": {"norm": "batch"}},
-        "baseline.norm='batch' is not known. Known: none.",
+        {"baseline": {"norm": "bach"}},
+        f"baseline.norm='bach': must be one of {NORMS}; did you mean 'batch'?",
+    ),
+    "factor of the baseline": (
+        {"baseline": {"nrm": "batch"}},
+        "baseline='nrm': must be one of batch_size, norm, optimizer, penalty,"
+        " placement, protocol; did you mean 'norm'?",
     ),
     "type": (
         {"batch_size": "many"},
-        "batch_size='many': must be int, as 128 is; set --config.batch_size=...",
+        "batch_size='many': must be int, as 128 is; set batch_size=128.",
     ),
     "zero": (
         {"num_epochs": 0},
-        "num_epochs=0: must be at least 1; the default is 10.",
+        "num_epochs=0: must be at least 1; set num_epochs=10.",
     ),
     "negative": (
         {"batch_size": -1},
-        "batch_size=-1: must be at least 1; the default is 128.",
+        "batch_size=-1: must be at least 1; set batch_size=128.",
     ),
     "widths": (
         {"model": {"widths": (128, 0)}},
         "model.widths=(128, 0): must be one or more whole numbers of at least 1;"
-        " the default is (128, 128).",
+        " set model.widths=(128, 128).",
+    ),
+    "kernel size": (
+        {"model": {"kernel_size": 4}},
+        "model.kernel_size=4: must be odd and at least 1; set model.kernel_size=3.",
     ),
     "convolution": (
         {"model": {"convolution": "image"}},
-        "model.convolution='image' is not known. Did you mean 'images'?"
-        " Known: auto, images, lax, patches.",
+        "model.convolution='image': must be one of auto, images, lax, patches;"
+        " did you mean 'images'?",
     ),
     "mapping": (
         {"mapping": "vmaps"},
-        "mapping='vmaps' is not known. Did you mean 'vmap'? Known: auto, map, vmap.",
+        "mapping='vmaps': must be one of auto, map, vmap; did you mean 'vmap'?",
     ),
     "preset": (
         {"model": {"batch_norm": "kers"}, "arms": {"norm": "batch"}},
-        "model.batch_norm='kers' is not known. Did you mean 'keras'?"
-        " Known: flax, haiku, keras, paper, torch.",
+        "model.batch_norm='kers': must be one of flax, haiku, keras, paper, torch;"
+        " did you mean 'keras'?",
     ),
     "batch size": (
-        {"arms": {"batch_size": "8,many"}},
-        "arms.batch_size=many: must be a whole number from 1 to the 1237 training"
-        " examples; set --config.arms.batch_size=128.",
+        {"arms": {"batch_size": (8, "many")}},
+        "arms.batch_size='many': must be a whole number from 1 to the 1237 training"
+        " examples; set arms.batch_size=128.",
     ),
     "the same batch size twice": (
-        {"arms": {"batch_size": "8,08"}},
-        "arms.batch_size=08: must be a whole number from 1 to the 1237 training"
-        " examples; set --config.arms.batch_size=128.",
+        {"arms": {"batch_size": (8, 8)}},
+        "arms.batch_size=(8, 8): must hold one or more different levels;"
+        " set arms.batch_size=(32, 128).",
     ),
     "rate times batch size": (
         {"reference_batch_size": 1, "settings": {"learning_rate": (2e37,)}},
         "reference_batch_size=1: learning rates times 32 must be float32 above 0;"
-        " set --config.reference_batch_size=0.",
+        " set reference_batch_size=0.",
     ),
     "narrowing stages": (
         {"model": {"name": "resnet20", "widths": (8, 4)}},
         "model.widths=(8, 4): must not fall from stage to stage, for a shortcut only"
         " adds channels; the paper's are 16, 32, 64.",
     ),
+    "images": (
+        {"model": {"name": "cnn"}},
+        "model: convolutions need images, got examples of shape (5,);"
+        " use model.name=mlp.",
+    ),
     "smoothness without a rate": (
         {"probes": ("smoothness",), "arms": {"optimizer": "optax.identity"}},
         "probes='smoothness': needs the setting learning_rate, which"
-        " optimizer=optax.identity has not; leave the probe out.",
-    ),
-    "test images": (
-        {"data": {"num_test": 1_000}},
-        "data.num_test=1000: must be from 0, which takes all, to the 360 test"
-        " examples; set --config.data.num_test=0.",
-    ),
-    "pools": (
-        {"model": {"name": "small_cnn", "widths": (4, 4, 4, 4)}},
-        "model.widths: 4 max-pools need images of at least 16 pixels a side, got 8;"
-        " at most 3 fit.",
+        " optimizer=optax.identity with penalty=none has not; leave the probe out.",
     ),
     "batch larger than the data": (
         {"batch_size": 2_000},
-        "batch_size=2000: must be a whole number from 1 to the 1237 training"
-        " examples; set --config.batch_size=128.",
+        "batch_size=2000: must be a whole number from 1 to the 1237 training examples;"
+        " set batch_size=128.",
     ),
     "seeds": (
         {"seeds": (1, 2), "num_seeds": 3},
-        "num_seeds=3: seeds lists only 2;"
-        " set --config.num_seeds=2 or --config.seeds='()'.",
+        "num_seeds=3: must be at most 2, the seeds that are listed;"
+        " set num_seeds=2 or seeds=().",
     ),
     "setting out of range": (
         {"settings": {"learning_rate": (0.1, -0.1)}},
-        "settings.learning_rate=-0.1: must be a float32 above 0; the default is 0.1.",
+        "settings.learning_rate=-0.1: must be a float32 above 0;"
+        " set settings.learning_rate=0.1.",
     ),
     "setting of another type": (
         {"settings": {"momentum": ("high",)}},
-        "settings.momentum='high': must be a float32 in [0, 1); the default is 0.9.",
+        "settings.momentum='high': must be a float32 in [0, 1);"
+        " set settings.momentum=0.9.",
     ),
     "setting twice": (
         {"settings": {"momentum": (0.9, 0.9)}},
@@ -180,32 +224,48 @@ MISTAKES = {
         " leave out what comes twice.",
     ),
     "setting that no arm uses": (
-        {"settings": {"decay1": (0.9,)}},
-        "settings.decay1=(0.9,): no arm of this study uses it."
-        " Used: init_scale, learning_rate, momentum.",
+        {"settings": {"b1": (0.9,)}},
+        f"settings.b1=(0.9,): must be a setting of some arm; the arms use {SETTINGS};"
+        " leave it out.",
     ),
     "setting without a default": (
         {"arms": {"optimizer": ("optax.lion",)}},
-        "settings.learning_rate: optax.lion has no default for it;"
-        " set --config.settings.learning_rate=0.001.",
-    ),
-    "norm over a batch of one": (
-        {"arms": {"norm": ("batch",)}, "batch_size": 1},
-        "arms.norm='batch', batch_size=1: x.shape=(1, 128): each mean would be over 1"
-        " element; must be at least 2, or the output is the same for every x;"
-        " train on batches of 2 or more.",
-    ),
-    "norm without space": (
-        {"arms": {"norm": ("instance",)}},
-        "arms.norm='instance', batch_size=32: x.shape=(32, 128): instance norm needs"
-        " spatial axes, [batch, *spatial, channels]; use layer or group norm here.",
+        "settings.learning_rate: must be given, for optimizer=optax.lion with"
+        " penalty=none has no default for it; set settings.learning_rate=0.001.",
     ),
 }
 
 
+def warmed_up(learning_rate=0.1):
+    """A user's recipe: optax's own warm-up compares the rate with 0 in Python."""
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, 100, 1_000)
+    return optax.sgd(schedule)
+
+
+def test_a_setting_that_goes_on_is_traced():
+    """A schedule that branches on nothing traced is an optimizer like any other."""
+    (arm,) = study(arms={"optimizer": f"{__name__}.annealed"}).arms
+    assert arm.settings["learning_rate"] == np.float32(0.1)
+
+
+def annealed(learning_rate=0.1):
+    """A user's recipe with a schedule."""
+    return optax.sgd(optax.cosine_decay_schedule(learning_rate, 1_000))
+
+
+def vectors(folder) -> str:
+    """A user's data set of vectors: five features, two classes."""
+    x, y = np.zeros((60, 5), np.float32), np.arange(60) % 2
+    x[:, 0] = y
+    np.savez(folder / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    return str(folder / "x.npz")
+
+
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_answered_with_one_line(name):
+def test_a_mistake_is_answered_with_one_line(name, tmp_path):
     choices, expected = MISTAKES[name]
+    if name == "images":
+        choices = choices | {"data": {"name": vectors(tmp_path), "num_validation": 10}}
     assert message(**choices) == expected
     assert "\n" not in expected
 
@@ -213,17 +273,27 @@ def test_a_mistake_is_answered_with_one_line(name):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("sise=smoke", "config argument='sise' is not known. Did you mean 'size'?"),
-        ("size=smok", "size='smok' is not known. Did you mean 'smoke'?"),
-        ("smoke", "config argument='smoke' is not known."),
+        (
+            "sise=smoke",
+            "config argument='sise': must be one of dataset, size;"
+            " did you mean 'size'?",
+        ),
+        (
+            "size=smok",
+            "config argument size='smok': must be one of full, smoke;"
+            " did you mean 'smoke'?",
+        ),
+        (
+            "smoke",
+            "config argument='smoke': must be one of dataset, size;"
+            " choose one of them.",
+        ),
     ],
 )
 def test_a_config_argument_that_is_not_known(text, expected):
     with pytest.raises(InputError) as caught:
         arguments(text, size=("full", "smoke"), dataset=("digits",))
-    kind = "size" if "size=" in text else "config argument"
-    known = "full, smoke" if kind == "size" else "dataset, size"
-    assert str(caught.value) == f"{expected} Known: {known}."
+    assert str(caught.value) == expected
 
 
 def test_config_arguments_have_defaults():
@@ -244,7 +314,7 @@ def test_arms_are_every_combination_in_the_order_of_the_factors():
         sgd["learning_rate"], np.float32([0.1, 0.1, 0.2, 0.2])
     )
     np.testing.assert_array_equal(sgd["momentum"], np.float32([0, 0.9, 0, 0.9]))
-    assert list(adam["decay2"]) == [np.float32(0.999)] * 2
+    assert list(adam["b2"]) == [np.float32(0.999)] * 2
     assert "momentum" not in adam
 
 
@@ -257,26 +327,38 @@ def test_numbers_of_parameters():
     assert weight.num_parameters == dense + 2 * 128
 
 
-def test_the_published_protocol_keeps_the_faults_that_are_named():
+def test_a_protocol_builds_other_levels_and_the_arms_keep_their_names():
+    """The third moment has no entry: both its arms are one program, trained alike."""
     made = study(
-        faults=("memoryless", "scalar_moments"),
+        protocols={
+            "as_published": {
+                "norm": {"batch": "scalar_batch"},
+                "optimizer": {"sgd": "normjax.audit.protocols.memoryless_sgd"},
+            }
+        },
         arms={
             "protocol": "corrected,as_published",
-            "norm": "batch",
+            "norm": "none,batch",
             "optimizer": "sgd,third_moment",
         },
     )
     programs = {arm.name: arm.program for arm in made.arms}
-    assert [p.memoryless for p in programs.values()] == [False, False, True, False]
-    norms = [p.model.norm for p in programs.values()]
-    assert (
-        norms == [layers.NORMS["batch"]] * 2 + [layers.NORMS["batch_as_published"]] * 2
+    optimizers = [programs[f"{x}-none-sgd"].optimizer for x in PROTOCOLS]
+    assert optimizers == [recipes.sgd, protocols.memoryless_sgd]
+    corrected, published = (programs[f"{x}-none-third_moment"] for x in PROTOCOLS)
+    assert corrected == published
+    norms = [programs[f"{x}-batch-third_moment"].model.norm for x in PROTOCOLS]
+    assert norms == [layers.NORMS["batch"], layers.NORMS["scalar_batch"]]
+    for corrected, published in zip(made.arms[:4], made.arms[4:]):
+        assert published.factors == corrected.factors | {"protocol": "as_published"}
+        assert published.settings == corrected.settings
+
+
+def test_penalties_are_compiled_in_by_name():
+    made = study(
+        arms={"penalty": "none,l2,dropout,weight_decay"}, settings={"l2": (0.7,)}
     )
-
-
-def test_regularizers_are_compiled_in_by_name():
-    made = study(arms={"regularizer": "none,l2,dropout,weight_decay"})
-    assert [arm.program.decays for arm in made.arms] == [
+    assert [arm.program.penalties for arm in made.arms] == [
         (),
         ("l2",),
         (),
@@ -284,6 +366,38 @@ def test_regularizers_are_compiled_in_by_name():
     ]
     assert [arm.program.model.dropout for arm in made.arms] == [0, 0, 1, 0]
     assert made.arms[1].settings["l2"] == np.float32(0.7)
+    assert made.arms[2].settings["dropout_rate"] == np.float32(0.3)
+
+
+def test_what_a_user_took_away_is_a_notice():
+    """A baseline level or the strength of a penalty that no arm has any more."""
+    made = study(
+        arms={"norm": "group"},
+        baseline={"norm": "none", "optimizer": "sgd"},
+        settings={"l2": (0.7,)},
+    )
+    assert made.baseline == made.config["baseline"] == {"optimizer": "sgd"}
+    assert made.notices == (
+        "baseline.norm='none' is left out, for it is not in arms.norm",
+        "settings.l2 is not used, for no arm has its penalty",
+    )
+    assert study(baseline={"norm": "none"}).notices == ()
+
+
+def test_a_resolved_config_is_a_config():
+    """As plain data, and after JSON has made lists of its tuples."""
+    made = study(arms={"norm": "none,batch", "batch_size": (8, 32)}, num_seeds=3)
+    again = plan.study(json.loads(json.dumps(made.config)))
+    assert again.config == made.config
+    assert [arm.program for arm in again.arms] == [arm.program for arm in made.arms]
+
+
+def test_seeds_have_the_same_keys_in_every_study_with_their_root():
+    """The key of seed s is `fold_in(second of split(key(root_seed)), s)`."""
+    keys = study(seeds=(7, 3), root_seed=5).keys
+    _, root = jax.random.split(jax.random.key(5))
+    for key, seed in zip(keys, (7, 3)):
+        assert key == jax.random.fold_in(root, seed)
 
 
 def test_programs_of_equal_studies_are_equal():
@@ -323,7 +437,7 @@ def test_a_program_holds_nothing_that_is_traced():
 
 def test_batch_sizes_are_arms_with_rates_in_proportion():
     """Without a factor every arm has batch_size; steps and rates follow the size."""
-    choices = {"arms": {"batch_size": "2,8,32"}, "reference_batch_size": 8}
+    choices = {"arms": {"batch_size": (2, 8, 32)}, "reference_batch_size": 8}
     study = plan.study(normjax.config(**choices, settings={"learning_rate": (0.5,)}))
     assert [a.name for a in study.arms] == ["2", "8", "32"]
     assert [a.program.batch_size for a in study.arms] == [2, 8, 32]
@@ -335,7 +449,7 @@ def test_batch_sizes_are_arms_with_rates_in_proportion():
     one = normjax.config(arms={"batch_size": 8}, baseline={"batch_size": 8})
     assert [a.program.batch_size for a in plan.study(one).arms] == [8]
     (alone,) = plan.study(normjax.config(batch_size=16)).arms
-    assert alone.factors["batch_size"] == "16"
+    assert alone.factors["batch_size"] == 16
 
 
 def test_steps_with_replacement_are_rounded():
@@ -346,7 +460,7 @@ def test_steps_with_replacement_are_rounded():
 
 
 def test_networks_that_convolve_are_mapped_on_a_cpu():
-    model = {"name": "convnet", "widths": (4, 8)}
+    model = {"name": "cnn", "widths": (4, 8), "kernel_size": 5}
     (conv,) = plan.study(normjax.config(model=model)).arms
     assert conv.convolutions == {"conv_0": "patches", "conv_1": "images"}
     assert conv.program.mapping == "map"
@@ -357,7 +471,8 @@ def test_networks_that_convolve_are_mapped_on_a_cpu():
 
 
 def test_a_convolution_can_be_forced():
-    model = {"name": "convnet", "widths": (4, 8), "convolution": "patches"}
+    model = {"name": "cnn", "widths": (4, 8), "kernel_size": 5}
+    model |= {"convolution": "patches"}
     (arm,) = plan.study(normjax.config(model=model)).arms
     assert arm.convolutions == {"conv_0": "patches", "conv_1": "patches"}
 

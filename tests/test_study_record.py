@@ -10,13 +10,12 @@ import pytest
 
 from normjax import files
 from normjax.errors import InputError
+from normjax.study.columns import CURVES, FINAL, columns
 from normjax.study.record import (
-    CURVES,
-    FINAL,
     WRITTEN,
     add_arm,
-    columns,
     complete_arms,
+    progress,
     read_record,
     start_record,
 )
@@ -89,7 +88,8 @@ def test_a_record_is_read_as_it_was_written(workdir):
     for table, epochs in ((record.networks, 0), (record.epochs, 3)):
         expected = pd.concat([rows(arm, epochs) for arm in ARMS])
         assert list(table["arm"]) == list(expected["arm"])
-        assert list(table["batch_size"]) == ["32"] * len(table)
+        assert list(table["batch_size"]) == [32] * len(table)
+        assert table["batch_size"].dtype == np.int64
         for name in ("train_loss", "test_accuracy", "decay"):
             got = table[name].to_numpy().astype(np.float32)
             assert np.array_equal(got, expected[name].to_numpy(), equal_nan=True)
@@ -181,10 +181,11 @@ def refused(call, *args) -> str:
 def test_a_folder_that_is_no_record(tmp_path):
     missing = tmp_path / "missing"
     assert refused(read_record, missing) == (
-        f"workdir='{missing}': no such folder; give the folder that a study was run in."
+        f"workdir='{missing}': must be a folder, and there is none of that name;"
+        " give the folder that a study was run in."
     )
     assert refused(read_record, tmp_path) == (
-        f"workdir='{tmp_path}': not a record, for it has no record.json;"
+        f"workdir='{tmp_path}': must hold a record, and has no record.json;"
         " give the folder that a study was run in."
     )
 
@@ -279,8 +280,8 @@ def test_a_folder_of_another_study_is_refused_untouched(workdir):
     before = content(workdir)
     other = CONFIG | {"data": {"name": "mnist", "sizes": (3, 4)}}
     assert refused(start_record, workdir, other) == (
-        f"workdir='{workdir}': holds another study (data.name is 'digits' there,"
-        " 'mnist' here); give another --workdir."
+        f"workdir='{workdir}': must hold the same study, and holds another (data.name"
+        " is 'digits' there, 'mnist' here); give another workdir."
     )
     assert content(workdir) == before
 
@@ -290,8 +291,8 @@ def test_a_folder_with_something_else_is_refused_untouched(tmp_path, name):
     folder = pathlib.Path(name).suffix == ""
     (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text("mine")
     assert refused(start_record, tmp_path, CONFIG) == (
-        f"workdir='{tmp_path}': holds {name!r} of something else;"
-        " give another --workdir."
+        f"workdir='{tmp_path}': must be new or hold a study, and holds another"
+        f" {name!r}; give another workdir."
     )
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert folder or (tmp_path / name).read_text() == "mine"
@@ -313,8 +314,8 @@ def test_a_configuration_that_cannot_be_read(tmp_path):
     path.rmdir()
     path.symlink_to(tmp_path / "nowhere")
     assert refused(start_record, tmp_path, CONFIG) == (
-        f"workdir='{tmp_path}': holds 'config.json' of something else;"
-        " give another --workdir."
+        f"workdir='{tmp_path}': must be new or hold a study, and holds another"
+        " 'config.json'; give another workdir."
     )
 
 
@@ -326,8 +327,8 @@ def test_a_study_goes_on_with_the_same_data_only(workdir):
     assert start_record(workdir, CONFIG, data=7) == ARMS
     assert start_record(workdir, CONFIG) == ARMS
     assert refused(lambda: start_record(workdir, CONFIG, data=0)) == (
-        f"workdir='{workdir}': holds a study of other data (data_crc32 is 7 there,"
-        " 0 here); give another --workdir."
+        f"workdir='{workdir}': must hold a study of the same data (data_crc32 is 7"
+        " there, 0 here); give another workdir."
     )
     assert content(workdir) == before
 
@@ -340,7 +341,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path):
     path.write_text("mine")
     assert refused(files.folder, path) == (
         f"{path}: must be a folder and cannot be made one (File exists);"
-        " move what is there or allow it, or give another --workdir."
+        " move what is there or allow it, or give another workdir."
     )
     assert path.read_text() == "mine"
 
@@ -349,8 +350,8 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     folder = tmp_path / "file" / "run"
     assert refused(start_record, folder, CONFIG) == (
-        f"workdir='{folder}': cannot be made (Not a directory);"
-        " give a folder that can be written."
+        f"workdir='{folder}': must be a folder that can be made (Not a directory);"
+        " give another workdir."
     )
 
 
@@ -358,5 +359,56 @@ def test_a_file_that_cannot_be_written(tmp_path):
     path = tmp_path / "missing" / "x.json"
     assert refused(files.write_json, path, {}) == (
         f"{path}: cannot be written (No such file or directory);"
-        " make room or allow it, or give another --workdir."
+        " make room or allow it, or give another workdir."
     )
+
+
+def test_curves_are_arrays_of_the_rows(workdir):
+    record = read_record(workdir)
+    assert set(record.curves) == {f"{arm}/{curve}" for arm in ARMS for curve in CURVES}
+    curve = record.curves["none/test_loss"]
+    assert curve.shape == (1, 2, 3)
+    expected = rows("none", epochs=3)["test_loss"].to_numpy().reshape(1, 2, 3)
+    np.testing.assert_array_equal(curve.astype(np.float32), expected)
+
+
+def test_variables_of_a_lane(workdir):
+    """Arrays `[settings, seeds, ...]` by path, cut at a lane and nested again."""
+    kernels = np.arange(2 * 3).reshape(1, 2, 3)
+    arrays = {"params/dense/kernel": kernels, "batch_stats/norm/mean": kernels + 10}
+    files.write_arrays(files.folder(workdir / "checkpoints") / "batch.npz", arrays)
+    variables = read_record(workdir).variables("batch", seed=1, learning_rate=0.1)
+    assert set(variables) == {"params", "batch_stats"}
+    np.testing.assert_array_equal(variables["params"]["dense"]["kernel"], [3, 4, 5])
+    np.testing.assert_array_equal(
+        variables["batch_stats"]["norm"]["mean"], [13, 14, 15]
+    )
+
+
+def test_variables_of_no_lane_or_of_several(workdir):
+    record = read_record(workdir)
+    assert refused(record.variables, "bach") == (
+        "arm='bach': must be one of batch, layer, none; did you mean 'batch'?"
+    )
+    assert refused(lambda: record.variables("batch", sed=1)) == (
+        "lane='sed': must be one of decay, learning_rate, seed; did you mean 'seed'?"
+    )
+    for lane, number in (({}, 2), ({"seed": 5}, 0)):
+        assert refused(lambda lane=lane: record.variables("batch", **lane)) == (
+            f"lane={lane}: must be one network of batch, and {number} are;"
+            " give its seed and its settings as they are in networks."
+        )
+
+
+def test_progress_counts_the_finished_arms(workdir, tmp_path):
+    add(workdir, "none", status="interrupted")
+    assert progress(workdir) == "2 of 3 arms are finished and kept"
+    assert progress(tmp_path / "nothing") == "no arm is finished"
+
+
+def test_float32_is_printed_with_its_own_digits():
+    values = np.float32([0.1, 1e-8, 16777216, 3.4e38, 1e-45, np.nan])
+    printed = files.shortest(values)
+    assert printed.dtype == np.float64
+    assert list(printed[:3]) == [0.1, 1e-8, 16777216]
+    np.testing.assert_array_equal(printed.astype(np.float32), values)

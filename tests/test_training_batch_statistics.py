@@ -184,7 +184,7 @@ def test_the_gap_is_evaluation_less_training():
             logits, _ = model.apply(
                 {"params": params, **stats}, x[b::4], train=train, mutable=True
             )
-            loss, correct = lane.measure(logits, SPLIT.labels[b::4])
+            loss, correct = lane.example_metrics(logits, SPLIT.labels[b::4])
             nats += sign * float(jnp.sum(loss))
             hits += sign * int(jnp.sum(correct))
     measured = gap(model, params, stats)

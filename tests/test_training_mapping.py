@@ -9,7 +9,7 @@ import pytest
 
 from normjax import layers, models
 from normjax.optimizers import recipes
-from normjax.training import lanes
+from normjax.training import devices, lanes
 from normjax.types import Data, Program, Scaling, Split
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -58,12 +58,8 @@ def run(name, mapping, numbers=(0, 1, 2)):
     program = Program(
         model=model,
         optimizer=recipes.sgd,
-        memoryless=False,
-        decays=(),
         batch_size=8,
         steps_per_epoch=NUM_STEPS,
-        sampling="permutation",
-        probes=(),
         mapping=mapping,
     )
     rates = np.float32([0.1, 0.2, 0.05])[list(numbers)]
@@ -101,7 +97,8 @@ def test_mapped_lanes_are_a_loop_on_each_device():
     """Their products are not batched; those of vmapped lanes are one."""
     args = np.ones((4, 2, 3), np.float32), np.ones((3, 5), np.float32)
     for mapping, loops in (("map", 1), ("vmap", 0)):
-        product = jax.jit(lanes.over_lanes(jnp.matmul, lanes.mesh_for(4), 1, mapping))
+        mesh = devices.mesh_for(4)
+        product = jax.jit(devices.divide(jnp.matmul, mesh, (0, None), mapping))
         assert product.lower(*args).as_text().count("stablehlo.while") == loops
         assert np.array_equal(product(*args), np.full((4, 2, 5), 3))
 

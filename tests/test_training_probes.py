@@ -14,7 +14,7 @@ from normjax.errors import InputError
 from normjax.optimizers import recipes
 from normjax.study import plan, run
 from normjax.study.record import read_record
-from normjax.training import lane, lanes, probes
+from normjax.training import gradients, lane, lanes, probes
 from normjax.types import Data, Program, Scaling, Split
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -46,11 +46,8 @@ def program(*names: str, norm="none", widths=(), **model) -> Program:
     return Program(
         model=models.MLP(widths=widths, num_classes=3, norm=norm, **model),
         optimizer=recipes.sgd,
-        memoryless=False,
-        decays=(),
         batch_size=8,
         steps_per_epoch=8,
-        sampling="permutation",
         probes=names,
     )
 
@@ -66,15 +63,16 @@ def network(model, seed: int = 0):
 
 
 def start(made: Program, seed: int = 0):
-    return lane.start(*network(made.model, seed), settings(), program=made)
+    tx = lane.optimizer(made, settings(), num_train=72)
+    return lane.start(*network(made.model, seed), tx)
 
 
 def measurer(made: Program):
-    """`measure` of one lane, as a function of arrays alone."""
+    """`measure_all` of one lane, as a function of arrays alone."""
 
     def one(state, traced, rows, data):
         tx = lane.optimizer(made, traced, num_train=len(data.train.labels))
-        return probes.measure(state, probes.Context(made, tx, traced, data, rows))
+        return probes.measure_all(state, probes.Context(made, tx, traced, data, rows))
 
     return one
 
@@ -111,7 +109,7 @@ def along(curvature, direction):
         return w @ curvature @ w / 2
 
     w, u = jnp.arange(1.0, 5.0), jnp.asarray(direction, jnp.float32)
-    run = functools.partial(probes.smoothness_along, jax.grad(loss))
+    run = functools.partial(gradients.smoothness_along, jax.grad(loss))
     return {k: float(x) for k, x in jax.jit(run)(tree(w), tree(u)).items()}
 
 
@@ -122,7 +120,7 @@ def test_smoothness_of_a_quadratic_along_an_eigenvector_is_the_eigenvalue(sign):
     found = along(sign * (338 * np.eye(4) + 5 * np.outer(u, u)), u)
     assert found["smoothness"] == 1183
     # sqrt(1183 * (5 + 12)) / sqrt(5 + 12): two roots and a quotient
-    assert abs(found["smoothness_as_published"] / 1183**0.5 - 1) <= 2 * EPS32
+    assert abs(found["smoothness_of_roots"] / 1183**0.5 - 1) <= 2 * EPS32
 
 
 def test_smoothness_of_a_quadratic_along_no_eigenvector_by_hand():
@@ -133,7 +131,7 @@ def test_smoothness_of_a_quadratic_along_no_eigenvector_by_hand():
     found = along(np.diag([4.0, 4.0, 9.0, 9.0]), [3.0, 4.0, 5.0, -12.0])
     right = {
         "smoothness": ((20**2 + 117**2) / (5**2 + 13**2)) ** 0.5,
-        "smoothness_as_published": ((20 + 117) / (5 + 13)) ** 0.5,
+        "smoothness_of_roots": ((20 + 117) / (5 + 13)) ** 0.5,
     }
     for name, value in right.items():
         assert abs(found[name] / value - 1) <= 4 * EPS32
@@ -144,13 +142,13 @@ def test_a_scaled_loss_has_scaled_smoothness():
     curvature = curvature + curvature.T
     once, fourfold = (along(c * curvature, [1.0, 2.0, 3.0, -1.0]) for c in (1, 4))
     assert fourfold["smoothness"] == 4 * once["smoothness"]
-    assert fourfold["smoothness_as_published"] == 2 * once["smoothness_as_published"]
+    assert fourfold["smoothness_of_roots"] == 2 * once["smoothness_of_roots"]
 
 
 def test_smoothness_is_that_of_the_step_that_rounding_leaves():
     """At w = 1 a step of 0.6 eps is one of 1 eps, and one of 0.2 eps is none."""
     fourfold = functools.partial(jax.tree.map, lambda w: 4 * w)
-    run = jax.jit(functools.partial(probes.smoothness_along, fourfold))
+    run = jax.jit(functools.partial(gradients.smoothness_along, fourfold))
     found = [run({"w": jnp.ones(9)}, {"w": jnp.full(9, x * EPS32)}) for x in (0.6, 0.2)]
     assert abs(found[0]["smoothness"] / 4 - 1) <= 4 * EPS32
     assert np.isnan(found[1]["smoothness"])
@@ -174,7 +172,7 @@ def exact_smoothness(params, data, rows, rate):
     budget = np.linalg.norm(gradient(w)) * 22 / tensors(d).min()
     return {
         "smoothness": np.linalg.norm(d) / np.linalg.norm(u),
-        "smoothness_as_published": (tensors(d).sum() / tensors(u).sum()) ** 0.5,
+        "smoothness_of_roots": (tensors(d).sum() / tensors(u).sum()) ** 0.5,
     }, budget + np.linalg.norm(w) / tensors(u).min()
 
 
@@ -276,7 +274,7 @@ def test_an_epoch_measures_its_last_state_on_its_own_rows():
 def test_names_are_those_of_measurements_and_layers():
     assert set(measured(DEEP)) == {
         *("adam_difference_share", "smallest_denominator"),
-        *("smoothness", "smoothness_as_published"),
+        *("smoothness", "smoothness_of_roots"),
         *(
             f"{kind}_norm.{layer}"
             for kind in KINDS
@@ -309,7 +307,7 @@ def loss_in_training(params, rows):
         train=True,
         mutable=["batch_stats"],
     )
-    return jnp.mean(lane.measure(logits, labels)[0])
+    return jnp.mean(lane.example_metrics(logits, labels)[0])
 
 
 def test_smoothness_normalizes_the_split_as_one_batch_if_it_is_small():
@@ -363,7 +361,9 @@ def test_two_lanes_are_each_alone():
 
 def test_dropout_is_off():
     """The same network with a dropout of one half compiled in."""
-    made = program("smoothness", "norms", norm="batch", widths=(8, 7), dropout=True)
+    made = program(
+        "smoothness", "magnitudes", norm="batch", widths=(8, 7), dropout=True
+    )
     right = measured(DEEP)
     for name, value in measured(made, dropout_rate=0.5).items():
         assert abs(value / right[name] - 1) <= 128 * EPS32
@@ -388,15 +388,15 @@ def constant_step() -> optax.GradientTransformation:
 def test_smoothness_needs_a_learning_rate():
     made = program("smoothness")._replace(optimizer=constant_step)
     with pytest.raises(InputError) as caught:
-        probes.measure(start(LINEAR), probes.Context(made, None, {}, DATA, ROWS))
+        probes.measure_all(start(LINEAR), probes.Context(made, None, {}, DATA, ROWS))
     assert str(caught.value) == (
-        "probes='smoothness': needs the setting learning_rate, the length of its step,"
-        " which this optimizer has not; leave the probe out."
+        "probes='smoothness': must have an optimizer with the setting learning_rate,"
+        " the length of its step; leave the probe out."
     )
 
 
 def test_the_record_holds_the_measurements_and_their_conditions(tmp_path):
-    names = ("norms", "mode_gap")
+    names = ("magnitudes", "mode_gap")
     config = normjax.config(
         probes=names,
         num_seeds=1,

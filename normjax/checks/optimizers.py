@@ -160,9 +160,7 @@ def run(tx, g: Float[Array, "steps n"]) -> Float[Array, "steps n"]:
 
 def ours(name: str, **settings: float) -> Callable[[Array], Array]:
     """A recipe, at its defaults but for `settings`, as a function of all gradients."""
-    tx = recipes.chain(
-        recipes.RECIPES[name], settings, memoryless=False, decays=(), num_train=1
-    )
+    tx = recipes.chain(recipes.RECIPES[name], settings, num_train=1)
     return jax.jit(functools.partial(run, tx))
 
 

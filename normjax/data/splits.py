@@ -1,6 +1,6 @@
 """Splits drawn from a key, scalings fitted on the training split, order of examples.
 
-Inputs stay as they are stored; `scaled` is applied to a batch, on the device.
+Inputs stay as they are stored; `scale_inputs` is applied to a batch, on the device.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Float64, Int, Key, Shaped
 
-from normjax.data.sources import Source
+from normjax.data.cache import Source
 from normjax.errors import InputError, pick
 from normjax.types import Data, Scaling, Split
 
@@ -40,7 +40,7 @@ def split(
         num_train: examples to train on; 0 takes all that remain.
         num_validation: examples to hold out of the training rows, at least 1.
         num_test: examples to test on, the first as stored; 0 takes all.
-        scaling: a row of `SCALINGS`, fitted on the training split alone.
+        scaling: a row of `SCALINGS`; it is fitted on the training split alone.
 
     Raises:
         InputError: the sizes do not fit the set, a label is out of range, or the
@@ -50,10 +50,9 @@ def split(
     available = len(source.y_train)
     _check_sizes(available, num_train, num_validation)
     if not 0 <= num_test <= len(source.y_test):
-        raise InputError(
-            f"data.num_test={num_test}: must be from 0, which takes all, to the"
-            f" {len(source.y_test)} test examples; set --config.data.num_test=0."
-        )
+        most = len(source.y_test)
+        rule = f"must be from 0, which takes all, to the {most} test examples"
+        raise InputError("data.num_test", num_test, rule, "set data.num_test=0")
     tested = slice(num_test or None)
     for field in ("y_train", "y_test"):
         _check_labels(field, getattr(source, field), source.num_classes)
@@ -73,14 +72,13 @@ def split(
     )
 
 
-def scaled(x: Shaped[Array, "..."], scaling: Scaling) -> Float32[Array, "..."]:
+def scale_inputs(x: Shaped[Array, "..."], scaling: Scaling) -> Float32[Array, "..."]:
     """`(x - shift) * scale` in float32 for inputs `[..., *shape]`; jit and vmap it."""
     shape = scaling.shift.shape
     if x.shape[max(x.ndim - len(shape), 0) :] != shape:
-        raise InputError(
-            f"inputs of shape {x.shape}: must end in {shape}, the shape that the"
-            " scaling was fitted to; reshape them after scaling, not before."
-        )
+        rule = f"must end in {shape}, the shape that the scaling was fitted to"
+        remedy = "reshape the inputs after scaling, not before"
+        raise InputError("inputs.shape", x.shape, rule, remedy)
     row = (1,) * (x.ndim - len(shape)) + shape
     shift, scale = scaling.shift.reshape(row), scaling.scale.reshape(row)
     return (x.astype(jnp.float32) - shift) * scale
@@ -94,17 +92,12 @@ def order(
     num_steps: int,
     sampling: str,
 ) -> Int[Array, "steps batch"]:
-    """Rows of the training split that each step of an epoch sees.
+    """Rows of the training split that each step of an epoch trains on.
 
     `permutation`: the first `num_steps * batch_size` rows of one permutation, so no
     example comes twice. `replacement`: every entry uniform and independent.
 
-    Args:
-        key: of this epoch and lane; all else is static.
-        num_examples: rows to draw from.
-        batch_size: examples per step.
-        num_steps: steps per epoch.
-        sampling: a row of `SAMPLINGS`.
+    The key is that of this epoch and lane; everything else is static.
 
     Raises:
         InputError: a permutation is too short for that many steps.
@@ -112,49 +105,48 @@ def order(
     draw = pick("sampling", SAMPLINGS, sampling)
     for name, value in (("batch_size", batch_size), ("num_steps", num_steps)):
         if value < 1:
-            raise InputError(f"{name}={value}: must be at least 1; set {name}=1.")
+            raise InputError(name, value, "must be at least 1", f"set {name}=1")
     if sampling == "permutation" and num_steps * batch_size > num_examples:
+        fit = num_examples // batch_size
         raise InputError(
-            f"num_steps={num_steps}: steps of batch_size={batch_size} take more than"
-            f" the {num_examples} training examples; at most"
-            f" {num_examples // batch_size} fit a permutation, or use"
-            " sampling=replacement."
+            "num_steps",
+            num_steps,
+            f"must be at most {fit}, the steps of batch_size={batch_size} that fit the"
+            f" {num_examples} training examples",
+            "take fewer steps or smaller batches, or set sampling='replacement'",
         )
     return draw(key, num_examples, (num_steps, batch_size))
 
 
 def _check_sizes(available: int, num_train: int, num_validation: int) -> None:
+    """Both splits fit the training examples that the set has."""
+    rest = available - num_validation
+    tenth = f"set data.num_validation={max(available // 10, 1)}"
     if num_validation < 1:
-        raise InputError(
-            f"data.num_validation={num_validation}: must be at least 1;"
-            f" set --config.data.num_validation={max(available // 10, 1)}."
-        )
-    if num_validation >= available:
-        raise InputError(
-            f"data.num_validation={num_validation}: must leave some of the {available}"
-            " training examples to train on;"
-            f" set --config.data.num_validation={max(available // 10, 1)}."
-        )
+        rule = "must be at least 1"
+        raise InputError("data.num_validation", num_validation, rule, tenth)
+    if rest < 1:
+        rule = f"must leave some of the {available} training examples to train on"
+        raise InputError("data.num_validation", num_validation, rule, tenth)
     if num_train < 0:
-        raise InputError(
-            f"data.num_train={num_train}: must be at least 0, which takes all that"
-            " remain; set --config.data.num_train=0."
+        rule = "must be at least 0, which takes all that remain"
+        raise InputError("data.num_train", num_train, rule, "set data.num_train=0")
+    if num_train > rest:
+        rule = (
+            f"must be at most {rest}, as data.num_validation={num_validation} leaves of"
+            f" the {available} training examples"
         )
-    if num_train + num_validation > available:
         raise InputError(
-            f"data.num_train={num_train}: with data.num_validation={num_validation}"
-            f" it is more than the {available} training examples;"
-            f" set --config.data.num_train={available - num_validation}."
+            "data.num_train", num_train, rule, f"set data.num_train={rest}"
         )
 
 
 def _check_labels(field: str, labels: np.ndarray, num_classes: int) -> None:
+    """Labels are classes."""
     low, high = labels.min(), labels.max()
     if low < 0 or high >= num_classes:
-        raise InputError(
-            f"{field}: holds labels {low} to {high}; must be within 0 to"
-            f" {num_classes - 1}; renumber them or raise num_classes."
-        )
+        rule = f"must hold labels from 0 to {num_classes - 1}, not {low} to {high}"
+        raise InputError(field, rule=rule, remedy="renumber them or raise num_classes")
 
 
 def _split(inputs: np.ndarray, labels: np.ndarray) -> Split:
@@ -163,7 +155,7 @@ def _split(inputs: np.ndarray, labels: np.ndarray) -> Split:
 
 def _moments(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """Two-pass mean and biased std over examples, in float64, a chunk at a time."""
-    mean = np.mean(x, axis=0, dtype=np.float64)
+    mean = np.asarray(np.mean(x, axis=0, dtype=np.float64))
     chunks = (x[i : i + CHUNK] for i in range(0, len(x), CHUNK))
     squares = sum(np.sum(np.square(chunk - mean), axis=0) for chunk in chunks)
     return mean, np.sqrt(squares / len(x))
@@ -176,18 +168,16 @@ def unit(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """
     low, high = np.float64(x.min()), np.float64(x.max())
     if low == high:
-        raise InputError(
-            f"data.scaling='unit': every training input is {low:g}, so max - min is 0;"
-            " set --config.data.scaling=none."
-        )
+        rule = f"must have inputs that differ, and every training input is {low:g}"
+        raise InputError("data.scaling", "unit", rule, "set data.scaling='none'")
     return np.asarray(low), np.asarray(1 / (high - low))
 
 
 def pixelwise(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """`(x - mean) / (std + 1e-6)` for each pixel, std biased.
 
-    As published. A pixel that is constant over the training split maps to 0 there,
-    but one unit of it in a test example maps to 1e6.
+    A pixel that is constant over the training split maps to 0 there, but one unit of
+    it in a test example maps to 1e6.
     """
     mean, std = _moments(x)
     return mean, 1 / (std + 1e-6)
@@ -195,7 +185,7 @@ def pixelwise(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
 
 def mean_image(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """`x - mean` for each pixel; the units stay as stored."""
-    return np.mean(x, axis=0, dtype=np.float64), np.ones(())
+    return np.asarray(np.mean(x, axis=0, dtype=np.float64)), np.ones(())
 
 
 def none(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
@@ -221,17 +211,18 @@ def _permutation(key, num_examples: int, shape: tuple[int, int]):
 
 
 def _replacement(key, num_examples: int, shape: tuple[int, int]):
-    return jax.random.randint(key, shape, 0, num_examples)
+    """Uniform and independent rows."""
+    return jax.random.randint(key, shape, 0, num_examples, jnp.int32)
 
 
-# Name -> (training inputs -> shift and scale, float64, broadcast to an input's shape).
+# Maps a name to (training inputs -> shift and scale, float64, as wide as an input).
 SCALINGS: dict[str, Callable[[np.ndarray], Affine]] = {
     "mean_image": mean_image,
     "none": none,
     "pixelwise": pixelwise,
     "unit": unit,
 }
-# Name -> (key, number of examples, shape -> rows).
+# Maps a name to (key, number of examples, shape -> rows).
 SAMPLINGS: dict[str, Callable[..., Int[Array, "steps batch"]]] = {
     "permutation": _permutation,
     "replacement": _replacement,

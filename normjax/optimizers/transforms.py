@@ -8,6 +8,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Float32, Int32, PyTree, ScalarLike
 
+from normjax.errors import InputError
+
 
 @jax.custom_jvp
 def cube_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -25,6 +27,9 @@ def cube_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     rounding of y r enters at 2/3, the last one at 1, the series at 0.04
     (measured: 1.5, where `jnp.cbrt` has 1.5). 0, -0, inf and nan map to themselves;
     a subnormal number may map to 0. Types other than float32 use `jnp.cbrt`.
+
+    >>> print(cube_root(jnp.array([-8.0, 0.0, 27.0])))
+    [-2.  0.  3.]
     """
     if x.dtype != jnp.float32:
         return jnp.cbrt(x)
@@ -47,22 +52,27 @@ def _cube_root_jvp(primals, tangents):
 class ThirdMomentState(NamedTuple):
     """State of `scale_by_third_moment`: float32, whatever the parameters are."""
 
-    count: Int32[Array, "..."]  # steps taken
+    count: Int32[Array, "..."]  # type: ignore[assignment]  # steps taken
     mu: PyTree[Float32[Array, "..."]]  # average of g, not yet corrected
     nu: PyTree[Float32[Array, "..."]]  # average of g^2
     third: PyTree[Float32[Array, "..."]]  # average of g^3
-    decays: Float32[Array, "... 3"]  # of mu, nu, third: for `third_moment_probe`
-    eps: Float32[Array, "..."]  # likewise
 
 
-def _gains(state: ThirdMomentState) -> Float32[Array, "3"]:
+def _gains(count: Int32[Array, ""], decays: Float32[Array, "3"]) -> Float32[Array, "3"]:
     """`1 / (1 - decay^count)` of mu, nu, third; that of the first step before it.
 
     `1 - decay^t` cancels in float32: at decay 0.999987 and t = 2 by up to 0.2%.
     `1 - decay` is exact, so log1p and expm1 keep the full precision.
     """
-    steps = jnp.maximum(state.count, 1).astype(jnp.float32)
-    return -1 / jnp.expm1(steps * jnp.log1p(-(1 - state.decays)))
+    steps = jnp.maximum(count, 1).astype(jnp.float32)
+    return -1 / jnp.expm1(steps * jnp.log1p(-(1 - decays)))
+
+
+def _refuse_complex(tree: PyTree) -> None:
+    """The cube root needs a sign, which a complex number does not have."""
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(tree))):
+        rule, wrapper = "must be real numbers", "optax.contrib.split_real_and_imaginary"
+        raise InputError("updates", ..., rule, f"wrap the optimizer in {wrapper}")
 
 
 def _fraction(mu, nu, third, gains, eps):
@@ -76,18 +86,19 @@ def _fraction(mu, nu, third, gains, eps):
 
 
 def scale_by_third_moment(
-    decay1: ScalarLike = 0.9,
-    decay2: ScalarLike = 0.999,
-    decay3: ScalarLike = 0.999987,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    b3: ScalarLike = 0.999987,
     eps: ScalarLike = 1e-8,
 ) -> optax.GradientTransformation:
     """`mu_hat / (sqrt(nu_hat) + eps * cbrt(third_hat) + eps)`, cbrt keeping the sign.
 
-    mu, nu and third are the exponential averages of g, g^2 and g^3, each divided
-    by `1 - decay^t`. The cubic term changes Adam's denominator only if eps times
-    cbrt(third_hat) / sqrt(nu_hat) exceeds 2^-25; at eps 1e-8 that quotient must
-    be 3 or more: only coordinates whose gradient is nearly always 0 get there.
-    cbrt(third_hat) may be negative, and so may, in principle, the denominator.
+    mu, nu and third are the exponential averages of g, g^2 and g^3 with the decays
+    b1, b2 and b3, each divided by `1 - decay^t`. The cubic term changes Adam's
+    denominator only if eps times cbrt(third_hat) / sqrt(nu_hat) exceeds 2^-25; at eps
+    1e-8 that quotient must be 3 or more: only coordinates whose gradient is nearly
+    always 0 get there. cbrt(third_hat) may be negative, and so may, in principle, the
+    denominator.
 
     A decay is rounded to float32 once, and `1 - decay` follows from it without
     error, so weights and correction agree: after one step the three are g, g^2
@@ -97,28 +108,35 @@ def scale_by_third_moment(
     |g| = 7e12, Adam's g^2 above 1.8e19.
 
     Args:
-        decay1: weight of the past in mu, per step; may be traced, as all four.
-        decay2: weight of the past in nu.
-        decay3: weight of the past in third.
-        eps: in units of the gradient; of no unit before the cube root.
+        b1: weight of the past in mu, per step; may be traced, as all four.
+        b2: weight of the past in nu.
+        b3: weight of the past in third.
+        eps: in units of the gradient; it has no unit before the cube root.
 
     Returns:
-        A transformation; its updates have the dtype of the gradients.
+        A transformation; its updates have the dtype of the gradients, which must be
+        real.
 
     References:
         Kingma and Ba, 2015. Adam: A Method for Stochastic Optimization.
         arXiv:1412.6980. The third moment is the source's addition.
+
+    >>> tx = scale_by_third_moment(eps=0.5)
+    >>> print(tx.update(1.0, tx.init(1.0))[0])  # 1 / (1 + 0.5 + 0.5)
+    0.5
     """
-    decays = jnp.stack([jnp.asarray(d, jnp.float32) for d in (decay1, decay2, decay3)])
+    decays = jnp.stack([jnp.asarray(b, jnp.float32) for b in (b1, b2, b3)])
     eps = jnp.asarray(eps, jnp.float32)
 
     def init(params):
+        _refuse_complex(params)
         mu, nu, third = (optax.tree.zeros_like(params, jnp.float32) for _ in range(3))
-        return ThirdMomentState(jnp.zeros((), jnp.int32), mu, nu, third, decays, eps)
+        return ThirdMomentState(jnp.zeros((), jnp.int32), mu, nu, third)
 
     def update(updates, state, params=None):
         del params
-        grads = jax.tree.map(lambda g: g.astype(jnp.float32), updates)
+        _refuse_complex(updates)
+        grads = jax.tree.map(lambda g: jnp.asarray(g, jnp.float32), updates)
 
         def average(order, past):
             blend = lambda g, a: (1 - decays[order - 1]) * g + decays[order - 1] * a
@@ -126,92 +144,90 @@ def scale_by_third_moment(
 
         moments = average(1, state.mu), average(2, state.nu), average(3, state.third)
         count = optax.safe_increment(state.count)
-        state = ThirdMomentState(count, *moments, decays, eps)
-        gains = _gains(state)
+        state = ThirdMomentState(count, *moments)
+        gains = _gains(count, decays)
 
         def one(g, *moments):
             mu_hat, _, denominator = _fraction(*moments, gains, eps)
-            return (mu_hat / denominator).astype(g.dtype)
+            return (mu_hat / denominator).astype(jnp.result_type(g))
 
         return jax.tree.map(one, updates, *moments), state
 
     return optax.GradientTransformation(init, update)
 
 
-def third_moment_probe(opt_state: PyTree) -> dict[str, Float32[Array, ""]]:
+def third_moment_probe(
+    opt_state: PyTree,
+    *,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    b3: ScalarLike = 0.999987,
+    eps: ScalarLike = 1e-8,
+) -> dict[str, Float32[Array, ""]]:
     """How far the last third-moment step was from Adam's, over all coordinates.
 
     Both updates are formed from the moments in the state, with the same mu_hat
     and the same sqrt(nu_hat) + eps, so that they differ only through the cubic
-    term. Costs two divisions per coordinate: call it once per epoch.
-
-    Args:
-        opt_state: of one lane; any tree, searched for `ThirdMomentState`s.
+    term. Costs two divisions per coordinate: call it once per epoch. The state is that
+    of one lane, any tree that is searched for `ThirdMomentState`s; the numbers are
+    those that `scale_by_third_moment` was given.
 
     Returns:
         `adam_difference_share`: coordinates whose float32 update is another
             number than Adam's, as a fraction in [0, 1].
         `smallest_denominator`: the smallest of the third-moment denominators, in
             units of the gradient; negative where the step goes uphill.
-        Before the first step 0 and eps; without third moments nan and nan.
+        Before the first step they are 0 and eps; without third moments or without
+        coordinates both are nan.
+
+    >>> tx = scale_by_third_moment()
+    >>> _, state = tx.update(jnp.ones(2), tx.init(jnp.zeros(2)))
+    >>> print(third_moment_probe(state)["adam_difference_share"])
+    0.0
     """
-    found = lambda node: isinstance(node, ThirdMomentState)
-    states = [s for s in jax.tree.leaves(opt_state, is_leaf=found) if found(s)]
-    if not states:
+    decays = jnp.stack([jnp.asarray(b, jnp.float32) for b in (b1, b2, b3)])
+    eps = jnp.asarray(eps, jnp.float32)
+    is_state = lambda node: isinstance(node, ThirdMomentState)
+    differing, lowest, size = [], [], 0
+    for state in filter(is_state, jax.tree.leaves(opt_state, is_leaf=is_state)):
+        gains = _gains(state.count, decays)
+        leaves = (jax.tree.leaves(tree) for tree in (state.mu, state.nu, state.third))
+        for mu, nu, third in zip(*leaves, strict=True):
+            mu_hat, adam, denominator = _fraction(mu, nu, third, gains, eps)
+            differing.append(jnp.sum(mu_hat / denominator != mu_hat / adam))
+            lowest.append(jnp.min(denominator, initial=jnp.inf))
+            size += mu_hat.size
+    if not size:
         nan = jnp.float32(jnp.nan)
         return {"adam_difference_share": nan, "smallest_denominator": nan}
-    differing, lowest, size = [], [], 0
-    for state in states:
-        gains = _gains(state)
-        leaves = (jax.tree.leaves(tree) for tree in (state.mu, state.nu, state.third))
-        for moments in zip(*leaves, strict=True):
-            mu_hat, adam, denominator = _fraction(*moments, gains, state.eps)
-            differing.append(jnp.sum(mu_hat / denominator != mu_hat / adam))
-            lowest.append(jnp.min(denominator))
-            size += mu_hat.size
     return {
         "adam_difference_share": jnp.float32(sum(differing) / size),
         "smallest_denominator": jnp.min(jnp.stack(lowest)),
     }
 
 
-def memoryless(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`tx` with its state thrown away before each step: every step is its first.
-
-    So runs an optimizer that is built anew for each gradient step: Adam becomes
-    g / (|g| + eps), sign descent; SGD with momentum becomes plain SGD. Nothing is
-    kept, so `third_moment_probe` finds nothing.
-
-    Returns:
-        A transformation with an empty state; its `update` requires `params`.
-    """
-
-    def init(params):
-        del params
-        return optax.EmptyState()
-
-    def update(updates, state, params=None):
-        if params is None:
-            raise ValueError("memoryless: update() needs `params`, got None.")
-        updates, _ = tx.update(updates, tx.init(params), params)
-        return updates, state
-
-    return optax.GradientTransformation(init, update)
-
-
-def widen(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+def widen(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """`tx` run in at least float32: its state and updates, whatever the parameters.
 
     In bfloat16 a decay of 0.999 rounds to 1 and averages stand still.
-    `optax.apply_updates` rounds the sum of parameter and update once.
+    `optax.apply_updates` rounds the sum of parameter and update once. Extra arguments
+    of `update`, such as `value=`, are passed on as they are.
+
+    >>> tx, params = widen(optax.scale_by_adam()), jnp.zeros(3, jnp.bfloat16)
+    >>> tx.init(params).nu.dtype.name
+    'float32'
     """
+    tx = optax.with_extra_args_support(tx)
 
     def wide(tree):
         return jax.tree.map(
             lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float32)), tree
         )
 
-    def update(updates, state, params=None):
-        return tx.update(wide(updates), state, wide(params))
+    def init(params):
+        return tx.init(wide(params))
 
-    return optax.GradientTransformation(lambda params: tx.init(wide(params)), update)
+    def update(updates, state, params=None, **extra_args):
+        return tx.update(wide(updates), state, wide(params), **extra_args)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -9,7 +9,8 @@ from typing import NoReturn
 from absl import flags
 
 from normjax.errors import InputError, suggest
-from normjax.study.config import DEFAULTS, flat
+from normjax.files import flat
+from normjax.study.config import DEFAULTS
 
 EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
 PARSING = (
@@ -27,13 +28,14 @@ def parse(argv: Sequence[str]) -> list[str]:
                 check_file(given[1] or following.partition(":")[0])
         rest = flags.FLAGS(argv)
         for word in rest[1:]:
-            raise InputError(f"{word!r}: not a flag; flags begin with --.")
+            raise InputError(word, ..., "must be a flag", "let it begin with --")
         for name, example in EXAMPLES.items():
             if not flags.FLAGS[name].value:
-                raise InputError(f"--{name}: must be given, as in --{name}={example}.")
+                rule, remedy = "must be given", f"add --{name}={example}"
+                raise InputError(f"--{name}", ..., rule, remedy)
         return rest
     except PARSING as error:
-        stop(explain(error))
+        stop(line(mistake_behind(error)))
 
 
 def check_file(path: str) -> None:
@@ -50,40 +52,48 @@ def check_file(path: str) -> None:
         )
 
 
-def explain(error: Exception) -> str:
-    """The one line of an error that says what is wrong."""
+def mistake_behind(error: BaseException) -> InputError | str:
+    """The mistake behind an error of parsing, or the line of it that says most."""
+    cause: BaseException | None = error
+    while cause is not None:  # a config's own InputError, raised while it was loaded
+        if isinstance(cause, InputError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    remedy = f"name a file with get_config(), such as {EXAMPLES['config']}"
     if isinstance(error, SyntaxError):
-        return f"--config: cannot be read as Python ({error}); name a file of configs/."
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    override = re.match(r"flag --config\.([\w.]+)=(.*?): ", lines[0])
+        return InputError(
+            "--config", ..., f"cannot be read as Python ({error})", remedy
+        )
+    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
+    override = re.match(r"flag --config\.([\w.]+)=(.*?): ", lines[0])  # absl's text
     if override:
         return wrong_type(*override.groups())
-    if lines[0].startswith("flag --config="):  # the file itself: a mistake, or a bug
-        kind, _, text = lines[-1].partition(": ")
-        if kind.endswith("InputError"):
-            return text
+    if lines[0].startswith("flag --config="):
         path = lines[0].removeprefix("flag --config=").partition(":")[0]
-        return (
-            f"--config={path}: cannot be loaded ({lines[-1]}); must be a Python file"
-            " with get_config(), as configs/quickstart.py is."
-        )
+        rule = f"cannot be loaded ({lines[-1]})"
+        return InputError(f"--config={path}", ..., rule, remedy)
     return lines[-1]
 
 
-def wrong_type(field: str, value: str) -> str:
+def wrong_type(field: str, value: str) -> InputError:
     """An override that its field cannot take."""
     group = DEFAULTS.get(field)
     if isinstance(group, dict):
-        example = next(iter(group), "norm")
-        return (
-            f"{field}={value!r}: is a group of fields; set one of them,"
-            f" as in --config.{field}.{example}=..."
+        example = f"{field}.{next(iter(group), 'norm')}"
+        return InputError(
+            field, value, "must be a group of fields", f"set one, {example}"
         )
     default = flat(DEFAULTS).get(field, ())
-    return (
-        f"{field}={value!r}: must be {type(default).__name__}, as {default!r} is;"
-        f" set --config.{field}=..."
-    )
+    rule = f"must be {type(default).__name__}, as {default!r} is"
+    return InputError(field, value, rule, f"set {field}={default!r}")
+
+
+def line(error: InputError | str) -> str:
+    """One line in the words of the command line: fields as the flags that set them."""
+    field = error.field if isinstance(error, InputError) else ""
+    if field == "workdir":
+        return f"--{error}"
+    return f"--config.{error}" if field.split(".")[0] in DEFAULTS else str(error)
 
 
 def stop(message: str, code: int = 2) -> NoReturn:

@@ -1,17 +1,20 @@
 """What a user may choose: every field of a config, its default, type and rule."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from normjax.data import splits
 from normjax.errors import InputError, pick, suggest
+from normjax.files import flat
 from normjax.training import probes
 
 DEFAULTS: dict[str, Any] = {
     "study": "study",  # its name, on the page and in the record
     "question": "",  # one sentence
+    "audit": "",  # a module that judges published claims: normjax.audit.claims
     "root_seed": 0,  # of the split of the data and of all seeds
     "num_seeds": 10,
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
@@ -21,8 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "sampling": "permutation",  # of the training split in each epoch; or "replacement"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
     "probes": (),
-    "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see arms.mapping)
-    "faults": (),  # of the source, kept by the protocol as_published
+    "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see plan.mapping)
+    "protocols": {},  # name -> factor -> level -> what is built in its place
     "data": {
         "name": "digits",
         "dir": "",  # of TFDS sets; TFDS_DATA_DIR or the library's default if empty
@@ -34,26 +37,28 @@ DEFAULTS: dict[str, Any] = {
     "model": {
         "name": "mlp",
         "widths": (128, 128),  # of hidden layers, convolutions or stages
+        "kernel_size": 3,  # of the convolutions of a CNN, odd
+        "convs_per_pool": 1,  # of a CNN: convolutions before a max-pool
         "kernel_init": "he_normal",
         "batch_norm": "",  # a row of layers.PRESETS; empty: decay 0.9, eps 1e-5
         "convolution": "auto",  # a row of ops.conv.IMPLEMENTATIONS, or auto
     },
-    "arms": {  # each combination compiles once
-        "protocol": ("corrected",),
+    "arms": {  # factor -> its levels; each combination compiles once
+        "protocol": ("corrected",),  # corrected, or a name of protocols
         "norm": ("none",),
         "placement": ("pre",),
         "optimizer": ("sgd",),
-        "regularizer": ("none",),
-        "batch_size": (),  # of each arm; empty: batch_size alone
+        "penalty": ("none",),
+        "batch_size": (),  # whole numbers; empty: batch_size alone
     },
     "baseline": {},  # factor -> level: the arm that paired differences are taken to
     "settings": {  # traced: their whole grid shares an arm's compilation; () = default
         "learning_rate": (),
         "momentum": (),
         "decay": (),
-        "decay1": (),
-        "decay2": (),
-        "decay3": (),
+        "b1": (),
+        "b2": (),
+        "b3": (),
         "eps": (),
         "l2": (),
         "weight_decay": (),
@@ -61,12 +66,7 @@ DEFAULTS: dict[str, Any] = {
         "init_scale": (),
     },
 }
-
-
-FAULTS = {
-    "memoryless": "a new optimizer for every step, but for third_moment",
-    "scalar_moments": "batch norm over the whole tensor, moments shared by all layers",
-}
+OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
 
 POSITIVE = ("at least 1", lambda x: x >= 1)
 RULES = {  # field -> (rule, test)
@@ -83,6 +83,8 @@ RULES = {  # field -> (rule, test)
         "one or more whole numbers of at least 1",
         lambda x: len(x) > 0 and all(type(w) is int and w >= 1 for w in x),
     ),
+    "model.kernel_size": ("odd and at least 1", lambda x: x >= 1 and x % 2 == 1),
+    "model.convs_per_pool": POSITIVE,
     "seeds": (
         "distinct whole numbers from 0 to 2^32 - 1",
         lambda x: (
@@ -93,17 +95,16 @@ RULES = {  # field -> (rule, test)
 
 
 def config(**choices: Any) -> ConfigDict:
-    """The DEFAULTS with some of them chosen."""
+    """A config: the DEFAULTS with some of them chosen, `config(num_seeds=3)`.
+
+    Raises:
+        InputError: for a name that is no field.
+    """
+    given = ConfigDict(choices).to_dict()
+    check_names(given)
     made = copy.deepcopy(DEFAULTS)
-    for field, value in choices.items():
-        pick("config", DEFAULTS, field)
-        if isinstance(value, dict) and field not in ("settings", "baseline"):
-            for name in value:
-                pick(f"config.{field}", DEFAULTS[field], name)
-        if isinstance(value, dict):
-            made[field] |= value
-        else:
-            made[field] = value
+    for field, value in given.items():
+        made[field] = made[field] | value if isinstance(value, dict) else value
     return ConfigDict(made)
 
 
@@ -119,77 +120,95 @@ def arguments(text: str, **allowed: tuple[str, ...]) -> list[str]:
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         pick("config argument", allowed, name)
-        pick(name, dict.fromkeys(allowed[name]), value)
+        pick(f"config argument {name}", dict.fromkeys(allowed[name]), value)
         chosen[name] = value
     return list(chosen.values())
 
 
-def plain(config: ConfigDict) -> ConfigDict:
-    """The same config with levels and grids as tuples, however they were written."""
-    plain = config.copy_and_resolve_references()
-    plain.arms = {name: words(levels) for name, levels in config.arms.items()}
-    plain.arms.batch_size = plain.arms.batch_size or (str(config.batch_size),)
-    plain.settings = {name: numbers(grid) for name, grid in config.settings.items()}
-    return plain
+def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+    """A config as plain data, checked field by field.
+
+    Levels, grids and lists are tuples, however they were written, so what a record
+    keeps in `config.json` is accepted again.
+
+    Raises:
+        InputError: for a field that is missing, unknown or breaks its rule.
+    """
+    given = config.to_dict() if isinstance(config, ConfigDict) else config
+    chosen = _tuples(copy.deepcopy(dict(given)))
+    check_names(chosen)
+    check_values(chosen)
+    sizes = as_tuple(chosen["arms"]["batch_size"])
+    levels = {factor: words(chosen["arms"][factor]) for factor in DEFAULTS["arms"]}
+    chosen["arms"] = levels | {"batch_size": sizes}
+    chosen["settings"] = {k: as_tuple(grid) for k, grid in chosen["settings"].items()}
+    chosen["probes"] = words(chosen["probes"])
+    for name in chosen["probes"]:
+        pick("probes", probes.PROBES, name)
+    pick("sampling", splits.SAMPLINGS, chosen["sampling"])
+    pick("data.scaling", splits.SCALINGS, chosen["data"]["scaling"])
+    return chosen
 
 
-def check_fields(config: ConfigDict) -> None:
-    """No field but those of DEFAULTS, types as there, values within RULES."""
-    for group, known in (("", DEFAULTS), *DEFAULTS.items()):
-        if not isinstance(known, dict) or group in ("settings", "baseline"):
+def check_names(choices: Mapping[str, Any]) -> None:
+    """Every name is a field of DEFAULTS, and what is a group there is one here."""
+    _check_known("", choices, DEFAULTS)
+    for group, known in DEFAULTS.items():
+        value = choices.get(group, known)
+        if not isinstance(known, dict):
             continue
-        for name in config.get(group, {}) if group else config:
-            if name not in known:
-                field = f"{group}.{name}" if group else name
-                raise InputError(
-                    field,
-                    rule=f"must be one of the fields {', '.join(sorted(known))}",
-                    remedy=suggest(name, known, "leave it out"),
-                )
-    for field, default in flat(DEFAULTS).items():
-        value = config
-        for part in field.split("."):
-            if not isinstance(value, ConfigDict) or part not in value:
-                raise InputError(
-                    f"{field}: missing; make the config with normjax.config(...)."
-                )
-            value = value[part]
-        numeric = isinstance(default, float) and type(value) is int
-        if field.split(".")[0] in ("settings", "arms", "baseline"):
-            continue  # a number or a word, or several: checked where they are used
-        if not numeric and type(value) is not type(default):
+        if not isinstance(value, Mapping):
+            example = next(iter(known), "norm")
+            rule, remedy = "must be a group of fields", f"set one, {group}.{example}"
+            raise InputError(group, value, rule, remedy)
+        if group not in OPEN:
+            _check_known(f"{group}.", value, known)
+
+
+def _check_known(prefix: str, names: Mapping[str, Any], known: dict) -> None:
+    for name in names:
+        if name not in known:
+            rule = f"must be one of the fields {', '.join(sorted(known))}"
             raise InputError(
-                f"{field}={value!r}: must be {type(default).__name__},"
-                f" as {default!r} is; set --config.{field}=..."
+                prefix + name, ..., rule, suggest(name, known, "leave it out")
             )
+
+
+def check_values(chosen: dict[str, Any]) -> None:
+    """Every field is there, has the type of its default and keeps to its rule."""
+    given = flat(chosen)
+    for field, default in flat(DEFAULTS).items():
+        group = field.split(".")[0]
+        if field not in given and group not in OPEN:
+            rule, remedy = "must be given", "make the config with normjax.config(...)"
+            raise InputError(field, ..., rule, remedy)
+        if group in (*OPEN, "arms"):
+            continue  # checked where they are used
+        value = given[field]
+        words_given = field == "probes" and isinstance(value, str)
+        numeric = isinstance(default, float) and type(value) is int
+        if type(value) is not type(default) and not (numeric or words_given):
+            rule = f"must be {type(default).__name__}, as {default!r} is"
+            raise InputError(field, value, rule, f"set {field}={default!r}")
         rule, test = RULES.get(field, ("", lambda _: True))
         if not test(value):
-            raise InputError(
-                f"{field}={value!r}: must be {rule}; the default is {default!r}."
-            )
-    pick("sampling", splits.SAMPLINGS, config.sampling)
-    pick("data.scaling", splits.SCALINGS, config.data.scaling)
-    for name in words(config.probes):
-        pick("probes", probes.PROBES, name)
-    for name in words(config.faults):
-        pick("faults", FAULTS, name)
+            raise InputError(field, value, f"must be {rule}", f"set {field}={default}")
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of a nested dict by dotted name."""
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        inner = isinstance(value, dict) and value
-        leaves |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    return leaves
-
-
-def numbers(value: Any) -> tuple:
-    """A number or several of them as a tuple; checked in `setting_grid`."""
+def as_tuple(value: Any) -> tuple:
+    """A tuple or a list as a tuple; anything else as a tuple of one."""
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def words(value: Any) -> tuple[str, ...]:
-    """`"a,b"`, `("a", "b")` or `("a,b",)` as `("a", "b")`; 8 as `("8",)`."""
-    parts = tuple(value) if isinstance(value, tuple | list) else (value,)
-    return tuple(word for part in parts for word in str(part).split(",") if word)
+    """`"a,b"`, `("a", "b")` or `("a,b",)` as `("a", "b")`."""
+    return tuple(
+        word for part in as_tuple(value) for word in str(part).split(",") if word
+    )
+
+
+def _tuples(tree: Any) -> Any:
+    """The same tree with tuples in the place of lists, as JSON gives back."""
+    if isinstance(tree, Mapping):
+        return {name: _tuples(value) for name, value in tree.items()}
+    return tuple(map(_tuples, tree)) if isinstance(tree, tuple | list) else tree

@@ -10,7 +10,7 @@ Nothing here trains, judges or draws; no jax.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,10 @@ import numpy as np
 import pandas as pd
 
 from normjax import files
-from normjax.errors import InputError
+from normjax.errors import InputError, pick
+from normjax.study.columns import CURVES, FINAL, cast, columns, read_table
+
+__all__ = ["CURVES", "FINAL", "Record", "columns", "read_record"]
 
 FIELDS = {  # of record.json, without which it is damaged
     "study": str,
@@ -27,6 +30,8 @@ FIELDS = {  # of record.json, without which it is damaged
     "arms": dict,
     "arm_order": list,
 }
+FOLDER = "give the folder that a study was run in"
+ANOTHER = "give another workdir"
 ENTRY = {"lanes": int, "epoch_seconds": list}  # of a complete arm
 WRITTEN = (  # into a folder by a study and its report
     "config.json",
@@ -40,28 +45,67 @@ WRITTEN = (  # into a folder by a study and its report
     "figures",
     "tables",
 )
-INTEGERS = ("seed", "epoch", "step", "diverged_at_step")
-CURVES = tuple(  # measurements after an epoch, in epochs.csv
-    f"{split}_{measure}"
-    for split in ("train", "validation", "test")
-    for measure in ("loss", "accuracy")
-)
-FINAL = (  # measurements of a network, in networks.csv
-    *(name for name in CURVES if name != "validation_loss"),
-    "diverged_at_step",
-    "seconds",
-)
 
 
 class Record(NamedTuple):
-    """A record as read; rows of arms that are not complete are left out."""
+    """The trained networks in a workdir, read whole; complete arms only."""
 
     workdir: Path
-    config: dict[str, Any]
-    record: dict[str, Any]
-    networks: pd.DataFrame
-    epochs: pd.DataFrame
-    probes: dict[str, np.ndarray]
+    config: dict[str, Any]  # the resolved configuration, accepted again as one
+    record: dict[str, Any]  # record.json: arms, environment, ...
+    networks: pd.DataFrame  # a row per network, in the order [arms, settings, seeds]
+    epochs: pd.DataFrame  # a row per network and epoch
+    probes: dict[str, np.ndarray]  # "<arm>/<probe>" -> [settings, seeds, epochs]
+
+    @property
+    def curves(self) -> dict[str, np.ndarray]:
+        """`"batch/test_accuracy"`, by arm and curve, -> [settings, seeds, epochs]."""
+        shape = (-1, self.networks["seed"].nunique(), self.epochs["epoch"].nunique())
+        return {
+            f"{arm}/{curve}": rows[curve].to_numpy().reshape(shape)
+            for arm, rows in self.epochs.groupby("arm", sort=False)
+            for curve in CURVES
+        }
+
+    def variables(self, arm: str, **lane: int | float) -> dict[str, Any]:
+        """The trained variables of one network, as `model.apply` takes them.
+
+        `record.variables("batch", seed=3, learning_rate=0.1)`: the seed and the
+        settings of the lane as in `networks`; those with one value may be left out.
+
+        Raises:
+            InputError: if there is no such arm, or not exactly one such network.
+        """
+        pick("arm", dict.fromkeys(complete_arms(self.record)), arm)
+        of_arm = self.networks[self.networks["arm"] == arm].reset_index(drop=True)
+        rows = of_arm
+        for name, value in lane.items():
+            pick("lane", dict.fromkeys(("seed", *self.record["settings"])), name)
+            rows = rows[rows[name] == value]
+        if len(rows) != 1:
+            rule = f"must be one network of {arm}, and {len(rows)} are"
+            remedy = "give its seed and its settings as they are in networks"
+            raise InputError("lane", lane, rule, remedy)
+        setting, seed = divmod(int(rows.index[0]), of_arm["seed"].nunique())
+        path = self.workdir / "checkpoints" / f"{arm}.npz"
+        variables: dict[str, Any] = {}
+        for name, array in files.read_arrays(path).items():
+            *collections, leaf = name.split("/")
+            inner = variables
+            for collection in collections:
+                inner = inner.setdefault(collection, {})
+            inner[leaf] = array[setting, seed]
+        return variables
+
+
+def progress(workdir: str | Path) -> str:
+    """How much of a study that was stopped is kept, in words."""
+    path = Path(workdir) / "record.json"
+    if not path.exists():
+        return "no arm is finished"
+    record = _read_record(Path(workdir))
+    kept, wanted = complete_arms(record), record["arm_order"]
+    return f"{len(kept)} of {len(wanted)} arms are finished and kept"
 
 
 def complete_arms(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -74,14 +118,6 @@ def complete_arms(record: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def columns(record: Mapping[str, Any], table: str) -> tuple[str, ...]:
-    """The columns of `networks.csv` or `epochs.csv`, in their order."""
-    identity = ("arm", *record["factors"], "seed", *record["settings"])
-    if table == "networks.csv":
-        return (*identity, *FINAL)
-    return (*identity, "epoch", "step", *CURVES)
-
-
 def read_record(workdir: str | Path) -> Record:
     """The record in `workdir`.
 
@@ -91,20 +127,16 @@ def read_record(workdir: str | Path) -> Record:
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
-        raise InputError(
-            f"workdir={str(workdir)!r}: no such folder;"
-            " give the folder that a study was run in."
-        )
+        rule = "must be a folder, and there is none of that name"
+        raise InputError("workdir", str(workdir), rule, FOLDER)
     if not (workdir / "record.json").exists():
-        raise InputError(
-            f"workdir={str(workdir)!r}: not a record, for it has no record.json;"
-            " give the folder that a study was run in."
-        )
+        rule = "must hold a record, and has no record.json"
+        raise InputError("workdir", str(workdir), rule, FOLDER)
     config = files.read_json(workdir / "config.json")
     record = _read_record(workdir)
     arms = complete_arms(record)
-    networks = _read_table(workdir / "networks.csv", record, arms)
-    epochs = _read_table(workdir / "epochs.csv", record, arms)
+    networks = read_table(workdir / "networks.csv", record, arms)
+    epochs = read_table(workdir / "epochs.csv", record, arms)
     for arm in arms:
         entry = record["arms"][arm]
         num_lanes, num_epochs = entry["lanes"], len(entry["epoch_seconds"])
@@ -140,17 +172,13 @@ def start_record(
         return _resume(workdir, config, data)
     for name in WRITTEN:
         if os.path.lexists(workdir / name):
-            raise InputError(
-                f"workdir={str(workdir)!r}: holds {name!r} of something else;"
-                " give another --workdir."
-            )
+            rule = f"must be new or hold a study, and holds another {name!r}"
+            raise InputError("workdir", str(workdir), rule, ANOTHER)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"workdir={str(workdir)!r}: cannot be made ({error.strerror});"
-            " give a folder that can be written."
-        ) from error
+        rule = f"must be a folder that can be made ({error.strerror})"
+        raise InputError("workdir", str(workdir), rule, ANOTHER) from error
     files.write_json(path, config)
     return ()
 
@@ -188,9 +216,9 @@ def add_arm(
     others = [name for name in order if name != arm]
     for name, new in (("networks.csv", networks), ("epochs.csv", epochs)):
         path = workdir / name
-        rows = [_typed(new, record, name)]
+        rows = [cast(new, record, name)]
         if path.exists():
-            rows.append(_read_table(path, record, others))
+            rows.append(read_table(path, record, others))
         table = pd.concat(rows).sort_values(
             "arm", key=lambda x: x.map(order.index), kind="stable"
         )
@@ -207,24 +235,22 @@ def _resume(
     workdir: Path, config: Mapping[str, Any], data: int | None
 ) -> tuple[str, ...]:
     """The complete arms of a folder that is of this configuration and data."""
-    here = _flat(files.plain(config))
-    there = _flat(files.read_json(workdir / "config.json"))
+    here = files.flat(files.plain(config))
+    there = files.flat(files.read_json(workdir / "config.json"))
     for field in dict.fromkeys((*here, *there)):
         if here.get(field) != there.get(field):
-            raise InputError(
-                f"workdir={str(workdir)!r}: holds another study ({field} is"
-                f" {there.get(field)!r} there, {here.get(field)!r} here);"
-                " give another --workdir."
-            )
+            there_is, here_is = there.get(field), here.get(field)
+            rule = "must hold the same study, and holds another"
+            rule += f" ({field} is {there_is!r} there, {here_is!r} here)"
+            raise InputError("workdir", str(workdir), rule, ANOTHER)
     if not (workdir / "record.json").exists():
         return ()
     record = read_record(workdir).record
     kept = record.get("data_crc32")
     if None not in (data, kept) and data != kept:
-        raise InputError(
-            f"workdir={str(workdir)!r}: holds a study of other data (data_crc32 is"
-            f" {kept!r} there, {data!r} here); give another --workdir."
-        )
+        rule = "must hold a study of the same data"
+        rule += f" (data_crc32 is {kept!r} there, {data!r} here)"
+        raise InputError("workdir", str(workdir), rule, ANOTHER)
     return complete_arms(record)
 
 
@@ -259,52 +285,3 @@ def _check_rows(path: Path, table: pd.DataFrame, arm: str, expected: int) -> Non
 def arm_of(key: str) -> str:
     """The arm of "<arm>/<probe>"."""
     return key.rpartition("/")[0]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted name."""
-    leaves = {}
-    for key, value in tree.items():
-        nested = isinstance(value, Mapping) and value
-        leaves |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return leaves
-
-
-def _typed(table: pd.DataFrame, record: Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Names as text, counts as int64, the rest as float64.
-
-    A float32 becomes the float64 of its own shortest digits (0.8765, not
-    0.8765000104904175): it gives the same float32 back, and rows that were written
-    and read again do not change.
-    """
-
-    def column(key: str) -> Any:
-        if key in record["settings"] and key not in table:
-            return np.full(len(table), np.nan)
-        values = table[key].to_numpy()
-        if key in ("arm", *record["factors"]):
-            return [str(value) for value in values]
-        if values.dtype == np.float32:
-            values = values.astype(str)
-        return values.astype(np.int64 if key in INTEGERS else np.float64)
-
-    return pd.DataFrame({key: column(key) for key in columns(record, name)})
-
-
-def _read_table(
-    path: Path, record: Mapping[str, Any], arms: Iterable[str]
-) -> pd.DataFrame:
-    """The rows of `arms`, in the order of the file."""
-    names = columns(record, path.name)
-    arms = list(arms)
-    if not arms:
-        return _typed(pd.DataFrame(columns=list(names)), record, path.name)
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = [name for name in names if name not in rows]
-        if missing:
-            raise ValueError(f"it has no column {missing[0]!r}")
-        rows = _typed(rows[rows["arm"].isin(arms)], record, path.name)
-    except (OSError, ValueError) as error:
-        raise files.damaged(path, error) from error
-    return rows

@@ -1,11 +1,21 @@
-"""How jax uses this machine. Call `configure` before anything touches a device."""
+"""How jax uses the devices of this machine: settings, a mesh of lanes, shared data.
+
+Call `configure` before anything touches a device.
+"""
 
 import os
 import pathlib
+from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
-from normjax.data.sources import cache_folder
+from normjax.files import cache_folder
+from normjax.types import Data
+
+LANES, SHARED = PartitionSpec("lanes"), PartitionSpec()
 
 
 def configure() -> None:
@@ -20,22 +30,90 @@ def configure() -> None:
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", num_cores())
     folder = cache_folder() / "xla"
-    if not jax.config.jax_compilation_cache_dir and writable(folder):
+    if not jax.config.values["jax_compilation_cache_dir"] and is_writable(folder):
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def num_cores() -> int:
-    """Cores that this process may use, where the system tells, or all of them."""
+    """Number of cores that this process may use where the system tells, or of all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def writable(folder: pathlib.Path) -> bool:
-    """Whether the folder is there, or could be made, and takes files."""
+def is_writable(folder: pathlib.Path) -> bool:
+    """Whether files can be written to the folder, which is made if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
     return os.access(folder, os.W_OK)
+
+
+def mesh_for(num_lanes: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """One axis over the fewest devices that share the lanes as evenly as all would."""
+    devices = list(devices or jax.devices())
+    lanes_each = -(-num_lanes // len(devices))
+    used = np.array(devices[: -(-num_lanes // lanes_each)])
+    return Mesh(used, ("lanes",), axis_types=(AxisType.Auto,))
+
+
+def divide(
+    function: Callable,
+    mesh: Mesh,
+    in_axes: tuple[int | None, ...],
+    mapping: str = "vmap",
+) -> Callable:
+    """`function` of one lane as a function of all, divided over the mesh.
+
+    Args:
+        function: of positional arguments, with any tree as its result.
+        mesh: its devices share the lanes evenly.
+        in_axes: as of `jax.vmap`: 0 for an argument that has lanes, None for one that
+            all lanes share.
+        mapping: of the lanes on a device: a row of `MAPPINGS`.
+    """
+    return jax.shard_map(
+        MAPPINGS[mapping](function, in_axes),
+        mesh=mesh,
+        in_specs=tuple(SHARED if axis is None else LANES for axis in in_axes),
+        out_specs=LANES,
+        check_vma=False,  # what is shared is replicated, nothing is reduced
+    )
+
+
+def loop(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
+    """`jax.vmap(function, in_axes)`, but one lane after the other."""
+
+    def all_lanes(*args):
+        lanes = {i: x for i, x in enumerate(args) if in_axes[i] == 0}
+
+        def one(lane):
+            return function(*(lane.get(i, x) for i, x in enumerate(args)))
+
+        return jax.lax.map(one, lanes)
+
+    return all_lanes
+
+
+def place(data: Data, mesh: Mesh | None = None) -> Data:
+    """The data on every device of the mesh, or on all devices.
+
+    What lies on these devices already is not copied, be it on others as well.
+    """
+    mesh = mesh or mesh_for(len(jax.devices()))
+    return jax.tree.map(lambda x: _replicate(x, NamedSharding(mesh, SHARED)), data)
+
+
+def _replicate(x: Array, sharding: NamedSharding) -> Array:
+    """`x` on each device of the sharding, which reuses the copies that `x` has."""
+    devices = list(sharding.mesh.devices.flat)
+    held = {shard.device: shard.data for shard in x.addressable_shards}
+    if not x.is_fully_replicated or not held.keys() >= set(devices):
+        return jax.device_put(x, sharding)
+    copies = [held[device] for device in devices]
+    return jax.make_array_from_single_device_arrays(x.shape, sharding, copies)
+
+
+MAPPINGS: dict[str, Callable] = {"map": loop, "vmap": jax.vmap}

@@ -1,6 +1,6 @@
 """One lane: its initial state, a training step, an evaluation. Pure functions.
 
-Nothing here knows of lanes, devices or epochs; `loop` vmaps and scans.
+Nothing here knows of other lanes, devices or epochs; `lanes` vmaps and scans.
 """
 
 import functools
@@ -40,14 +40,14 @@ def init(
 
 
 def start(
-    params: PyTree, stats: PyTree, settings: Settings, *, program: Program
+    params: PyTree, stats: PyTree, tx: optax.GradientTransformation
 ) -> TrainState:
     """The state from which a lane trains."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         stats=stats,
-        opt_state=optimizer(program, settings, num_train=1).init(params),
+        opt_state=tx.init(params),
         diverged_at_step=jnp.full((), -1, jnp.int32),
     )
 
@@ -57,18 +57,14 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """The optax chain of a lane; its scalars are traced."""
     return recipes.chain(
-        program.optimizer,
-        settings,
-        memoryless=program.memoryless,
-        decays=program.decays,
-        num_train=num_train,
+        program.optimizer, settings, num_train=num_train, penalties=program.penalties
     )
 
 
-def measure(
+def example_metrics(
     logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
 ) -> tuple[Float[Array, " batch"], Bool[Array, " batch"]]:
-    """Cross-entropy in nats and correctness, per example."""
+    """Cross-entropy in nats of each example, and whether it is classified right."""
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return nats, jnp.argmax(logits, axis=-1) == labels
 
@@ -98,7 +94,7 @@ def step(
     the lane keeps its last finite state from here on, `diverged_at_step` becomes
     the number of this step (from 1) and the metrics are nan.
     """
-    inputs = splits.scaled(batch.inputs, scaling)
+    inputs = splits.scale_inputs(batch.inputs, scaling)
 
     def loss_fn(params):
         logits, stats = program.model.apply(
@@ -109,7 +105,7 @@ def step(
             mutable=list(state.stats),
             rngs={"dropout": key},
         )
-        nats, correct = measure(logits, batch.labels)
+        nats, correct = example_metrics(logits, batch.labels)
         return jnp.mean(nats), (stats, jnp.mean(correct))
 
     (loss, (stats, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
@@ -126,13 +122,14 @@ def step(
     )
     lost = jnp.where(alive & ~keep, state.step + 1, state.diverged_at_step)
     metrics = Metrics(*(jnp.where(keep, x, jnp.nan) for x in (loss, accuracy)))
-    return TrainState(state.step + keep, params, stats, opt_state, lost), metrics
+    step = state.step + keep.astype(jnp.int32)
+    return TrainState(step, params, stats, opt_state, lost), metrics
 
 
 def evaluate(
     state: TrainState, split: Split, *, program: Program, scaling: Scaling
 ) -> Metrics:
-    """Mean loss and accuracy over a split, running statistics, no dropout.
+    """Mean loss and accuracy over a split, with running statistics, without dropout.
 
     Batches of EVAL_BATCH examples; the last one overlaps the one before it and
     counts only its new rows, so no copy of the split is padded.
@@ -145,22 +142,30 @@ def evaluate(
         take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)
         logits = program.model.apply(
             {"params": state.params, **state.stats},
-            splits.scaled(take(split.inputs), scaling),
+            splits.scale_inputs(take(split.inputs), scaling),
             train=False,
         )
-        new = start + jnp.arange(size) >= i * size
-        values = measure(logits, take(split.labels))
-        sums = [jnp.sum(jnp.where(new, x, 0)) for x in (*values, new)]
+        new = start + jnp.arange(size, dtype=jnp.int32) >= i * size
+        nats, correct = example_metrics(logits, take(split.labels))
+        sums = (
+            jnp.sum(jnp.where(new, nats, 0)),
+            jnp.sum(new & correct, dtype=jnp.int32),
+            jnp.sum(new, dtype=jnp.int32),
+        )
         return jax.tree.map(jnp.add, total, sums), None
 
-    zero = [jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)]
-    batches = jnp.arange(-(-num_examples // size))
+    zero = (
+        jnp.zeros((), jnp.float32),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), jnp.int32),
+    )
+    batches = jnp.arange(-(-num_examples // size), dtype=jnp.int32)
     # counting too: XLA divides by a constant inexactly, 185 / 200 = 0.92499995
     (nats, hits, count), _ = jax.lax.scan(one_batch, zero, batches)
     return Metrics(nats / count, hits / count)
 
 
 def take(split: Split, rows: Int[Array, " batch"]) -> Split:
-    """The examples of some rows."""
+    """The examples in these rows of a split."""
     pick = lambda x: jnp.take(x, rows, axis=0, mode="clip")
     return Split(pick(split.inputs), pick(split.labels))

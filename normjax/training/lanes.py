@@ -7,33 +7,32 @@ fill a core by themselves. The host sees only what an epoch reports.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, Key
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from normjax.data import splits
 from normjax.training import lane, probes
+from normjax.training.devices import LANES, divide, mesh_for, place
 from normjax.types import Data, Metrics, Program, Report, Settings, TrainState
-
-LANES = PartitionSpec("lanes")
 
 
 class Keys(NamedTuple):
-    """The keys of one lane, by purpose; step t of a purpose uses `fold_in(key, t)`."""
+    """The keys of one lane, by purpose."""
 
-    init: Key[Array, "..."]
-    order: Key[Array, "..."]
-    dropout: Key[Array, "..."]
+    init: Key[Array, "..."]  # used once, for the kernels
+    order: Key[Array, "..."]  # of the examples: epoch n uses fold_in(key, n)
+    dropout: Key[Array, "..."]  # step t uses fold_in(key, t)
 
 
 def keys_of(key: Key[Array, ""]) -> Keys:
-    """One seed's keys: the same in every arm, so that arms are compared in pairs."""
+    """Keys of one seed: the same in every arm, so that arms are compared in pairs."""
     return Keys(*jax.random.split(key, 3))
 
 
@@ -48,13 +47,8 @@ def epoch(
 ) -> tuple[TrainState, Report]:
     """Trains one lane for one epoch, then evaluates it.
 
-    Args:
-        state: of the lane.
-        rows: of the training split, for each step.
-        key: for dropout, the same in every epoch.
-        settings: traced scalars by name.
-        data: splits and scaling.
-        program: what is compiled.
+    `rows` are those of the training split that each step takes; `key` is that of
+    dropout, the same in every epoch.
     """
     tx = lane.optimizer(program, settings, num_train=len(data.train.labels))
 
@@ -73,55 +67,29 @@ def epoch(
     evaluate = functools.partial(
         lane.evaluate, state, program=program, scaling=data.scaling
     )
-    measured = probes.measure(state, probes.Context(program, tx, settings, data, rows))
-    train = Metrics(*(jnp.nanmean(x) for x in metrics))
+    context = probes.Context(program, tx, settings, data, rows)
     return state, Report(
-        train, evaluate(data.validation), evaluate(data.test), measured
+        train=Metrics(*(jnp.nanmean(x) for x in metrics)),
+        validation=evaluate(data.validation),
+        test=evaluate(data.test),
+        probes=probes.measure_all(state, context),
     )
 
 
-def mesh_for(num_lanes: int, devices: list | None = None) -> Mesh:
-    """One axis over the fewest devices that share the lanes as evenly as all would."""
-    devices = list(devices or jax.devices())
-    lanes_each = -(-num_lanes // len(devices))
-    used = np.array(devices[: -(-num_lanes // lanes_each)])
-    return Mesh(used, ("lanes",), axis_types=(AxisType.Auto,))
+def epoch_unless_padding(
+    real: Bool[Array, ""], state: TrainState, *args, program: Program
+) -> tuple[TrainState, Report]:
+    """`epoch` of a lane that is real; where lanes are mapped, the others do nothing.
 
-
-def over_lanes(function, mesh: Mesh, num_shared: int, mapping: str = "vmap"):
-    """Maps `function` over lanes on each device and divides them over the mesh.
-
-    The last `num_shared` arguments are shared by all lanes.
+    Then a core that is done early leaves its threads to the others. If lanes are
+    vmapped both branches would be computed, so there the padding trains too.
     """
-
-    def divided(*args):
-        split = len(args) - num_shared
-        specs = (LANES,) * split + (PartitionSpec(),) * num_shared
-        return jax.shard_map(
-            functools.partial(MAPPINGS[mapping], function, split),
-            mesh=mesh,
-            in_specs=specs,
-            out_specs=LANES,
-            check_vma=False,  # what is shared is replicated, nothing is reduced
-        )(*args)
-
-    return divided
-
-
-def all_at_once(function, split: int, *args):
-    """Vmapped over the first `split` arguments."""
-    return jax.vmap(function, in_axes=(0,) * split + (None,) * (len(args) - split))(
-        *args
-    )
-
-
-def one_by_one(function, split: int, *args):
-    """Mapped over the first `split` arguments."""
-    return jax.lax.map(lambda lane: function(*lane, *args[split:]), args[:split])
-
-
-# Name -> (function of one lane, number of arguments with lanes, arguments).
-MAPPINGS = {"map": one_by_one, "vmap": all_at_once}
+    train = functools.partial(epoch, program=program)
+    if program.mapping == "vmap":
+        return train(state, *args)
+    _, report = jax.eval_shape(train, state, *args)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), report)
+    return jax.lax.cond(real, train, lambda state, *_: (state, zeros), state, *args)
 
 
 @functools.partial(
@@ -130,22 +98,28 @@ MAPPINGS = {"map": one_by_one, "vmap": all_at_once}
     # runs once: 0.6 instead of 3 s to compile three kernels on a CPU
     compiler_options={"xla_backend_optimization_level": 1},
 )
-def init_lanes(keys, init_scale, example, *, model: nn.Module, mesh: Mesh):
+def init_lanes(keys, init_scale, example, *, model: nn.Module, mesh: Mesh) -> PyTree:
     """Parameters and collections; compiled once for all arms with this model."""
     one = functools.partial(lane.init, model=model)
-    return over_lanes(one, mesh, 1)(keys, init_scale, example)
+    return divide(one, mesh, (0, 0, None))(keys, init_scale, example)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "mesh"))
-def start_lanes(params, stats, settings, *, program: Program, mesh: Mesh) -> TrainState:
+@functools.partial(jax.jit, static_argnames=("program", "num_train", "mesh"))
+def start_lanes(
+    params, stats, settings, *, program: Program, num_train: int, mesh: Mesh
+) -> TrainState:
     """States with fresh optimizers; compiles in no time, as it draws no numbers."""
-    one = functools.partial(lane.start, program=program)
-    return over_lanes(one, mesh, 0)(params, stats, settings)
+
+    def one(params, stats, settings):
+        tx = lane.optimizer(program, settings, num_train=num_train)
+        return lane.start(params, stats, tx)
+
+    return divide(one, mesh, (0, 0, 0))(params, stats, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "num_examples", "size"))
-def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh):
-    """Rows of epoch `number` for each lane; compiled once for all arms of a study.
+def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh) -> Array:
+    """Rows `[lanes, steps, batch]` of epoch `number`; compiled once for all arms.
 
     `size` is batch size, steps and sampling. It has a program of its own because
     XLA takes half a second to compile each use of threefry on a CPU.
@@ -161,34 +135,21 @@ def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh):
             sampling=sampling,
         )
 
-    return over_lanes(one, mesh, 1)(keys, number)
+    return divide(one, mesh, (0, None))(keys, number)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("program", "mesh"), donate_argnames=("state",)
-)
+@functools.partial(jax.jit, static_argnames=("program", "mesh"))
 def epoch_lanes(
     state, real, rows, keys, settings, data, *, program: Program, mesh: Mesh
-):
-    """`epoch` for every lane; the memory of `state` is reused.
+) -> tuple[TrainState, Report]:
+    """`epoch` for every lane; those that are not `real` are the padding.
 
-    Lanes that are not `real`, the padding, do nothing where lanes are mapped: a core
-    that is done early leaves its threads to the others.
+    `state` is not donated, so every state that was returned stays valid. That costs
+    the memory of a second state while an epoch runs, and no time that can be measured.
     """
-    train = functools.partial(epoch, program=program)
-
-    def one(state, real, *given):
-        if program.mapping == "vmap":
-            return train(state, *given)
-        _, blank = jax.eval_shape(train, state, *given)
-        rest = lambda: (
-            state,
-            jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank),
-        )
-        return jax.lax.cond(real, lambda: train(state, *given), rest)
-
-    lanes = over_lanes(one, mesh, 1, program.mapping)
-    return lanes(state, real, rows, keys, settings, data)
+    one = functools.partial(epoch_unless_padding, program=program)
+    lanes = divide(one, mesh, (0, 0, 0, 0, 0, None), program.mapping)
+    return lanes(real, state, rows, keys, settings, data)
 
 
 def grid(
@@ -196,8 +157,8 @@ def grid(
 ) -> tuple[Key[Array, " lanes"], Settings]:
     """Every setting with every seed, flattened in the order `[settings, seeds]`."""
     num_seeds = len(keys)
-    num_settings = len(next(iter(settings.values()), np.zeros(1)))
-    lanes = {name: np.repeat(value, num_seeds) for name, value in settings.items()}
+    num_settings = len(np.asarray(next(iter(settings.values()), [1.0])))
+    lanes: Settings = {name: np.repeat(x, num_seeds) for name, x in settings.items()}
     return jnp.tile(keys, num_settings), lanes
 
 
@@ -208,62 +169,45 @@ def train(
     *,
     program: Program,
     num_epochs: int,
-    devices: list | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[tuple[TrainState, Report]]:
     """Trains all lanes, and yields after each epoch: their state and their report.
 
     Lanes are padded with copies of the first one to a multiple of the number of
-    devices; the report holds the asked ones only, as NumPy arrays `[lanes]`. The
-    state is given away to the next epoch: copy what is to be kept of it.
+    devices. The state holds the padding too, the report only the lanes that were
+    asked for, as NumPy arrays `[lanes]`. What was yielded stays valid.
 
     Args:
         keys: one per lane; equal keys mean equal kernels and equal batches.
         settings: traced scalars by name, leaves `[lanes]`.
-        data: shared by all lanes; place it on the devices once with `place`.
+        data: shared by all lanes; `place` it once to train several arms on it.
         program: what is compiled; a second grid of settings does not compile again.
         num_epochs: how often to go over the training split.
         devices: all of them by default.
     """
-    num_lanes = len(keys)
+    num_lanes, num_train = len(keys), len(data.train.labels)
     mesh = mesh_for(num_lanes, devices)
-    padding = np.zeros(-num_lanes % mesh.size, np.int32)
-    padded = np.concatenate([np.arange(num_lanes, dtype=np.int32), padding])
-    lanes = NamedSharding(mesh, LANES)
-    real = jax.device_put(np.arange(len(padded)) < num_lanes, lanes)
-    keys = jax.device_put(jax.vmap(keys_of)(keys[padded]), lanes)
-    settings = {
-        name: jax.device_put(np.asarray(value, np.float32)[padded], lanes)
-        for name, value in settings.items()
-    }
-    data = place(data, mesh)
-    example = splits.scaled(data.train.inputs[:1], data.scaling)
-    scale = settings.get("init_scale", np.ones(len(padded), np.float32))
-    params, stats = init_lanes(
-        keys.init, scale, example, model=program.model, mesh=mesh
+    padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, -num_lanes % mesh.size))
+    real, own, traced = jax.device_put(
+        (
+            np.arange(len(padded)) < num_lanes,
+            jax.vmap(keys_of)(keys[padded]),
+            {k: np.asarray(x, np.float32)[padded] for k, x in settings.items()},
+        ),
+        NamedSharding(mesh, LANES),
     )
-    state = start_lanes(params, stats, settings, program=program, mesh=mesh)
+    data = place(data, mesh)
+    example = splits.scale_inputs(data.train.inputs[:1], data.scaling)
+    scale = traced.get("init_scale", jnp.ones(len(padded), jnp.float32))
+    network = init_lanes(own.init, scale, example, model=program.model, mesh=mesh)
+    compiled = {"program": program, "mesh": mesh}
+    state = start_lanes(*network, traced, num_train=num_train, **compiled)
     size = (program.batch_size, program.steps_per_epoch, program.sampling)
     for number in range(num_epochs):
         rows = order_lanes(
-            keys.order,
-            np.int32(number),
-            num_examples=len(data.train.labels),
-            size=size,
-            mesh=mesh,
+            own.order, np.int32(number), num_examples=num_train, size=size, mesh=mesh
         )
         state, report = epoch_lanes(
-            state,
-            real,
-            rows,
-            keys.dropout,
-            settings,
-            data,
-            program=program,
-            mesh=mesh,
+            state, real, rows, own.dropout, traced, data, **compiled
         )
         yield state, jax.tree.map(lambda x: np.asarray(x)[:num_lanes], report)
-
-
-def place(data: Data, mesh: Mesh) -> Data:
-    """The data on every device of the mesh; free if they lie there already."""
-    return jax.device_put(data, NamedSharding(mesh, PartitionSpec()))

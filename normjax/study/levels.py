@@ -1,0 +1,111 @@
+"""Levels of the factors: whether each can be built, and what is built for it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from normjax import layers, models
+from normjax.errors import InputError, pick, pick_or_import
+from normjax.optimizers import recipes
+from normjax.study.config import DEFAULTS
+from normjax.types import Optimizer
+
+Level = str | int
+Factors = dict[str, Level]  # factor -> the level of one arm
+Levels = dict[str, tuple[Level, ...]]  # factor -> its levels
+Checks = dict[str, Callable[[str, Level], Any]]  # factor -> check of a field's level
+
+PENALTY_SETTINGS: dict[
+    str, dict[str, float | None]
+] = {  # name -> its settings and defaults
+    "none": {},
+    "l2": {"l2": None},  # l2 / (2 num_train) * sum of squared kernels, in the loss
+    "dropout": {"dropout_rate": 0.3},  # after each hidden activation
+    "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
+}
+REPLACEABLE = ("norm", "placement", "optimizer", "penalty")  # by a protocol
+
+
+def norm(field: str, name: Level, preset: str = "") -> layers.Norm:
+    """The norm of that name; `batch` with the conventions of the preset."""
+    if name == "batch" and preset:
+        return layers.batch_norm_of(preset)
+    try:
+        return layers.norm_named(str(name))
+    except InputError as error:
+        raise InputError(field, name, error.rule, error.remedy) from error
+
+
+def optimizer(field: str, name: Level) -> Optimizer:
+    """The recipe of that name."""
+    recipe = pick_or_import(field, recipes.RECIPES, str(name))
+    try:
+        recipes.settings_of(recipe)
+    except InputError as error:
+        raise InputError(field, name, error.rule, error.remedy) from error
+    return recipe
+
+
+def checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
+    """For each factor a function that refuses, by field, a level it cannot have."""
+
+    def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
+        return lambda field, level: pick(field, known, str(level))
+
+    def batch_size(field: str, level: Level) -> None:
+        if type(level) is not int or not 1 <= level <= num_train:
+            rule = f"must be a whole number from 1 to the {num_train} training examples"
+            raise InputError(field, level, rule, f"set {field}={min(128, num_train)}")
+
+    return {
+        "protocol": table({"corrected": {}, **protocols}),
+        "norm": norm,
+        "placement": table(models.PLACEMENTS),
+        "optimizer": optimizer,
+        "penalty": table(PENALTY_SETTINGS),
+        "batch_size": batch_size,
+    }
+
+
+def resolve(chosen: dict[str, Any], check: Checks) -> Levels:
+    """The levels of every factor, different ones that can all be built."""
+    sizes = chosen["arms"]["batch_size"]
+    levels = chosen["arms"] | {"batch_size": sizes or (chosen["batch_size"],)}
+    for factor, those in levels.items():
+        field = f"arms.{factor}"
+        if not those or len(set(those)) < len(those):
+            rule = "must hold one or more different levels"
+            example = DEFAULTS["arms"][factor] or (32, 128)
+            raise InputError(field, those, rule, f"set {field}={example}")
+        for level in those:
+            check[factor](field if chosen["arms"][factor] else factor, level)
+    for protocol, changes in chosen["protocols"].items():
+        for factor, instead in changes.items():
+            field = f"protocols.{protocol}"
+            pick(field, dict.fromkeys(REPLACEABLE), factor)
+            for level, built in instead.items():
+                check[factor](f"{field}.{factor}.{level}", built)
+    return levels
+
+
+def baseline(
+    wanted: Factors, levels: Levels, check: Checks
+) -> tuple[Factors, list[str]]:
+    """The baseline, and a notice for each of its levels that no arm has."""
+    kept, notices = {}, []
+    for factor, level in wanted.items():
+        pick("baseline", levels, factor)
+        field = f"baseline.{factor}"
+        check[factor](field, level)
+        if level in levels[factor]:
+            kept[factor] = level
+        else:
+            notices.append(
+                f"{field}={level!r} is left out, for it is not in arms.{factor}"
+            )
+    return kept, notices
+
+
+def substitute(protocols: Mapping[str, Any], factors: Factors) -> Factors:
+    """The levels that are built: those of the arm, but for its protocol's changes."""
+    changes = protocols.get(str(factors["protocol"]), {})
+    return {f: changes.get(f, {}).get(level, level) for f, level in factors.items()}

@@ -1,0 +1,81 @@
+"""Settings: the traced numbers of an arm, as float32 within their rules."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from normjax.errors import InputError
+from normjax.files import shortest
+
+Rule = tuple[str, Callable[[float], bool]]
+
+ABOVE_0: Rule = ("above 0", lambda x: x > 0)
+AT_LEAST_0: Rule = ("at least 0", lambda x: x >= 0)
+FRACTION: Rule = ("in [0, 1)", lambda x: 0 <= x < 1)
+RULES: dict[str, Rule] = {  # a setting that is not here may be any float32
+    **dict.fromkeys(("learning_rate", "init_scale"), ABOVE_0),
+    **dict.fromkeys(("momentum", "decay", "b1", "b2", "b3", "dropout_rate"), FRACTION),
+    **dict.fromkeys(("eps", "l2", "weight_decay"), AT_LEAST_0),
+}
+
+
+def grid(
+    given: Mapping[str, tuple], used: Mapping[str, float | None], choice: str
+) -> dict[str, np.ndarray]:
+    """Every combination of the settings that an arm uses, leaves `[settings]`.
+
+    Args:
+        given: name -> values that the user chose; empty where the default is meant.
+        used: name -> default of the settings of the arm; None where it has none.
+        choice: the arm, for the error that a value must be given.
+    """
+    axes = {
+        name: _values(name, given.get(name, ()), default, choice)
+        for name, default in used.items()
+    }
+    rows = np.array(list(itertools.product(*axes.values())), np.float32)
+    return dict(zip(axes, rows.T))
+
+
+def _values(name: str, given: tuple, default: float | None, choice: str) -> tuple:
+    """The checked values of one setting, or its default."""
+    field = f"settings.{name}"
+    if not given and default is None:
+        rule = f"must be given, for {choice} has no default for it"
+        raise InputError(field, ..., rule, f"set {field}=0.001")
+    asked = given or (default,)
+    values = tuple(map(single_precision, asked))
+    rule, allowed = RULES.get(name, ("", lambda _: True))
+    for value, number in zip(asked, values):
+        if number is None or not np.isfinite(number) or not allowed(number):
+            remedy = f"set {field}={0.001 if default is None else default}"
+            raise InputError(field, value, f"must be a float32 {rule}", remedy)
+    if len(set(values)) < len(values):
+        rule = "must hold different float32 numbers"
+        raise InputError(field, given, rule, "leave out what comes twice")
+    return values
+
+
+def single_precision(value: Any) -> float | None:
+    """A number as the float32 that is used, so that rules are about that one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    with np.errstate(over="ignore", under="ignore"):
+        return shortest(np.float32(value)).item()
+
+
+def scaled_rates(rates: np.ndarray, batch_size: int, reference: int) -> np.ndarray:
+    """Learning rates times `batch_size / reference`."""
+    factor = batch_size / reference
+    scaled = rates.astype(np.float64) * factor
+    limits = np.finfo(np.float32)
+    if not ((scaled > limits.tiny) & (scaled < limits.max)).all():
+        raise InputError(
+            "reference_batch_size",
+            reference,
+            f"learning rates times {factor:g} must be float32 above 0",
+            "set reference_batch_size=0",
+        )
+    return scaled.astype(np.float32)

@@ -1,0 +1,90 @@
+"""Gradients of the mean cross-entropy, and how fast they change along a step.
+
+Batch norm is in training mode, dropout is off, and no penalty is added. Pure functions.
+"""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from normjax.training import batch_statistics, lane
+from normjax.types import Scaling, Split
+
+
+def batch_gradient(
+    model: nn.Module, params: PyTree, stats: PyTree, batch: Split, scaling: Scaling
+) -> PyTree:
+    """Gradient of the mean cross-entropy of a batch."""
+    total = jax.grad(loss_sum)(params, batch, model, stats, scaling)
+    return divide_by(len(batch.labels), total)
+
+
+def split_gradient(
+    model: nn.Module,
+    params: PyTree,
+    stats: PyTree,
+    split: Split,
+    scaling: Scaling,
+    *,
+    batch_size: int,
+) -> PyTree:
+    """Gradient of the mean cross-entropy over a split, in batches of its rows."""
+    one = lambda batch: jax.grad(loss_sum)(params, batch, model, stats, scaling)
+    add = functools.partial(jax.tree.map, jnp.add)
+    total = batch_statistics.fold_batches(one, add, split, batch_size)
+    return divide_by(len(split.labels), total)
+
+
+def smoothness_along(
+    gradient: Callable[[PyTree], PyTree], params: PyTree, direction: PyTree
+) -> dict[str, Float[Array, ""]]:
+    """`||gradient(w + u) - gradient(w)|| / ||u||`, in nats per squared unit of w.
+
+    u is what rounding leaves of `direction` when it is added to w, so that far along
+    in training, where steps are small, the quotient is still that of one and the same
+    step; it is nan where nothing is left.
+
+    Args:
+        gradient: of a function of the parameters; traced once for both points.
+        params: w, any tree.
+        direction: u, the same tree.
+
+    Returns:
+        `smoothness`: with the norms of all parameters as one vector. At most the
+            largest |curvature| on the way; on a quadratic and along an eigenvector
+            the |eigenvalue|.
+        `smoothness_of_roots`: `sqrt(sum_i ||dg_i||) / sqrt(sum_i ||u_i||)` over
+            the parameter tensors i, in the root of that unit. It has been published as
+            smoothness.
+    """
+    moved = optax.apply_updates(params, direction)
+    points = jax.tree.map(lambda *w: jnp.stack(w), params, moved)
+    changes = jax.tree.map(lambda g: g[1] - g[0], jax.lax.map(gradient, points))
+    steps = jax.tree.map(jnp.subtract, moved, params)
+    lengths = lambda tree: jnp.stack(
+        [optax.tree.norm(x) for x in jax.tree.leaves(tree)]
+    )
+    change, step = lengths(changes), lengths(steps)
+    return {
+        "smoothness": optax.tree.norm(change) / optax.tree.norm(step),
+        "smoothness_of_roots": jnp.sqrt(jnp.sum(change)) / jnp.sqrt(jnp.sum(step)),
+    }
+
+
+def loss_sum(
+    params: PyTree, batch: Split, model: nn.Module, stats: PyTree, scaling: Scaling
+) -> Float[Array, ""]:
+    """Sum of the cross-entropies of a batch."""
+    logits = batch_statistics.forward(model, params, stats, batch, scaling, train=True)
+    nats, _ = lane.example_metrics(logits, batch.labels)
+    return jnp.sum(nats)
+
+
+def divide_by(count: int, total: PyTree) -> PyTree:
+    """Divides a sum over examples by their number."""
+    return jax.tree.map(lambda x: x / count, total)
