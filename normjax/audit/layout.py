@@ -1,0 +1,165 @@
+"""How the tables of the audit look in a report: headers, digits, notes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from normjax.audit.optimizers import DENOMINATOR, SHARE
+from normjax.audit.published import AS_PUBLISHED
+from normjax.report import estimates, formats
+from normjax.report.sections import (
+    Column,
+    Kind,
+    Row,
+    Section,
+    Verdict,
+    interval_column,
+    interval_of,
+    number_column,
+)
+from normjax.report.tables import differences_section
+from normjax.statistics import Interval
+from normjax.study.record import Record
+
+CLAIMS_NOTE = (
+    "Each verdict is computed. A claim holds if the 95% interval of what decides it"
+    " lies on the side that is claimed, or within the margin; it does not hold if the"
+    " interval lies on the other side; a claim of several comparisons holds if all of"
+    " them do. One of k comparisons fails the claim only if its interval at level 1 -"
+    " 0.05 / k lies on the other side, for one of k intervals at 95% misses the truth"
+    " too often. Arms are compared seed by seed. The seeds needed are those at which"
+    " the interval would just not reach the bound, if estimate and spread stay; of"
+    " several comparisons, those that would settle the claim. Intervals of seconds are"
+    " over the epochs of one run and say nothing of another run, so they decide"
+    " nothing. Published numbers without an interval were given for one network, or as"
+    " variances. Verdict, corrected, is that on the method as the literature defines"
+    " it; as published, on the source's method with its faults kept."
+)
+PUBLISHED_NOTE = (
+    "Published numbers are the source's, with intervals over its seeds. As published"
+    " is its method with its faults kept, corrected the method as the literature"
+    " defines it. Its loss is divided by the batch size once more; its variances are"
+    " given in nats² here."
+)
+THIRD_MOMENT_NOTE = (
+    "The largest share, over seeds and epochs, of coordinates whose update differs"
+    " from that of Adam, and the smallest denominator of an update."
+)
+UNDECIDED = (
+    "In brackets: seeds that would decide, if the estimate stays; none for times.\n"
+)
+
+
+def claims(table: pd.DataFrame, lacks: str) -> Section:
+    """The claims, each with its comparisons below; in the terminal without these."""
+    if table.empty:
+        return Section("claims", "", table, {}, {})
+    parts = table["sentence"] == ""
+    heads = table[~parts].assign(claim=table["sentence"])
+    reasons = dict(zip(heads["sentence"], heads["why"]))
+    verdicts = heads.filter(like="verdict_").to_numpy(object).ravel()
+    kinds = {x.kind for x in verdicts if isinstance(x, Verdict)}
+    return Section(
+        name="claims",
+        title="Claims of the source" + lacks,
+        numbers=table,
+        wide=CLAIMS,
+        narrow=CLAIMS_NARROW,
+        note=CLAIMS_NOTE,
+        remarks=[f"{claim}: {why}." for claim, why in reasons.items() if why],
+        footnote=UNDECIDED if Kind.UNDECIDED in kinds else "",
+        leads=True,
+        parts=list(parts),
+        brief=heads,
+    )
+
+
+def protocols(record: Record) -> Section:
+    """Each arm against itself as published; empty unless `protocol` is a factor."""
+    baseline = {"protocol": AS_PUBLISHED}
+    table = pd.DataFrame()
+    if "protocol" in record.record["factors"]:
+        table = estimates.differences(record, baseline)
+    return differences_section("protocols", baseline, table)
+
+
+def published(table: pd.DataFrame, lacks: str) -> Section:
+    """`optimizers.comparison`."""
+    return Section(
+        name="published",
+        title="Test accuracy and stability: published, and ours" + lacks,
+        numbers=table,
+        wide=_accuracies(formats.by_width) | STABILITIES,
+        narrow=_accuracies(formats.plus_minus),
+        note=PUBLISHED_NOTE,
+    )
+
+
+def third_moment(table: pd.DataFrame) -> Section:
+    """`optimizers.third_moment`."""
+    return Section(
+        name="third_moment",
+        title="Third-moment optimizer against Adam",
+        numbers=table,
+        wide=THIRD_MOMENT,
+        narrow=THIRD_MOMENT,
+        note=THIRD_MOMENT_NOTE,
+    )
+
+
+def _accuracies(text: Callable[[Interval], str]) -> dict[str, Column]:
+    names = ("published", "as_published", "corrected")
+    return {name.replace("_", " "): interval_column(name, text) for name in names}
+
+
+def _estimate(key: str) -> Column:
+    """A comparison's estimate; none in the own row of a claim that has several.
+
+    By the width of its interval, if it has one and is not a ratio or a spread.
+    """
+
+    def text(row: Row) -> str:
+        if row["comparison"] == "":
+            return ""
+        interval = interval_of(row, key)
+        if row["logarithmic"] or np.isnan(interval.low):
+            return formats.by_three_digits(interval)
+        return formats.by_width(interval)
+
+    return Column(key, text)
+
+
+def _short(key: str) -> Column:
+    return Column(key, lambda row: row[key].short if row[key] else "")
+
+
+CLAIMS = {
+    "published": _estimate("published"),
+    "as published": _estimate("as_published"),
+    "verdict, as published": Column(
+        "verdict_as_published", lambda row: str(row["verdict_as_published"])
+    ),
+    "corrected": _estimate("corrected"),
+    "verdict, corrected": Column(
+        "verdict_corrected", lambda row: str(row["verdict_corrected"])
+    ),
+    "seeds left out": Column(
+        "left_out",
+        lambda row: f"{row['left_out']}" if row["comparison"] else "",
+        lambda values: values.any(),
+    ),
+}
+CLAIMS_NARROW = {
+    "as published": _short("verdict_as_published"),
+    "corrected": _short("verdict_corrected"),
+}
+STABILITIES = {
+    "stability, published": number_column("published_stability", formats.two_digits),
+    "as published, nats²": interval_column("as_published_stability", formats.by_digits),
+    "corrected, nats²": interval_column("corrected_stability", formats.by_digits),
+}
+THIRD_MOMENT = {
+    "differing share, at most": number_column(SHARE, formats.two_digits),
+    "smallest denominator": number_column(DENOMINATOR, formats.two_digits),
+}
