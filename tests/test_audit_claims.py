@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from normjax import statistics
-from normjax.audit import claims, layout, measures, published, verdicts
+from normjax.audit import claims, measures, presentation, published, verdicts
 from normjax.report import formats, page, tables
 from normjax.report.sections import Kind, Reason, Verdict
 from normjax.statistics import Interval
@@ -147,7 +147,7 @@ def made(claim: dict, outcomes: dict[str, str], seeds: int = SEEDS) -> Record:
 
 def own(found: Record, claim: dict) -> pd.Series:
     """The row with the claim's own verdict."""
-    table = claims.claims(found)
+    table = claims.verdict_table(found)
     return table[table["sentence"] == claim["sentence"]].iloc[0]
 
 
@@ -184,14 +184,14 @@ def test_every_claim_can_come_out_in_three_ways(claim, i):
 def test_the_epochs_of_one_run_decide_nothing(claim, outcome):
     """However far the interval lies from the bound; it is shown all the same."""
     found = made(claim, {"corrected": outcome, AS_PUBLISHED: "holds"})
-    table = claims.claims(found)
+    table = claims.verdict_table(found)
     rows = table[table["statistic"] == "seconds"]
     judged = rows[["verdict_corrected", "verdict_as_published"]].to_numpy().ravel()
     assert set(judged) == {Verdict(Kind.UNDECIDED, Reason.ONE_RUN)}
     assert {str(verdict) for verdict in judged} == {"undecided (one run)"}
     ends = ["corrected", "corrected_low", "corrected_high"]
     assert np.isfinite(rows.iloc[-1][ends].astype(float)).all()
-    header, lines = tables.display(layout.claims(table, ""), [])
+    header, lines = tables.display(presentation.claims_section(table, ""), [])
     column = header.index("corrected")
     shown = {line[0]: line[column] for line in lines}
     assert " [" in shown[rows["claim"].iloc[-1]]
@@ -301,7 +301,7 @@ def test_one_of_eleven_fails_the_claim_only_at_a_level_for_eleven(times):
         (side, {"test_accuracy": np.tile(0.5 + x.reshape(-1, 1) / 100, EVALS)})
         for side, x in arms
     ]
-    table = claims.claims(record("optimizers", claim["where"], arms))
+    table = claims.verdict_table(record("optimizers", claim["where"], arms))
     start = list(table["sentence"]).index(claim["sentence"])
     whole, *each = table["verdict_corrected"][start : start + num + 1]
     assert [i for i, x in enumerate(each) if x.kind is Kind.FAILS] == [4]
@@ -409,7 +409,7 @@ def test_published_numbers_go_through_the_same_statistic():
     assert np.isclose(got["published"], stats.gmean(pre / post), rtol=1e-12)
     assert got["published_low"] < got["published"] < got["published_high"]
     theirs = published.numbers()["batch_norm_placement"]["mnist_cnn"]["test_accuracy"]
-    table = claims.claims(
+    table = claims.verdict_table(
         made(named("batch_norm_placement", "The variance"), {"corrected": "holds"})
     )
     expected = [100 * np.std(theirs[x], ddof=1) for x in ("pre", "post")]
@@ -591,13 +591,13 @@ def test_without_a_finite_seed_nothing_is_said():
 def test_a_claim_without_its_arms_is_not_shown():
     claim = named("optimizers", "third_moment is")
     whole = made(claim, {"corrected": "holds", AS_PUBLISHED: "holds"})
-    shown = set(claims.claims(whole)["sentence"]) - {""}
+    shown = set(claims.verdict_table(whole)["sentence"]) - {""}
     assert claim["sentence"] in shown
     protocol, optimizer = whole.networks["protocol"], whole.networks["optimizer"]
 
     def kept(rows: pd.Series) -> pd.DataFrame:
         networks = whole.networks[rows.to_numpy()]
-        return claims.claims(whole._replace(networks=networks))
+        return claims.verdict_table(whole._replace(networks=networks))
 
     assert kept(optimizer != "rmsprop").empty
     table = kept((optimizer != "adam") | (protocol != AS_PUBLISHED))
@@ -612,8 +612,8 @@ def test_a_claim_that_several_arms_could_be_about_is_not_shown():
         for norm in BN
         for x in ("adam", "sgd")
     ]
-    assert claims.claims(record("deep_mlp", claim["where"], arms)).empty
-    assert len(claims.claims(record("deep_mlp", claim["where"], arms[::2]))) == 1
+    assert claims.verdict_table(record("deep_mlp", claim["where"], arms)).empty
+    assert len(claims.verdict_table(record("deep_mlp", claim["where"], arms[::2]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -629,14 +629,14 @@ def test_other_data_or_another_model_has_no_claims(change):
     claim = named("deep_mlp", "BN trains")
     found = made(claim, {"corrected": "holds"})
     assert claims.applies(claim, found.config)
-    assert claims.claims(found._replace(config=found.config | change)).empty
+    assert claims.verdict_table(found._replace(config=found.config | change)).empty
 
 
 def test_scales_that_do_not_vary_have_no_range():
     claim = named("init_scale", "With BN the result h")
     levels = {"norm": "batch"}
     one = [(levels, arm(0.0, "train_loss", 0))]
-    assert claims.claims(record("init_scale", claim["where"], one)).empty
+    assert claims.verdict_table(record("init_scale", claim["where"], one)).empty
 
 
 # tables and the page
@@ -644,10 +644,10 @@ def test_scales_that_do_not_vary_have_no_range():
 
 def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
     for claim in CLAIMS:
-        table = claims.claims(made(claim, {"corrected": "holds"}))
+        table = claims.verdict_table(made(claim, {"corrected": "holds"}))
         most = Verdict(Kind.UNDECIDED, Reason.TOO_MANY_SEEDS, statistics.MOST_SEEDS)
         table["verdict_as_published"] = table["verdict_corrected"] = most
-        section = layout.claims(table, "")
+        section = presentation.claims_section(table, "")
         header, rows = tables.display(section, [], narrow=True)
         assert header == ["claim", "as published", "corrected"]
         assert [claim["sentence"], *["undecided (>10,000)"] * 2] in rows
@@ -667,15 +667,15 @@ def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
     ],
 )
 def test_a_narrow_verdict_is_short(verdict, expected):
-    column = layout.CLAIMS_NARROW["corrected"]
+    column = presentation.CLAIMS_NARROW["corrected"]
     assert column.text({"verdict_corrected": verdict}) == expected
 
 
 def test_a_wide_table_has_a_row_for_each_comparison():
     claim = named("optimizers", "third_moment is")
     outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
-    table = claims.claims(made(claim, outcomes))
-    header, rows = tables.display(layout.claims(table, ""), [])
+    table = claims.verdict_table(made(claim, outcomes))
+    header, rows = tables.display(presentation.claims_section(table, ""), [])
     assert header == [
         "claim",
         "published",
@@ -699,7 +699,9 @@ def test_a_wide_table_has_a_row_for_each_comparison():
 def test_columns_that_nothing_fills_are_left_out():
     claim = named("deep_mlp", "BN trains")
     found = made(claim, {"corrected": "holds"})
-    header, rows = tables.display(layout.claims(claims.claims(found), ""), [])
+    header, rows = tables.display(
+        presentation.claims_section(claims.verdict_table(found), ""), []
+    )
     assert header == ["claim", "published", "corrected", "verdict, corrected"]
     assert rows[0][0] == (
         "BN trains faster: batch against none, final train accuracy while training,"
@@ -709,7 +711,9 @@ def test_columns_that_nothing_fills_are_left_out():
     networks, epochs = found.networks.copy(), found.epochs.copy()
     epochs.loc[epochs["seed"] == 0, "train_accuracy"] = np.nan
     found = found._replace(networks=networks, epochs=epochs)
-    header, rows = tables.display(layout.claims(claims.claims(found), ""), [])
+    header, rows = tables.display(
+        presentation.claims_section(claims.verdict_table(found), ""), []
+    )
     assert header[-1] == "seeds left out"
     assert rows[0][-1] == "1"
 
@@ -752,9 +756,9 @@ def test_the_page_has_the_claims_after_the_answer(written):
     assert f"<li>{small['sentence']}: {small['why']}.</li>" in text
     folder = written.workdir / "tables"
     table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
-    assert list(table["sentence"]) == list(claims.claims(written)["sentence"])
+    assert list(table["sentence"]) == list(claims.verdict_table(written)["sentence"])
     assert list(table["verdict_corrected"]) == [
-        str(x) for x in claims.claims(written)["verdict_corrected"]
+        str(x) for x in claims.verdict_table(written)["verdict_corrected"]
     ]
     assert (folder / "claims.md").exists()
     assert (folder / "claims.tex").exists()
@@ -778,7 +782,7 @@ FIELDS = (
 def title(record: Record) -> str:
     """The title of the claims, if the record has any."""
     rows = pd.DataFrame({"claim": [""], "sentence": [""], "why": [""]})
-    return layout.claims(rows, published.departures(record)).title
+    return presentation.claims_section(rows, published.departures(record)).title
 
 
 @pytest.mark.parametrize("study", sorted({c["study"] for c in CLAIMS}))

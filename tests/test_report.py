@@ -158,7 +158,7 @@ def section(record: Record, name: str) -> Section | None:
 
 
 def draw(cells: list[networks.Cell], measure: str) -> Figure:
-    return figures.draw_curves(cells, measure, figures.CURVES[measure])
+    return figures.draw_curves(cells, measure, figures.BY_EPOCH[measure])
 
 
 # cells
@@ -439,7 +439,7 @@ def test_a_loss_over_decades_has_a_log_scale(norms):
 
 
 def test_a_grid_is_drawn_against_its_setting(grid):
-    names = [f"{start}against_learning_rate" for start in against.SUMMARIES]
+    names = [f"{start}against_learning_rate" for start in against.OUTCOMES]
     drawn = figures.plots(grid)
     assert [x for x in drawn if "against" in x] == names
     (ax,) = drawn["against_learning_rate"].draw().axes
@@ -540,7 +540,7 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
     for name in ("summary", "differences", "protocols", "third_moment"):
         assert {f"tables/{name}.{x}" for x in ("csv", "md", "tex")} <= names
     assert "tables/curves.csv" in names
-    for name in (*figures.CURVES, "seeds"):
+    for name in ("train_loss", "test_accuracy", "validation_accuracy", "seeds"):
         assert {f"figures/{name}.{x}" for x in ("svg", "png")} <= names
     page.build(folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before

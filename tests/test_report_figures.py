@@ -19,7 +19,7 @@ from normjax.study.record import FINAL, Record
 NORMS = {"norm": ("none", "batch")}
 SIZES = {"norm": ("batch", "layer"), "batch_size": (2, 8, 32, 128)}
 SCALES = {"init_scale": tuple(np.logspace(-4, 0, 20).tolist())}
-FINAL_ACCURACY = against.SUMMARIES[""]
+FINAL_ACCURACY = against.OUTCOMES[""]
 LAYERS = ("dense_0", "norm_0", "dense_1", "norm_1", "dense_10")
 
 
@@ -118,7 +118,7 @@ def sizes() -> Record:
 
 
 def draw(cells: list[networks.Cell], measure: str) -> Figure:
-    return figures.draw_curves(cells, measure, figures.CURVES[measure])
+    return figures.draw_curves(cells, measure, figures.BY_EPOCH[measure])
 
 
 # which figures

@@ -21,16 +21,16 @@ import numpy as np
 import pandas as pd
 
 from normjax import statistics
-from normjax.audit import layout, measures, optimizers, published
+from normjax.audit import measures, optimizers, presentation, published
 from normjax.audit.measures import STATISTICS
 from normjax.audit.verdicts import Judged, family_verdict, verdict
 from normjax.report import estimates, networks
 from normjax.report.networks import Cell
 from normjax.report.sections import Kind, Reason, Section, Verdict
+from normjax.report.tables import differences_section
 from normjax.statistics import Interval
 from normjax.study.record import Record
 
-PROTOCOLS = (published.AS_PUBLISHED, published.CORRECTED)
 PART = "· "  # before a comparison of a claim that has several
 NOTHING = Interval(np.nan, np.nan, np.nan, 0)
 
@@ -41,11 +41,26 @@ Side = Mapping[str, str | int]  # factor -> level
 def sections(record: Record) -> list[Section]:
     """The claims with their verdicts, then the published numbers beside ours."""
     lacks = published.departures(record)
+    base = {"protocol": published.AS_PUBLISHED}
     return [
-        layout.claims(claims(record), lacks),
-        layout.protocols(record),
-        layout.published(optimizers.comparison(record), lacks),
-        layout.third_moment(optimizers.third_moment(record)),
+        presentation.claims_section(verdict_table(record), lacks),
+        differences_section("protocols", base, estimates.differences(record, base)),
+        Section(
+            "published",
+            "Test accuracy and stability: published, and ours" + lacks,
+            optimizers.comparison(record),
+            presentation.PUBLISHED,
+            presentation.PUBLISHED_NARROW,
+            presentation.PUBLISHED_NOTE,
+        ),
+        Section(
+            "third_moment",
+            "Third-moment optimizer against Adam",
+            optimizers.third_moment(record),
+            presentation.THIRD_MOMENT,
+            presentation.THIRD_MOMENT,
+            presentation.THIRD_MOMENT_NOTE,
+        ),
     ]
 
 
@@ -59,7 +74,7 @@ def all_claims() -> list[Claim]:
     return json.loads((Path(__file__).parent / "claims.json").read_text())
 
 
-def claims(record: Record) -> pd.DataFrame:
+def verdict_table(record: Record) -> pd.DataFrame:
     """The claims that a study's complete arms can decide; a row for each comparison.
 
     A claim of several comparisons has a row of its own before them, without numbers.
@@ -81,8 +96,7 @@ def claims(record: Record) -> pd.DataFrame:
         for row in _rows(claim, record, cells)
     ]
     table = pd.DataFrame(rows)
-    verdicts = [f"verdict_{x}" for x in PROTOCOLS if f"verdict_{x}" in table]
-    return table.fillna(dict.fromkeys(verdicts, ""))
+    return table.fillna({f"verdict_{protocol}": "" for protocol in published.PROTOCOLS})
 
 
 def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
@@ -110,7 +124,7 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     ]
     rows = [_row(claim, record, sides) for sides in comparisons]
     verdicts = {}
-    for protocol in PROTOCOLS:
+    for protocol in published.PROTOCOLS:
         tried = [_judge(claim, cells, x, protocol, len(rows)) for x in comparisons]
         judged = [one for one in tried if one is not None]
         if len(judged) < len(rows):
@@ -122,7 +136,7 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     if not verdicts or len(rows) == 1:
         return rows if verdicts else []
     head = rows[0] | {"comparison": "", "left_out": max(x["left_out"] for x in rows)}
-    head |= estimates.columns("published", NOTHING)
+    head |= estimates.three_columns("published", NOTHING)
     for protocol, whole in verdicts.items():
         head |= _columns(protocol, NOTHING, whole)
     return [
@@ -147,13 +161,13 @@ def _row(claim: Claim, record: Record, sides: Sequence[Side]) -> dict[str, Any]:
         "margin": claim.get("margin", np.nan),
         "why": claim.get("why", ""),
         "left_out": 0,
-        **estimates.columns("published", _published(claim, record, sides)),
+        **estimates.three_columns("published", _published(claim, record, sides)),
     }
 
 
 def _columns(protocol: str, interval: Interval, one: Verdict) -> dict[str, Any]:
     return {
-        **estimates.columns(protocol, interval),
+        **estimates.three_columns(protocol, interval),
         f"{protocol}_n": int(interval.n),
         f"verdict_{protocol}": one,
     }

@@ -98,11 +98,7 @@ def _final(name: str) -> Measure:
 
 
 def _curve(name: str) -> Measure:
-    return lambda cells: networks.best_of_arms(cells)[0].curves[name]
-
-
-def _probe(name: str) -> Measure:
-    return lambda cells: networks.best_of_arms(cells)[0].probes.get(name)
+    return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
 
 
 def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
@@ -141,14 +137,30 @@ def _over_passes(x: np.ndarray) -> np.ndarray:
     return np.mean(np.atleast_2d(x), axis=1)
 
 
+def _of_train(
+    name: str, label: str, unit: str, reduce: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, Statistic]:
+    """A measurement of the training split: while training, and in evaluation mode.
+
+    The first is over the batches of an epoch, the second after it, where probed.
+    """
+    probe = f"{name}_evaluated"
+    training = Statistic(f"{label} while training", unit, _curve(name), reduce, mean)
+    label += " in evaluation mode"
+    return {
+        name: training._replace(probe=probe),
+        probe: Statistic(label, unit, _curve(probe), reduce, mean),
+    }
+
+
 def _smoothness(probe: str) -> Statistic:
     label = "smoothness, mean of passes"
-    return Statistic(label, "", _probe(probe), _over_passes, mean)
+    return Statistic(label, "", _curve(probe), _over_passes, mean)
 
 
 def _volatility(probe: str) -> Statistic:
     label = "standard deviation of the change of smoothness from pass to pass"
-    return Statistic(label, "", _probe(probe), volatility, mean)
+    return Statistic(label, "", _curve(probe), volatility, mean)
 
 
 LOSS_RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
@@ -156,36 +168,8 @@ STATISTICS = {
     "test_accuracy": Statistic(
         "test accuracy", "points", _final("test_accuracy"), _points, mean
     ),
-    "train_accuracy": Statistic(  # over the batches of the epoch
-        "final train accuracy while training",
-        "points",
-        _curve("train_accuracy"),
-        _last_points,
-        mean,
-        probe="train_accuracy_evaluated",
-    ),
-    "train_accuracy_evaluated": Statistic(  # of the training split, after the epoch
-        "final train accuracy in evaluation mode",
-        "points",
-        _probe("train_accuracy_evaluated"),
-        _last_points,
-        mean,
-    ),
-    "train_loss": Statistic(
-        "final train loss while training",
-        "nats",
-        _curve("train_loss"),
-        _last,
-        mean,
-        probe="train_loss_evaluated",
-    ),
-    "train_loss_evaluated": Statistic(
-        "final train loss in evaluation mode",
-        "nats",
-        _probe("train_loss_evaluated"),
-        _last,
-        mean,
-    ),
+    **_of_train("train_accuracy", "final train accuracy", "points", _last_points),
+    **_of_train("train_loss", "final train loss", "nats", _last),
     "accuracy_spread": Statistic(
         "standard deviation of the test accuracy",
         "points",
@@ -221,12 +205,7 @@ STATISTICS = {
     "volatility_of_roots": _volatility("smoothness_of_roots"),
     "loss_range": Statistic(LOSS_RANGE, "nats", _range_over_scales, _as_is, mean),
     "loss_range_ratio": Statistic(
-        LOSS_RANGE,
-        "ratio",
-        _range_over_scales,
-        _as_is,
-        log_ratio,
-        logarithmic=True,
+        LOSS_RANGE, "ratio", _range_over_scales, _as_is, log_ratio, logarithmic=True
     ),
 }
 

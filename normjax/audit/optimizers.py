@@ -72,13 +72,13 @@ def comparison(record: Record) -> pd.DataFrame:
             {
                 "arm": f"{optimizer}-{penalty}",
                 "seeds": len(theirs),
-                **estimates.columns("published", accuracy),
+                **estimates.three_columns("published", accuracy),
                 "published_stability": variance * source["batch_size"] ** 2,
             },
         )
-        row |= estimates.columns(protocol, estimates.robustness(cell))
+        row |= estimates.three_columns(protocol, estimates.robustness(cell))
         stability = statistics.stability(cell.curves["train_loss"])
-        row |= estimates.columns(f"{protocol}_stability", stability)
+        row |= estimates.three_columns(f"{protocol}_stability", stability)
     return pd.DataFrame(list(rows.values()))
 
 

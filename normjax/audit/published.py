@@ -12,7 +12,7 @@ import numpy as np
 
 from normjax.study.record import Record
 
-AS_PUBLISHED, CORRECTED = "as_published", "corrected"  # protocols
+PROTOCOLS = AS_PUBLISHED, CORRECTED = "as_published", "corrected"
 OPTIMIZERS = {  # our name -> the source's
     "sgd": "SGD",
     "adam": "Adam",

@@ -13,7 +13,7 @@ from normjax.report.networks import Cell
 from normjax.statistics import Interval
 
 
-class Summary(NamedTuple):
+class Outcome(NamedTuple):
     """A number of each network."""
 
     caption: str
@@ -22,7 +22,7 @@ class Summary(NamedTuple):
     logarithmic: bool = False  # if the values span more than a factor of ten
     skips_diverged: bool = False  # a diverged network has no value
     probe: str = ""  # where every cell has it, `probed` is drawn instead
-    probed: "Summary | None" = None
+    probed: "Outcome | None" = None
 
 
 def best_over_epochs(cell: Cell, measure: str) -> np.ndarray:
@@ -36,29 +36,29 @@ def final_train_loss(cell: Cell) -> np.ndarray:
 
 
 BEST_TRAIN = "Best train accuracy over the epochs (the axis says in which mode)"
-SUMMARIES = {  # start of the figure's name -> what is drawn
-    "": Summary(
+OUTCOMES = {  # start of the figure's name -> what is drawn
+    "": Outcome(
         "Final test accuracy",
         "test accuracy",
         lambda cell: cell.final["test_accuracy"],
     ),
-    "best_validation_": Summary(
+    "best_validation_": Outcome(
         "Best validation accuracy over the epochs",
         "best validation accuracy",
         functools.partial(best_over_epochs, measure="validation_accuracy"),
     ),
-    "best_train_": Summary(
+    "best_train_": Outcome(
         BEST_TRAIN,
         "best train accuracy while training",
         functools.partial(best_over_epochs, measure="train_accuracy"),
         probe="train_accuracy_evaluated",
-        probed=Summary(
+        probed=Outcome(
             BEST_TRAIN,
             "best train accuracy in evaluation mode",
             functools.partial(best_over_epochs, measure="train_accuracy_evaluated"),
         ),
     ),
-    "final_train_loss_": Summary(
+    "final_train_loss_": Outcome(
         "Final train loss",
         "final train loss, nats",
         final_train_loss,
@@ -87,28 +87,28 @@ def axis_names(cells: Sequence[Cell]) -> list[str]:
     return settings + axes.numeric_factors(cells)
 
 
-def caption(cells: Sequence[Cell], axis: str, summary: Summary) -> str:
+def caption(cells: Sequence[Cell], axis: str, outcome: Outcome) -> str:
     """What the figure shows, and how many networks it leaves out."""
-    text = f"{summary.caption} against {axis.replace('_', ' ')}"
+    text = f"{outcome.caption} against {axis.replace('_', ' ')}"
     diverged = np.concatenate([cell.diverged for cell in cells_along(cells, axis)])
-    if summary.skips_diverged and diverged.any():
+    if outcome.skips_diverged and diverged.any():
         text += f", without {diverged.sum():,} of {len(diverged):,} networks, which"
         text += " diverged"
     return text
 
 
-def draw_against(cells: Sequence[Cell], axis: str, summary: Summary) -> Figure:
+def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
     """The mean over seeds with its 95% band, a line for each level of the colours."""
     along = cells_along(cells, axis)
-    if summary.probed and all(summary.probe in cell.probes for cell in along):
-        summary = summary.probed
+    if outcome.probed and all(outcome.probe in cell.probes for cell in along):
+        outcome = outcome.probed
     layout = axes.layout(along, axis)
     figure, panels = axes.make_panels(layout.panels, layout.num_columns)
     for ax, members in zip(panels, layout.panels.values()):
         for level, look in layout.looks.items():
             line = [cell for cell in members if layout.level(cell) == level]
             line.sort(key=lambda cell: _value(cell, axis))
-            means = [statistics.mean_interval(summary.values(cell)) for cell in line]
+            means = [statistics.mean_interval(outcome.values(cell)) for cell in line]
             x = np.array([_value(cell, axis) for cell in line])
             if line:
                 interval = Interval(*np.array(means).T)
@@ -117,10 +117,10 @@ def draw_against(cells: Sequence[Cell], axis: str, summary: Summary) -> Figure:
         axes.set_ticks(panels, networks.levels(cells, "factors", axis))
     else:
         axes.use_log_x(panels, networks.levels(cells, "settings", axis))
-    if summary.logarithmic:
+    if outcome.logarithmic:
         axes.use_log_y(panels)
     words = axis.replace("_", " ")
-    return axes.add_labels(figure, panels, layout.looks, words, summary.label)
+    return axes.add_labels(figure, panels, layout.looks, words, outcome.label)
 
 
 def cells_along(cells: Sequence[Cell], axis: str) -> list[Cell]:

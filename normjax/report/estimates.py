@@ -111,19 +111,19 @@ def _summary_row(cell: Cell, target: float | None) -> dict[str, Any]:
         **cell.factors,
         **cell.settings,
         "seeds": len(cell.seeds),
-        **columns("seconds", speed(cell)),
-        **columns("test_accuracy", robustness(cell)),
+        **three_columns("seconds", speed(cell)),
+        **three_columns("test_accuracy", robustness(cell)),
         "test_accuracy_min": accuracy.min(),
         "test_accuracy_max": accuracy.max(),
-        **columns("stability", statistics.stability(cell.curves["train_loss"])),
+        **three_columns("stability", statistics.stability(cell.curves["train_loss"])),
         "diverged": int(cell.diverged.sum()),
     }
     if target is not None:
         time = statistics.time_to_target(
             cell.steps, cell.curves["test_accuracy"], target
         )
-        row |= columns("steps_to_target", time.median)
-        row |= columns("share_reached", time.share)
+        row |= three_columns("steps_to_target", time.median)
+        row |= three_columns("share_reached", time.share)
     return row
 
 
@@ -137,14 +137,16 @@ def _difference_row(a: Cell, b: Cell) -> dict[str, Any]:
         **a.factors,
         **a.settings,
         "seeds": len(i),
-        **columns("accuracy_points", accuracy),
+        **three_columns("accuracy_points", accuracy),
         "p": accuracy.p,
-        **columns("stability_ratio", statistics.stability_ratio(*losses)),
+        **three_columns("stability_ratio", statistics.stability_ratio(*losses)),
         "seconds_ratio": speed(a).estimate / speed(b).estimate,
     }
 
 
-def columns(name: str, interval: Interval | statistics.Difference) -> dict[str, float]:
+def three_columns(
+    name: str, interval: Interval | statistics.Difference
+) -> dict[str, float]:
     """An interval as the columns `name`, `name_low` and `name_high`."""
     return {
         name: float(interval.estimate),

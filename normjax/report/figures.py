@@ -36,12 +36,10 @@ class Curve(NamedTuple):
     logarithmic: bool = True  # if the values span more than a factor of ten
 
 
-CURVES = {  # measured after each epoch
+BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
     "train_loss": Curve("Train loss", "train loss, nats"),
     "test_accuracy": Curve("Test accuracy", "test accuracy", False),
     "validation_accuracy": Curve("Validation accuracy", "validation accuracy", False),
-}
-PROBES = {  # likewise, where it was probed
     "train_loss_evaluated": Curve(
         "Train loss in evaluation mode, after the epoch", "train loss, nats"
     ),
@@ -70,7 +68,7 @@ PROBES = {  # likewise, where it was probed
         "Test accuracy with precise statistics", "test accuracy", False
     ),
 }
-LAYERS = {  # a probe "<kind>.<layer>" for each layer
+BY_LAYER = {  # kinds of probes, one "<kind>.<layer>" for each layer
     "gradient_norm": Curve("Norm of the gradient by layer", "norm of the gradient"),
     "update_norm": Curve("Norm of the update by layer", "norm of the update"),
     "parameter_norm": Curve(
@@ -88,18 +86,18 @@ def plots(record: Record) -> dict[str, Plot]:
     best = networks.best_of_arms(cells)
     known = {
         name: Plot(curve.caption, functools.partial(draw_curves, best, name, curve))
-        for name, curve in (CURVES | PROBES).items()
+        for name, curve in BY_EPOCH.items()
         if any(name in cell.measurements for cell in best)
     }
     caption = "Final test accuracy, seed by seed"
     known["seeds"] = Plot(caption, functools.partial(draw_seeds, best))
     names = against.axis_names(cells)
-    for axis, (start, summary) in itertools.product(names, against.SUMMARIES.items()):
-        caption = against.caption(cells, axis, summary)
-        draw = functools.partial(against.draw_against, cells, axis, summary)
+    for axis, (start, outcome) in itertools.product(names, against.OUTCOMES.items()):
+        caption = against.caption(cells, axis, outcome)
+        draw = functools.partial(against.draw_against, cells, axis, outcome)
         known[f"{start}against_{axis}"] = Plot(caption, draw)
-    for kind, curve in LAYERS.items():
-        if any(by_layer(cell, kind) for cell in best):
+    for kind, curve in BY_LAYER.items():
+        if any(layers_of(cell, kind) for cell in best):
             draw = functools.partial(draw_layers, best, kind)
             known[kind] = Plot(curve.caption, draw)
     return known
@@ -162,17 +160,17 @@ def draw_curves(cells: Sequence[Cell], measure: str, curve: Curve) -> Figure:
 
 def draw_layers(cells: Sequence[Cell], kind: str) -> Figure:
     """The mean over seeds with its 95% band by layer, a panel for each arm."""
-    cells = [cell for cell in cells if by_layer(cell, kind)]
-    names = dict.fromkeys(name for cell in cells for name in by_layer(cell, kind))
+    cells = [cell for cell in cells if layers_of(cell, kind)]
+    names = dict.fromkeys(name for cell in cells for name in layers_of(cell, kind))
     looks = axes.layer_looks(list(names))
     figure, panels = axes.make_panels([cell.arm for cell in cells], 4)
     for ax, cell in zip(panels, cells):
-        for name, values in by_layer(cell, kind).items():
+        for name, values in layers_of(cell, kind).items():
             interval = statistics.mean_interval(values)
             axes.draw_band(ax, _epochs(cell), interval, *looks[name])
     axes.set_whole_ticks(panels)
     axes.use_log_y(panels, least=1.0)
-    return axes.add_labels(figure, panels, looks, "epoch", LAYERS[kind].label)
+    return axes.add_labels(figure, panels, looks, "epoch", BY_LAYER[kind].label)
 
 
 def draw_seeds(cells: Sequence[Cell]) -> Figure:
@@ -202,7 +200,7 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
     return figure
 
 
-def by_layer(cell: Cell, kind: str) -> dict[str, np.ndarray]:
+def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
     """Layer -> [seeds, evals], of the probes "<kind>.<layer>" that a cell has."""
     start = f"{kind}."
     return {

@@ -13,7 +13,6 @@ from normjax import files
 from normjax.errors import InputError
 from normjax.study.record import CURVES, FINAL, Record
 
-
 Level = str | int | float  # of a factor
 
 

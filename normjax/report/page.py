@@ -152,7 +152,7 @@ def _count(n: int, noun: str) -> str:
 def _table(record: Record, section: Section) -> dict[str, Any]:
     """A section as the template takes it: texts, and the classes of its cells."""
     header, rows = tables.display(section, record.record["settings"])
-    keys = [column.key for column in tables.columns(section).values()]
+    keys = [column.key for column in tables.present_columns(section).values()]
     values = section.numbers[keys].to_numpy(object)
     plain = [""] * (len(header) - len(keys))
     classes = [plain + [_class(value) for value in row] for row in values]

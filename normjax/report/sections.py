@@ -63,16 +63,16 @@ class Verdict:
     @property
     def short(self) -> str:
         """For the terminal: `undecided (~38)`."""
-        return self._text(1)
+        return self._text(short=True)
 
     def __str__(self) -> str:
         """For the page and the csv: `undecided (about 38 seeds needed)`."""
-        return self._text(0)
+        return self._text(short=False)
 
-    def _text(self, form: int) -> str:
+    def _text(self, *, short: bool) -> str:
         if self.reason is None:
             return self.kind.value
-        return f"{self.kind.value} ({self.reason.value[form].format(self.count)})"
+        return f"{self.kind.value} ({self.reason.value[short].format(self.count)})"
 
 
 class Column(NamedTuple):

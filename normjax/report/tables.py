@@ -73,7 +73,7 @@ def differences_section(
     )
 
 
-def columns(section: Section, *, narrow: bool = False) -> dict[str, Column]:
+def present_columns(section: Section, *, narrow: bool = False) -> dict[str, Column]:
     """Header -> column, of those that the section has something to show in."""
     table = section.numbers
     chosen = section.narrow if narrow else section.wide
@@ -97,7 +97,7 @@ def display(
     first = table.columns[0]
     groups = table.groupby(first)
     grid = [x for x in settings if x in table and (groups[x].nunique() > 1).any()]
-    texts = columns(section, narrow=narrow)
+    texts = present_columns(section, narrow=narrow)
     rows = [
         [row[first], *(formats.number(row[x]) for x in grid)]
         + [column.text(row) for column in texts.values()]

@@ -1,13 +1,13 @@
-"""How the tables of the audit look in a report: headers, digits, notes."""
+"""How a report shows the tables of the audit: headers, digits, notes."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
+from normjax.audit import published
 from normjax.audit.optimizers import DENOMINATOR, SHARE
-from normjax.audit.published import AS_PUBLISHED
-from normjax.report import estimates, formats
+from normjax.report import formats
 from normjax.report.sections import (
     Column,
     Kind,
@@ -18,9 +18,6 @@ from normjax.report.sections import (
     interval_of,
     number_column,
 )
-from normjax.report.tables import differences_section
-from normjax.statistics import Interval
-from normjax.study.record import Record
 
 CLAIMS_NOTE = (
     "Each verdict is computed. A claim holds if the 95% interval of what decides it"
@@ -51,7 +48,7 @@ UNDECIDED = (
 )
 
 
-def claims(table: pd.DataFrame, lacks: str) -> Section:
+def claims_section(table: pd.DataFrame, lacks: str) -> Section:
     """The claims, each with its comparisons below; in the terminal without these."""
     if table.empty:
         return Section("claims", "", table, {}, {})
@@ -75,44 +72,6 @@ def claims(table: pd.DataFrame, lacks: str) -> Section:
     )
 
 
-def protocols(record: Record) -> Section:
-    """Each arm against itself as published; empty unless `protocol` is a factor."""
-    baseline = {"protocol": AS_PUBLISHED}
-    table = pd.DataFrame()
-    if "protocol" in record.record["factors"]:
-        table = estimates.differences(record, baseline)
-    return differences_section("protocols", baseline, table)
-
-
-def published(table: pd.DataFrame, lacks: str) -> Section:
-    """`optimizers.comparison`."""
-    return Section(
-        name="published",
-        title="Test accuracy and stability: published, and ours" + lacks,
-        numbers=table,
-        wide=_accuracies(formats.by_width) | STABILITIES,
-        narrow=_accuracies(formats.plus_minus),
-        note=PUBLISHED_NOTE,
-    )
-
-
-def third_moment(table: pd.DataFrame) -> Section:
-    """`optimizers.third_moment`."""
-    return Section(
-        name="third_moment",
-        title="Third-moment optimizer against Adam",
-        numbers=table,
-        wide=THIRD_MOMENT,
-        narrow=THIRD_MOMENT,
-        note=THIRD_MOMENT_NOTE,
-    )
-
-
-def _accuracies(text: Callable[[Interval], str]) -> dict[str, Column]:
-    names = ("published", "as_published", "corrected")
-    return {name.replace("_", " "): interval_column(name, text) for name in names}
-
-
 def _estimate(key: str) -> Column:
     """A comparison's estimate; none in the own row of a claim that has several.
 
@@ -130,20 +89,21 @@ def _estimate(key: str) -> Column:
     return Column(key, text)
 
 
-def _short(key: str) -> Column:
-    return Column(key, lambda row: row[key].short if row[key] else "")
+def _verdict(key: str, text: Callable[[Verdict], str]) -> Column:
+    """A comparison's verdict; none where the protocol was not run."""
+    return Column(key, lambda row: text(row[key]) if row[key] else "")
+
+
+def _short(verdict: Verdict) -> str:
+    return verdict.short
 
 
 CLAIMS = {
     "published": _estimate("published"),
     "as published": _estimate("as_published"),
-    "verdict, as published": Column(
-        "verdict_as_published", lambda row: str(row["verdict_as_published"])
-    ),
+    "verdict, as published": _verdict("verdict_as_published", str),
     "corrected": _estimate("corrected"),
-    "verdict, corrected": Column(
-        "verdict_corrected", lambda row: str(row["verdict_corrected"])
-    ),
+    "verdict, corrected": _verdict("verdict_corrected", str),
     "seeds left out": Column(
         "left_out",
         lambda row: f"{row['left_out']}" if row["comparison"] else "",
@@ -151,13 +111,18 @@ CLAIMS = {
     ),
 }
 CLAIMS_NARROW = {
-    "as published": _short("verdict_as_published"),
-    "corrected": _short("verdict_corrected"),
+    "as published": _verdict("verdict_as_published", _short),
+    "corrected": _verdict("verdict_corrected", _short),
 }
-STABILITIES = {
+ACCURACIES = {x.replace("_", " "): x for x in ("published", *published.PROTOCOLS)}
+PUBLISHED = {
+    **{k: interval_column(x, formats.by_width) for k, x in ACCURACIES.items()},
     "stability, published": number_column("published_stability", formats.two_digits),
     "as published, nats²": interval_column("as_published_stability", formats.by_digits),
     "corrected, nats²": interval_column("corrected_stability", formats.by_digits),
+}
+PUBLISHED_NARROW = {
+    k: interval_column(x, formats.plus_minus) for k, x in ACCURACIES.items()
 }
 THIRD_MOMENT = {
     "differing share, at most": number_column(SHARE, formats.two_digits),
