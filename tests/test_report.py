@@ -376,7 +376,8 @@ def test_the_terminal_shows_every_table_within_a_hundred_columns(optimizers):
     for name in ("summary", "differences", "protocols", "third_moment"):
         assert section(optimizers, name).title in text
     assert text.endswith(
-        "\n\n± is half the width of a 95% interval over seeds, brackets are one.\n"
+        "\n\n± is half the width of a 95% interval over seeds, brackets are its"
+        " bounds.\n"
         "Seconds are those of the median epoch times the number of epochs.\n"
     )
 
@@ -582,7 +583,7 @@ def test_the_answer_names_the_best_arm_and_its_lead(norms):
         r" seeds \(the interval excludes zero\)\.",
         second,
     )
-    assert rest[0] == "Fastest: none, 2.50 s a network."
+    assert rest[0] == "Fastest: none, 2.50 s per network."
     assert rest[1].startswith("Most stable: ")
 
 

@@ -300,8 +300,8 @@ def test_networks_that_diverged_have_no_final_train_loss(scales):
     first = first[(first["epoch"] == 1) & (first["init_scale"] == largest)]
     assert ax.lines[0].get_ydata()[-1] == first["train_accuracy"].mean()
     assert figures.note(networks.load(record)).endswith(
-        " 5 of 120 networks diverged: their train loss and accuracy end there, what is"
-        " evaluated is that of their last finite weights."
+        " 5 of 120 networks diverged: the curves of their train loss and accuracy end"
+        " there, and what is evaluated later is their last finite state."
     )
 
 

@@ -21,30 +21,30 @@ from normjax.report.sections import (
 
 CLAIMS_NOTE = (
     "Each verdict is computed. A claim holds if the 95% interval of what decides it"
-    " lies on the side that is claimed, or within the margin; it does not hold if the"
-    " interval lies on the other side; a claim of several comparisons holds if all of"
-    " them do. One of k comparisons fails the claim only if its interval at level 1 -"
-    " 0.05 / k lies on the other side, for one of k intervals at 95% misses the truth"
-    " too often. Arms are compared seed by seed. The seeds needed are those at which"
-    " the interval would just not reach the bound, if estimate and spread stay; of"
-    " several comparisons, those that would settle the claim. Intervals of seconds are"
-    " over the epochs of one run and say nothing of another run, so they decide"
-    " nothing. Published numbers without an interval were given for one network, or as"
-    " variances. Verdict, corrected, is that on the method as the literature defines"
-    " it; as published, on the source's method with its faults kept."
+    " lies on the claimed side, or within the margin; it does not hold if the interval"
+    " lies on the other side; a claim of several comparisons holds if all of them do."
+    " One of k comparisons fails the claim only if its interval at level 1 - 0.05 / k"
+    " lies on the other side, because one of k intervals at 95% misses the truth too"
+    " often. Arms are compared seed by seed. The seeds needed are those at which the"
+    " interval would no longer contain the bound, if estimate and spread stay the"
+    " same; for several comparisons, those that would settle the claim. Intervals of"
+    " seconds are over the epochs of one run and say nothing about another run, so"
+    " they decide nothing. Published numbers without an interval were given for one"
+    ' network, or as variances. The verdict "corrected" is about the method as the'
+    ' literature defines it, "as published" about the source\'s method with its faults.'
 )
 PUBLISHED_NOTE = (
-    "Published numbers are the source's, with intervals over its seeds. As published"
-    " is its method with its faults kept, corrected the method as the literature"
-    " defines it. Its loss is divided by the batch size once more; its variances are"
-    " given in nats² here."
+    "Published numbers are the source's, with intervals over its seeds."
+    ' "As published" is its method with its faults, "corrected" the method as the'
+    " literature defines it. The source divides its loss by the batch size once more;"
+    " its variances are given in nats² here."
 )
 THIRD_MOMENT_NOTE = (
     "The largest share, over seeds and epochs, of coordinates whose update differs"
     " from that of Adam, and the smallest denominator of an update."
 )
 UNDECIDED = (
-    "In brackets: seeds that would decide, if the estimate stays; none for times.\n"
+    "In brackets: how many seeds would decide, if the estimate stays the same.\n"
 )
 
 

@@ -135,8 +135,8 @@ def note(cells: Sequence[Cell]) -> str:
     if num_diverged:
         sentences.append(
             f"{num_diverged:,} of {sum(len(cell.seeds) for cell in cells):,} networks"
-            " diverged: their train loss and accuracy end there, what is evaluated is"
-            " that of their last finite weights."
+            " diverged: the curves of their train loss and accuracy end there, and what"
+            " is evaluated later is their last finite state."
         )
     return " ".join(sentences)
 

@@ -78,7 +78,7 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     sentences.append(_runner_up(best, arms[1]))
     fastest = min(arms, key=lambda cell: estimates.speed(cell).estimate)
     seconds = formats.by_three_digits(estimates.speed(fastest))
-    sentences.append(f"Fastest: {fastest.arm}, {seconds} s a network.")
+    sentences.append(f"Fastest: {fastest.arm}, {seconds} s per network.")
     variances = {
         cell.arm: statistics.stability(cell.curves["train_loss"])
         for cell in arms

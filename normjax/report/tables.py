@@ -21,7 +21,7 @@ from normjax.report.sections import (
 from normjax.study.record import Record
 
 FOOTNOTE = (
-    "± is half the width of a 95% interval over seeds, brackets are one.\n"
+    "± is half the width of a 95% interval over seeds, brackets are its bounds.\n"
     "Seconds are those of the median epoch times the number of epochs.\n"
 )
 SUMMARY_NOTE = (
@@ -30,8 +30,8 @@ SUMMARY_NOTE = (
     " factors and settings of each arm are in tables/summary.csv."
 )
 DIFFERENCES_NOTE = (
-    "This arm minus (or divided by) its baseline, seed by seed; the ratio of seconds is"
-    " one of medians and has no interval. p is that of the exact sign-flip test, not"
+    "Each arm minus (or divided by) its baseline, seed by seed; the ratio of seconds is"
+    " one of medians and has no interval. p is that of the sign-flip test and is not"
     " adjusted for the number of rows."
 )
 
