@@ -358,7 +358,7 @@ def test_differences_are_paired_and_have_their_sign():
     got = [row["corrected_low"], row["corrected_high"]]
     assert np.allclose(got, expected, rtol=0, atol=30 * 82 * 2.3e-16)
     assert row["verdict_corrected"] == YES
-    theirs = published.numbers()["smoothness"]
+    theirs = published.all_numbers()["smoothness"]
     gap = theirs["batch"]["test_accuracy"][-1] - theirs["none"]["test_accuracy"][-1]
     assert np.isclose(row["published"], 100 * gap, rtol=1e-12)
     assert np.isnan(row["published_low"])
@@ -383,7 +383,7 @@ def test_seeds_that_one_arm_lacks_are_not_compared():
 
 
 def test_published_numbers_go_through_the_same_statistic():
-    theirs = published.numbers()
+    theirs = published.all_numbers()
 
     def row(study: str, start: str) -> pd.Series:
         claim = named(study, start)
@@ -408,7 +408,9 @@ def test_published_numbers_go_through_the_same_statistic():
     got = row("batch_norm_placement", "Both placements cost")
     assert np.isclose(got["published"], stats.gmean(pre / post), rtol=1e-12)
     assert got["published_low"] < got["published"] < got["published_high"]
-    theirs = published.numbers()["batch_norm_placement"]["mnist_cnn"]["test_accuracy"]
+    theirs = published.all_numbers()["batch_norm_placement"]["mnist_cnn"][
+        "test_accuracy"
+    ]
     table = claims.verdict_table(
         made(named("batch_norm_placement", "The variance"), {"corrected": "holds"})
     )
@@ -456,7 +458,7 @@ def test_the_training_split_in_evaluation_mode_comes_first(probed):
     assert row["statistic"] == ("train_loss_evaluated" if both else "train_loss")
     mode = "in evaluation mode" if both else "while training"
     assert row["claim"].endswith(f": batch against none, final train loss {mode}, nats")
-    theirs = published.numbers()["smoothness"]
+    theirs = published.all_numbers()["smoothness"]
     gap = theirs["batch"]["train_loss"][-1] - theirs["none"]["train_loss"][-1]
     assert np.isclose(row["published"], gap, rtol=1e-12)
 
@@ -652,7 +654,7 @@ def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
         assert header == ["claim", "as published", "corrected"]
         assert [claim["sentence"], *["undecided (>10,000)"] * 2] in rows
         assert all(not row[0].startswith(claims.PART) for row in rows)
-        text = formats.plain(header, rows)
+        text = formats.plain_text(header, rows)
         assert max(map(len, text.splitlines())) <= 100
 
 
@@ -847,7 +849,7 @@ def test_what_was_published_is_there(claim):
     for data in claim["where"]["data.name"]:
         config = {"data": {"name": data}}
         for path in published.paths(claim, config, sides):
-            assert np.isfinite(published.number(path)).all()
+            assert np.isfinite(published.numbers_at(path)).all()
 
 
 def get_config(name: str, text: str):

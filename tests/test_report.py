@@ -302,8 +302,8 @@ def test_protocols_are_compared_where_there_are_two(norms, optimizers):
 
 
 def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
-    assert source.third_moment(norms).empty
-    table = source.third_moment(optimizers)
+    assert source.distance_from_adam(norms).empty
+    table = source.distance_from_adam(optimizers)
     assert list(table["arm"]) == [
         f"{p}-third_moment-{r}"
         for p in OPTIMIZERS["protocol"]
@@ -365,7 +365,7 @@ def test_latex():
 
 
 def test_plain():
-    assert formats.plain(HEADER, ROWS) == (
+    assert formats.plain_text(HEADER, ROWS) == (
         "arm      accuracy\n------  ---------\na_b|c   0.9 ± 0.1\nlonger          -\n"
     )
 
@@ -720,7 +720,7 @@ def test_published_numbers_stand_beside_both_protocols(optimizers):
         for name in ("sgd", "adam", "third_moment")
         for penalty in ("none", "l2")
     ]
-    theirs = published.numbers()["optimizers"]["fashion_mnist"]
+    theirs = published.all_numbers()["optimizers"]["fashion_mnist"]
     accuracy = np.array(theirs["test_accuracy"]["custom"]["l2"])
     row = table.loc["third_moment-l2"]
     assert row["published"] == accuracy.mean()

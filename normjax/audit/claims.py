@@ -56,7 +56,7 @@ def sections(record: Record) -> list[Section]:
         Section(
             "third_moment",
             "Third-moment optimizer against Adam",
-            optimizers.third_moment(record),
+            optimizers.distance_from_adam(record),
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT_NOTE,
@@ -183,7 +183,7 @@ def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
     """The same comparison of the published numbers, with bounds if given by seed."""
     statistic = STATISTICS[measure_of(claim, published.AS_PUBLISHED)]
     paths = published.paths(claim, record.config, sides)
-    numbers = [statistic.reduce(published.number(path)) for path in paths]
+    numbers = [statistic.reduce(published.numbers_at(path)) for path in paths]
     compare = statistic.compare_published or statistic.compare
     return compare(*numbers)
 

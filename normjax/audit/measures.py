@@ -40,7 +40,7 @@ class Statistic(NamedTuple):
         return ", ".join(filter(None, (self.label, self.unit)))
 
 
-def mean(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
+def student_interval(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
     """Student's interval of one side, or of the paired differences of two sides."""
     return statistics.mean_interval(a - b)
 
@@ -145,28 +145,30 @@ def _of_train(
     The first is over the batches of an epoch, the second after it, where probed.
     """
     probe = f"{name}_evaluated"
-    training = Statistic(f"{label} while training", unit, _curve(name), reduce, mean)
+    training = Statistic(
+        f"{label} while training", unit, _curve(name), reduce, student_interval
+    )
     label += " in evaluation mode"
     return {
         name: training._replace(probe=probe),
-        probe: Statistic(label, unit, _curve(probe), reduce, mean),
+        probe: Statistic(label, unit, _curve(probe), reduce, student_interval),
     }
 
 
 def _smoothness(probe: str) -> Statistic:
     label = "smoothness, mean of passes"
-    return Statistic(label, "", _curve(probe), _over_passes, mean)
+    return Statistic(label, "", _curve(probe), _over_passes, student_interval)
 
 
 def _volatility(probe: str) -> Statistic:
     label = "standard deviation of the change of smoothness from pass to pass"
-    return Statistic(label, "", _curve(probe), volatility, mean)
+    return Statistic(label, "", _curve(probe), volatility, student_interval)
 
 
 LOSS_RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
 STATISTICS = {
     "test_accuracy": Statistic(
-        "test accuracy", "points", _final("test_accuracy"), _points, mean
+        "test accuracy", "points", _final("test_accuracy"), _points, student_interval
     ),
     **_of_train("train_accuracy", "final train accuracy", "points", _last_points),
     **_of_train("train_loss", "final train loss", "nats", _last),
@@ -203,7 +205,9 @@ STATISTICS = {
     "smoothness_of_roots": _smoothness("smoothness_of_roots"),
     "volatility": _volatility("smoothness"),
     "volatility_of_roots": _volatility("smoothness_of_roots"),
-    "loss_range": Statistic(LOSS_RANGE, "nats", _range_over_scales, _as_is, mean),
+    "loss_range": Statistic(
+        LOSS_RANGE, "nats", _range_over_scales, _as_is, student_interval
+    ),
     "loss_range_ratio": Statistic(
         LOSS_RANGE, "ratio", _range_over_scales, _as_is, log_ratio, logarithmic=True
     ),

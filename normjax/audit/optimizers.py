@@ -82,7 +82,7 @@ def comparison(record: Record) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
-def third_moment(record: Record) -> pd.DataFrame:
+def distance_from_adam(record: Record) -> pd.DataFrame:
     """How far the third-moment optimizer is from Adam; empty without its probes.
 
     Columns: arm, the settings, the largest share over seeds and epochs of coordinates

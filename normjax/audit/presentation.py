@@ -11,8 +11,8 @@ from normjax.report import formats
 from normjax.report.sections import (
     Column,
     Kind,
-    Row,
     Section,
+    TableRow,
     Verdict,
     interval_column,
     interval_of,
@@ -78,7 +78,7 @@ def _estimate(key: str) -> Column:
     By the width of its interval, if it has one and is not a ratio or a spread.
     """
 
-    def text(row: Row) -> str:
+    def text(row: TableRow) -> str:
         if row["comparison"] == "":
             return ""
         interval = interval_of(row, key)

@@ -19,24 +19,24 @@ OPTIMIZERS = {  # our name -> the source's
     "rmsprop": "RMSprop",
     "third_moment": "custom",
 }
-PLACES = {  # in `published.json`, of a study with several models or data sets
+SUBSTUDIES = {  # in `published.json`, of a study with several models or data sets
     "optimizers": "{data}",
     "batch_norm_placement": "{data}_{model}",
 }
 
 
-def numbers() -> dict[str, Any]:
+def all_numbers() -> dict[str, Any]:
     """All published numbers, by study."""
     return json.loads((Path(__file__).parent / "published.json").read_text())
 
 
-def number(path: str) -> np.ndarray:
+def numbers_at(path: str) -> np.ndarray:
     """[n], the published numbers at `study/.../name`; `-1` is the last of a list.
 
     Raises:
         KeyError: nothing was published under this name.
     """
-    content: Any = numbers()
+    content: Any = all_numbers()
     for part in path.split("/"):
         content = content[int(part)] if isinstance(content, list) else content[part]
     return np.atleast_1d(np.asarray(content, np.float64))
@@ -91,8 +91,8 @@ def _batch_size(record: Record) -> int | None:
 def of_record(record: Record) -> dict[str, Any]:
     """What was published about the record's study, data and model; empty if nothing."""
     study = record.record["study"]
-    content = numbers().get(study, {})
-    if study not in PLACES:
+    content = all_numbers().get(study, {})
+    if study not in SUBSTUDIES:
         return content
     names = {x: field(record.config, f"{x}.name") for x in ("data", "model")}
-    return content.get(PLACES[study].format(**names), {})
+    return content.get(SUBSTUDIES[study].format(**names), {})

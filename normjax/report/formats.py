@@ -120,7 +120,7 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def plain_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns with two blanks between them, for a terminal."""
     cells = [list(header), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]

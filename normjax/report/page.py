@@ -79,17 +79,7 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     fastest = min(arms, key=lambda cell: estimates.speed(cell).estimate)
     seconds = formats.by_three_digits(estimates.speed(fastest))
     sentences.append(f"Fastest: {fastest.arm}, {seconds} s per network.")
-    variances = {
-        cell.arm: statistics.stability(cell.curves["train_loss"])
-        for cell in arms
-        if len(cell.seeds) > 1 and not cell.diverged.any()
-    }
-    if variances:
-        arm = min(variances, key=lambda arm: variances[arm].estimate)
-        variance = formats.by_digits(variances[arm])
-        sentences.append(
-            f"Most stable: {arm}, variance of the train loss {variance} nats²."
-        )
+    sentences += _most_stable(arms)
     lost = [f"{x.diverged.sum()} of {x.arm}" for x in arms if x.diverged.any()]
     if lost:
         sentences.append(f"Diverged networks: {', '.join(lost)}.")
@@ -108,6 +98,19 @@ def _runner_up(best: Cell, second: Cell) -> str:
         f"Runner-up: {second.arm}, {points} percentage points"
         f" below on the same seeds ({verdict})."
     )
+
+
+def _most_stable(arms: Sequence[Cell]) -> list[str]:
+    variances = {
+        cell.arm: statistics.stability(cell.curves["train_loss"])
+        for cell in arms
+        if len(cell.seeds) > 1 and not cell.diverged.any()
+    }
+    if not variances:
+        return []
+    arm = min(variances, key=lambda arm: variances[arm].estimate)
+    variance = formats.by_digits(variances[arm])
+    return [f"Most stable: {arm}, variance of the train loss {variance} nats²."]
 
 
 def _accuracy(cell: Cell) -> float:

@@ -24,7 +24,7 @@ from normjax.errors import InputError
 from normjax.statistics import Interval
 from normjax.study.record import Record
 
-Row = Mapping[str, Any]  # of a data frame
+TableRow = Mapping[str, Any]  # of a data frame
 
 
 class Kind(enum.Enum):
@@ -79,7 +79,7 @@ class Column(NamedTuple):
     """How a column of numbers is written."""
 
     key: str  # of the data frame; without it the column is left out
-    text: Callable[[Row], str]
+    text: Callable[[TableRow], str]
     needed: Callable[[pd.Series], bool] = lambda values: True  # else it is left out
 
 
@@ -102,7 +102,7 @@ class Section(NamedTuple):
     brief: pd.DataFrame | None = None  # the rows of the terminal, if not all numbers
 
 
-def interval_of(row: Row, key: str) -> Interval:
+def interval_of(row: TableRow, key: str) -> Interval:
     """The columns `key`, `key_low` and `key_high`; bounds that are missing are nan."""
     low, high = (float(row.get(f"{key}_{end}", np.nan)) for end in ("low", "high"))
     return Interval(float(row[key]), low, high, 0)

@@ -128,7 +128,7 @@ def text(record: Record) -> str:
     parts = []
     for section in sections(record):
         header, rows = display(section, record.record["settings"], narrow=True)
-        lines = formats.plain(header, rows)
+        lines = formats.plain_text(header, rows)
         title = textwrap.fill(section.title, 88)
         parts.append(f"{title}\n\n{lines}{section.footnote}")
     return "\n".join([*parts, FOOTNOTE])
