@@ -830,7 +830,7 @@ def test_claims_are_whole(claim):
     optional = {"against", "each", "margin", "why"}
     assert set(claim) <= set(FIELDS) | optional
     assert claim["direction"] in verdicts.DIRECTIONS
-    for protocol in claims.PROTOCOLS:
+    for protocol in published.PROTOCOLS:
         assert claims.measure_of(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)
     if claim["direction"] == "within" or "against" not in claim:
