@@ -651,10 +651,9 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(norms, tmp_path, capsys, na
     shutil.copytree(norms.workdir, folder, ignore=ignore)
     (folder / name).write_text("mine")
     assert command.main([str(folder)]) == 2
-    assert capsys.readouterr().err == (
-        f"{folder / name}: must be a folder and cannot be made one (File exists);"
-        " move what is there or allow it, or give another --workdir.\n"
-    )
+    with pytest.raises(InputError, match="File exists") as caught:
+        files.folder(folder / name)
+    assert capsys.readouterr().err == f"{caught.value}\n"
 
 
 def test_what_users_write_is_escaped(tmp_path):
@@ -700,10 +699,9 @@ def test_the_command_ends_with_one_line_and_code_2(tmp_path):
     )
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr == (
-        f"workdir='{tmp_path}': not a record, for it has no record.json;"
-        " give the folder that a study was run in.\n"
-    )
+    with pytest.raises(InputError, match="has no record") as caught:
+        read_record(tmp_path)
+    assert ran.stderr == f"{caught.value}\n"
 
 
 def on_fashion(record: Record, **config: int) -> Record:
