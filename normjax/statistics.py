@@ -5,32 +5,34 @@ reads a record, formats a number or imports jax.
 """
 
 import bisect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.95  # of every interval in a report
-EXACT_SEEDS = 12  # up to here all 2^n sign flips are enumerated
-MOST_SEEDS = 10_000  # beyond which nobody is told to go
+LEVEL = 0.95  # confidence level of every interval in a report
+EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
+MOST_SEEDS = 10_000  # no report asks for more seeds than this
+
+Numbers = Any  # a number, or an array of them where the statistic is one of arrays
 
 
 class Interval(NamedTuple):
-    """An estimate with its bounds, nan where the seeds are too few to have any."""
+    """An estimate with its bounds, which are nan where there are too few seeds."""
 
-    estimate: float | np.ndarray
-    low: float | np.ndarray
-    high: float | np.ndarray
-    n: int | np.ndarray  # seeds (or epochs, of seconds) that were used
+    estimate: Numbers
+    low: Numbers
+    high: Numbers
+    n: Numbers  # how many seeds (or epochs, for seconds) were used
 
 
 class Difference(NamedTuple):
-    """An interval of a paired comparison and the p-value of "there is none"."""
+    """The interval of a paired comparison, and the p-value of "no difference"."""
 
-    estimate: float
-    low: float
-    high: float
-    n: int  # pairs that were used
+    estimate: Numbers
+    low: Numbers
+    high: Numbers
+    n: Numbers  # how many pairs were used
     p: float
 
 
@@ -45,12 +47,12 @@ def mean_interval(x: np.ndarray, level: float = LEVEL) -> Interval:
     """Student's interval `mean(x) -+ t(n - 1) * std(x, ddof=1) / sqrt(n)`.
 
     Args:
-        x: [seeds, ...]; entries that are not finite are left out, and `n` says how
-            many were used.
-        level: of the interval, in (0, 1).
+        x: [seeds, ...]; entries that are not finite are left out, and `n` counts
+            those that were used.
+        level: confidence level, in (0, 1).
 
     Returns:
-        Interval of the trailing shape of `x`; nan bounds for n = 1.
+        An interval of the trailing shape of `x`; its bounds are nan for n = 1.
 
     References:
         Student, 1908. The Probable Error of a Mean.
@@ -69,10 +71,11 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
     """`mean(a - b)` over seeds: Student's interval and the sign-flip test.
 
     Two arms that share their seeds share initial weights and batches, so the spread
-    that both have drops out of `a - b`. Under "no difference" every sign of every
-    `a - b` is as likely as the other: `p` is the share of the 2^n sign patterns with
-    a mean at least as far from 0, exact up to n = 12, from 9,999 drawn patterns (of
-    a fixed key) beyond. No p is below 2 / 2^n: five seeds cannot reach 0.05.
+    that they have in common drops out of `a - b`. If there is no difference, both
+    signs of each `a - b` are equally likely. `p` is the share of the 2^n sign patterns
+    whose mean is at least as far from 0. It is exact up to n = 12 and comes from 9,999
+    random patterns (with a fixed key) beyond. No p is below 2 / 2^n, so five seeds
+    cannot reach 0.05.
 
     Args:
         a: [seeds]; a pair with a value that is not finite is left out.
@@ -97,16 +100,16 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
 
 
 def median_interval(x: np.ndarray) -> Interval:
-    """Median with the interval of order statistics, whatever the distribution.
+    """The median with an interval of order statistics, for any distribution.
 
-    For the largest k with `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95` it runs from the
-    k-th smallest to the k-th largest; that needs n >= 6.
+    The interval runs from the k-th smallest to the k-th largest value, for the largest
+    k with `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95`. That needs n >= 6.
 
     Args:
-        x: [n], none of them nan; inf is later than any.
+        x: [n], without nan; inf is larger than every number.
 
     Returns:
-        Interval; nan bounds for n < 6.
+        An interval; its bounds are nan for n < 6.
 
     References:
         Thompson, 1936. On Confidence Ranges for the Median.
@@ -114,50 +117,51 @@ def median_interval(x: np.ndarray) -> Interval:
     x = np.sort(np.asarray(x, np.float64))
     n = len(x)
     k = int(stats.binom.ppf((1 - LEVEL) / 2, n, 0.5))  # P(Binomial < k) <= tail
-    bounds = (x[k - 1], x[n - k]) if k > 0 else (np.nan, np.nan)
-    return Interval(np.median(x), *bounds, n)
+    low, high = (x[k - 1], x[n - k]) if k > 0 else (np.nan, np.nan)
+    return Interval(np.median(x), low, high, n)
 
 
 def stability(losses: np.ndarray) -> Interval:
     """`mean over epochs of var(losses over seeds, ddof=1)`, in nats^2: small is stable.
 
-    The interval is Miller's jackknife of the logarithm: with `v` the statistic and
-    `v_i` the same without seed i, the pseudo-values
+    The interval is Miller's jackknife of the logarithm. Let `v` be the statistic and
+    `v_i` the statistic without seed i. The pseudo-values
 
         s_i = n * log(v) - (n - 1) * log(v_i)
 
-    behave like n independent draws whose mean estimates log(v), so that
+    behave like n independent draws whose mean estimates log(v), so
     `exp(mean(s) -+ t(n - 1) * std(s, ddof=1) / sqrt(n))` is an interval of v. Whole
-    seeds are left out, since the epochs of one seed go together.
+    seeds are left out because the epochs of one seed depend on each other.
 
-    Why not the percentile bootstrap: a resample of n seeds has on average n (1 - 1/n)
-    of their variance, a factor 0.9 too low at n = 10, and its quantiles are those of
-    v given these seeds, whose log is skewed to the left as that of chi^2 is, where an
-    interval has to be skewed to the right. For n = 10 and normal losses (simulated:
-    1 or 10 epochs, correlated by 0 or 0.8) it holds the truth in 76 to 78% of the
-    cases, this one in 93 to 96%, and in 88% for t(5) tails; see
+    Why not the percentile bootstrap: a resample of n seeds has on average (1 - 1/n)
+    of their variance, a factor 0.9 too low at n = 10. Its quantiles are those of v
+    given these seeds, whose log is skewed to the left as that of chi^2 is, while an
+    interval must be skewed to the right. For n = 10 and normal losses (simulated:
+    1 or 10 epochs, correlated by 0 or 0.8) the bootstrap contains the truth in 76 to
+    78% of the cases and the jackknife in 93 to 96%, or 88% for t(5) tails; see
     tests/test_statistics.py.
 
     Args:
         losses: [seeds, epochs]; a seed with a loss that is not finite is left out
-            (a diverged network is counted elsewhere).
+            (a report counts the diverged networks separately).
 
     Returns:
-        Interval whose estimate is `v` itself; nan bounds for n < 3 or v = 0.
+        An interval whose estimate is `v`; its bounds are nan for n < 3 or v = 0.
 
     References:
         Miller, 1968. Jackknifing Variances. Ann. Math. Stat. 39.
         Miller, 1974. The Jackknife: A Review. Biometrika 61.
     """
     losses = _finite_rows(losses)
-    _, *bounds, _ = mean_interval(_pseudo_values(losses))
-    return Interval(_variance(losses), *np.exp(bounds), len(losses))
+    log = mean_interval(_pseudo_values(losses))
+    return Interval(_variance(losses), np.exp(log.low), np.exp(log.high), len(losses))
 
 
 def stability_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
-    """`stability(a) / stability(b)`: jackknife of the log ratio, seed by seed.
+    """`stability(a) / stability(b)`, with the jackknife of the log ratio by seed.
 
-    Leaving the same seed out of both keeps what the arms share by sharing seeds.
+    Each pseudo-value leaves the same seed out of both arms, so what the arms have in
+    common through their seeds drops out.
 
     Args:
         a: [seeds, epochs]; a seed with a loss that is not finite is left out of both.
@@ -165,11 +169,10 @@ def stability_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
     """
     both = _finite_rows(np.stack([a, b], axis=1))
     a, b = both[:, 0], both[:, 1]
-    pseudo_values = _pseudo_values(a) - _pseudo_values(b)
-    _, *bounds, _ = mean_interval(pseudo_values)
+    log = mean_interval(_pseudo_values(a) - _pseudo_values(b))
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.divide(_variance(a), _variance(b))
-    return Interval(ratio, *np.exp(bounds), len(both))
+    return Interval(ratio, np.exp(log.low), np.exp(log.high), len(both))
 
 
 def time_to_target(
@@ -177,14 +180,14 @@ def time_to_target(
 ) -> TimeToTarget:
     """Median steps until `accuracy >= target`, and the share of seeds that got there.
 
-    A seed that never does counts as inf, so the median needs no model of what would
-    have come later. Its interval is that of `median_interval`, the share has
-    Wilson's.
+    A seed that never gets there counts as inf, so the median needs no model of what
+    would have come later. The median has the interval of `median_interval`, the share
+    has Wilson's.
 
     Args:
         steps: [evals], increasing.
-        accuracy: [seeds, evals] at those steps; nan has not reached the target.
-        target: least accuracy that counts as reached.
+        accuracy: [seeds, evals] at those steps; nan is below every target.
+        target: the least accuracy that counts as reached.
 
     References:
         Wilson, 1927. Probable Inference, the Law of Succession.
@@ -194,24 +197,24 @@ def time_to_target(
     first = np.asarray(steps, np.float64)[np.argmax(reached, axis=1)]
     times = np.where(reached.any(axis=1), first, np.inf)
     count = int(np.isfinite(times).sum())
-    wilson = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
-    return TimeToTarget(median_interval(times), Interval(count / n, *wilson, n))
+    low, high = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+    return TimeToTarget(median_interval(times), Interval(count / n, low, high, n))
 
 
 def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int | None:
-    """The seeds at which Student's interval would just not hold `bound`.
+    """The number of seeds at which Student's interval would no longer contain `bound`.
 
-    The smallest n of `t(n - 1) * s / sqrt(n) <= abs(centre - bound)`, with the centre
-    and the standard deviation s that the interval has; both are taken to stay, so it
-    is a guess, and a low one half of the time.
+    It is the smallest n with `t(n - 1) * s / sqrt(n) <= abs(centre - bound)`, where the
+    centre and the standard deviation s are those of the given interval. Both are
+    assumed to stay the same, so the number is a guess, and half of the time too low.
 
     Args:
-        interval: a symmetric one; of a ratio, that of its logarithm.
-        bound: a number in its unit.
-        level: that of the interval.
+        interval: a symmetric interval; for a ratio, the interval of its logarithm.
+        bound: a number in the unit of the interval.
+        level: the confidence level of the interval.
 
     Returns:
-        From 2 to MOST_SEEDS, or None if more are needed; None without bounds.
+        From 2 to MOST_SEEDS, or None if more are needed or the interval has no bounds.
     """
     n = int(interval.n)
     if n < 2 or not np.isfinite(interval.low):
@@ -219,12 +222,12 @@ def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int 
     distance = abs((interval.low + interval.high) / 2 - bound)
     half = (interval.high - interval.low) / 2
 
-    def width(n: int) -> float:  # of the half, for s = 1
+    def half_width(n: int) -> float:  # for s = 1
         return stats.t.ppf((1 + level) / 2, n - 1) / np.sqrt(n)
 
-    enough = distance / half * width(n) if half > 0 else np.inf
+    enough = distance / half * half_width(n) if half > 0 else np.inf
     sizes = range(2, MOST_SEEDS + 1)
-    place = bisect.bisect_left(sizes, True, key=lambda n: width(n) <= enough)
+    place = bisect.bisect_left(sizes, True, key=lambda n: half_width(n) <= enough)
     return sizes[place] if place < len(sizes) else None
 
 
@@ -234,12 +237,12 @@ def _finite_rows(x: np.ndarray) -> np.ndarray:
 
 
 def _variance(losses: np.ndarray) -> float:
-    """Unbiased over seeds, averaged over epochs; nan for fewer than two seeds."""
+    """The unbiased variance over seeds, mean over epochs; nan for fewer than two."""
     return losses.var(0, ddof=1).mean() if len(losses) > 1 else np.nan
 
 
 def _pseudo_values(losses: np.ndarray) -> np.ndarray:
-    """[seeds] of the log variance; all nan for n < 3 or where a variance is 0."""
+    """[seeds], those of the log variance; all nan if n < 3 or a variance is 0."""
     n = len(losses)
     without = np.array([_variance(np.delete(losses, i, axis=0)) for i in range(n)])
     if n < 3 or not without.all():

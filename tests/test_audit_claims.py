@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import pathlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,10 @@ import pytest
 from scipy import stats
 
 from normjax import statistics
-from normjax.audit import claims, measures, published
-from normjax.report import page, tables
+from normjax.audit import claims, measures, presentation, published, verdicts
+from normjax.report import formats, page, tables
+from normjax.report.sections import Kind, Reason, Verdict
 from normjax.statistics import Interval
-from normjax.study import plan as arms_
 from normjax.study.record import CURVES, Record, add_arm, read_record, start_record
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -52,13 +53,9 @@ MADE = {  # statistic -> (number, noise [seeds, evals]) -> what is measured so
     "stability": lambda v, z: {"train_loss": 9 + np.exp(v / 2) * z},
     "seconds": lambda v, z: {"seconds": np.exp(v + 0.01 * z[:, 0])},
     "smoothness": lambda v, z: {"smoothness": 5 + v + 0.1 * z},
-    "smoothness_as_published": lambda v, z: {
-        "smoothness_as_published": 5 + v + 0.1 * z
-    },
+    "smoothness_of_roots": lambda v, z: {"smoothness_of_roots": 5 + v + 0.1 * z},
     "volatility": lambda v, z: {"smoothness": alternating(v, z)},
-    "volatility_as_published": lambda v, z: {
-        "smoothness_as_published": alternating(v, z)
-    },
+    "volatility_of_roots": lambda v, z: {"smoothness_of_roots": alternating(v, z)},
     "loss_range": lambda v, z: {"ranges": v + 0.01 * z[:, 0]},
     "loss_range_ratio": lambda v, z: {"ranges": np.exp(v + 0.1 * z[:, 0])},
 }
@@ -150,7 +147,7 @@ def made(claim: dict, outcomes: dict[str, str], seeds: int = SEEDS) -> Record:
 
 def own(found: Record, claim: dict) -> pd.Series:
     """The row with the claim's own verdict."""
-    table = claims.claims(found)
+    table = claims.verdict_table(found)
     return table[table["sentence"] == claim["sentence"]].iloc[0]
 
 
@@ -175,7 +172,7 @@ def test_every_claim_can_come_out_in_three_ways(claim, i):
     outcomes = {"corrected": OUTCOMES[i], AS_PUBLISHED: OUTCOMES[(i + 1) % 3]}
     row = own(made(claim, outcomes), claim)
     for protocol, outcome in outcomes.items():
-        got = row[f"verdict_{protocol}"]
+        got = str(row[f"verdict_{protocol}"])
         if outcome == "undecided":
             assert got.endswith(" seeds needed)")
         else:
@@ -187,13 +184,14 @@ def test_every_claim_can_come_out_in_three_ways(claim, i):
 def test_the_epochs_of_one_run_decide_nothing(claim, outcome):
     """However far the interval lies from the bound; it is shown all the same."""
     found = made(claim, {"corrected": outcome, AS_PUBLISHED: "holds"})
-    table = claims.claims(found)
+    table = claims.verdict_table(found)
     rows = table[table["statistic"] == "seconds"]
-    verdicts = rows[["verdict_corrected", "verdict_as_published"]]
-    assert set(verdicts.to_numpy().ravel()) == {"undecided (one run)"}
+    judged = rows[["verdict_corrected", "verdict_as_published"]].to_numpy().ravel()
+    assert set(judged) == {Verdict(Kind.UNDECIDED, Reason.ONE_RUN)}
+    assert {str(verdict) for verdict in judged} == {"undecided (one run)"}
     ends = ["corrected", "corrected_low", "corrected_high"]
     assert np.isfinite(rows.iloc[-1][ends].astype(float)).all()
-    header, lines = tables.display("claims", table, [])
+    header, lines = tables.display(presentation.claims_section(table, ""), [])
     column = header.index("corrected")
     shown = {line[0]: line[column] for line in lines}
     assert " [" in shown[rows["claim"].iloc[-1]]
@@ -234,37 +232,38 @@ def test_a_verdict_is_where_the_interval_lies(
     statistic, direction, margin, low, high, expected
 ):
     interval = Interval((low + high) / 2, low, high, 10)
-    got = claims.verdict(interval, statistic, direction, margin).text
-    assert got.partition(" (")[0] == expected
+    got = verdicts.verdict(interval, statistic, direction, margin)
+    assert got.kind == Kind(expected)
 
 
 def test_an_undecided_verdict_names_the_seeds_of_the_nearest_bound():
     """Within 1, centre 0.9: from the bound 1, not from -1 or from 0."""
     interval = Interval(0.9, 0.7, 1.1, 10)
-    got = claims.verdict(interval, LINEAR, "within", 1.0)
+    got = verdicts.verdict(interval, LINEAR, "within", 1.0)
     assert got.seeds == statistics.seeds_needed(interval, 1.0) > 10
-    assert got.text == f"undecided (about {got.seeds} seeds needed)"
+    assert str(got) == f"undecided (about {got.count} seeds needed)"
     near = Interval(1e-4, -1.0, 1.0002, 10)
-    got = claims.verdict(near, LINEAR, "greater", None)
-    assert got.text == "undecided (more than 10,000 seeds needed)"
+    got = verdicts.verdict(near, LINEAR, "greater", None)
+    assert str(got) == "undecided (more than 10,000 seeds needed)"
+    assert got.seeds == np.inf
     ratio = Interval(1.0, 0.5, 4.0, 10)  # the centre of the logarithm: sqrt(2)
-    got = claims.verdict(ratio, RATIO, "greater", None)
+    got = verdicts.verdict(ratio, RATIO, "greater", None)
     logarithm = Interval(0.0, np.log(0.5), np.log(4.0), 10)
     assert got.seeds == statistics.seeds_needed(logarithm, 0.0)
     low, high = np.log(0.45), np.log(0.7)  # nearer to 1 / 2 than to 2
-    got = claims.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
+    got = verdicts.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
     logarithm = Interval((low + high) / 2, low, high, 10)
     assert got.seeds == statistics.seeds_needed(logarithm, -np.log(2))
 
 
-UNKNOWN = claims.Verdict("undecided", np.inf)
-FEW, MANY = (claims.Verdict(f"undecided ({n})", n) for n in (12, 90))
-FEW_TO_FAIL, MANY_TO_FAIL = (x._replace(leans=True) for x in (FEW, MANY))
-YES, NO = claims.Verdict("holds"), claims.Verdict("does not hold")
+UNKNOWN = Verdict(Kind.UNDECIDED)
+FEW, MANY = (Verdict(Kind.UNDECIDED, Reason.MORE_SEEDS, n) for n in (12, 90))
+FEW_TO_FAIL, MANY_TO_FAIL = (replace(x, leans=True) for x in (FEW, MANY))
+YES, NO = Verdict(Kind.HOLDS), Verdict(Kind.FAILS)
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "expected"),
+    ("pairs", "expected"),
     [
         ([(YES, YES), (YES, YES)], YES),
         ([(YES, FEW), (YES, YES)], YES),
@@ -279,10 +278,10 @@ YES, NO = claims.Verdict("holds"), claims.Verdict("does not hold")
         ([(FEW_TO_FAIL, FEW_TO_FAIL), (UNKNOWN, UNKNOWN)], FEW_TO_FAIL),
     ],
 )
-def test_a_claim_of_several_comparisons_needs_all_of_them(verdicts, expected):
+def test_a_claim_of_several_comparisons_needs_all_of_them(pairs, expected):
     """Pairs: by itself, and among all of them. The first to fail settles it."""
-    judged = [claims.Judged(claims.NOTHING, 0, *pair) for pair in verdicts]
-    assert claims.overall(judged) == expected
+    judged = [verdicts.Judged(claims.NOTHING, 0, *pair) for pair in pairs]
+    assert verdicts.family_verdict(judged) == expected
 
 
 WORST = "rmsprop with dropout is the worst"
@@ -302,14 +301,14 @@ def test_one_of_eleven_fails_the_claim_only_at_a_level_for_eleven(times):
         (side, {"test_accuracy": np.tile(0.5 + x.reshape(-1, 1) / 100, EVALS)})
         for side, x in arms
     ]
-    table = claims.claims(record("optimizers", claim["where"], arms))
+    table = claims.verdict_table(record("optimizers", claim["where"], arms))
     start = list(table["sentence"]).index(claim["sentence"])
     whole, *each = table["verdict_corrected"][start : start + num + 1]
-    assert [i for i, x in enumerate(each) if x == "does not hold"] == [4]
+    assert [i for i, x in enumerate(each) if x.kind is Kind.FAILS] == [4]
     if times > 1:
-        assert whole == "does not hold"
+        assert whole.kind is Kind.FAILS
     else:
-        assert whole.startswith("undecided (")
+        assert str(whole).startswith("undecided (")
 
 
 @pytest.mark.parametrize("name", ["test_accuracy", "loss_range_ratio", "stability"])
@@ -320,11 +319,11 @@ def test_an_interval_of_several_is_that_of_a_higher_level(name):
     usual, wide = (statistics.mean_interval(x, 1 - 0.05 / k) for k in (1, 7))
     if statistic.logarithmic:
         usual, wide = (Interval(*np.exp(found[:3]), found.n) for found in (usual, wide))
-    got = measures.widened(usual, statistic, 7)
+    got = measures.simultaneous_interval(usual, statistic, 7)
     assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
-    one = measures.widened(usual, statistic, 1)
+    one = measures.simultaneous_interval(usual, statistic, 1)
     assert np.allclose(one, usual, rtol=1e-14, atol=0)
-    assert np.isnan(measures.widened(claims.NOTHING, statistic, 7).low)
+    assert np.isnan(measures.simultaneous_interval(claims.NOTHING, statistic, 7).low)
 
 
 def test_the_seeds_that_are_named_would_about_decide():
@@ -337,7 +336,7 @@ def test_the_seeds_that_are_named_would_about_decide():
     got = own(record("deep_mlp", claim["where"], arms), claim)["verdict_corrected"]
     half = stats.t.ppf(0.975, np.arange(2, 200) - 1) / np.sqrt(np.arange(2, 200))
     expected = 2 + int(np.argmax(half <= 0.3))
-    assert got == f"undecided (about {expected} seeds needed)"
+    assert str(got) == f"undecided (about {expected} seeds needed)"
 
 
 # numbers
@@ -358,8 +357,8 @@ def test_differences_are_paired_and_have_their_sign():
     assert np.allclose(row["corrected"], 2, rtol=0, atol=30 * 82 * 2.3e-16)
     got = [row["corrected_low"], row["corrected_high"]]
     assert np.allclose(got, expected, rtol=0, atol=30 * 82 * 2.3e-16)
-    assert row["verdict_corrected"] == "holds"
-    theirs = published.numbers()["smoothness"]
+    assert row["verdict_corrected"] == YES
+    theirs = published.all_numbers()["smoothness"]
     gap = theirs["batch"]["test_accuracy"][-1] - theirs["none"]["test_accuracy"][-1]
     assert np.isclose(row["published"], 100 * gap, rtol=1e-12)
     assert np.isnan(row["published_low"])
@@ -384,7 +383,7 @@ def test_seeds_that_one_arm_lacks_are_not_compared():
 
 
 def test_published_numbers_go_through_the_same_statistic():
-    theirs = published.numbers()
+    theirs = published.all_numbers()
 
     def row(study: str, start: str) -> pd.Series:
         claim = named(study, start)
@@ -409,8 +408,10 @@ def test_published_numbers_go_through_the_same_statistic():
     got = row("batch_norm_placement", "Both placements cost")
     assert np.isclose(got["published"], stats.gmean(pre / post), rtol=1e-12)
     assert got["published_low"] < got["published"] < got["published_high"]
-    theirs = published.numbers()["batch_norm_placement"]["mnist_cnn"]["test_accuracy"]
-    table = claims.claims(
+    theirs = published.all_numbers()["batch_norm_placement"]["mnist_cnn"][
+        "test_accuracy"
+    ]
+    table = claims.verdict_table(
         made(named("batch_norm_placement", "The variance"), {"corrected": "holds"})
     )
     expected = [100 * np.std(theirs[x], ddof=1) for x in ("pre", "post")]
@@ -420,7 +421,7 @@ def test_published_numbers_go_through_the_same_statistic():
     assert np.isclose(got, 0.3 / 1.3, rtol=1e-12)
 
 
-AS_PUBLISHED_KEY, BN = "smoothness_as_published", ("batch", "none")
+AS_PUBLISHED_KEY, BN = "smoothness_of_roots", ("batch", "none")
 
 
 def test_stability_is_that_of_the_other_tables():
@@ -453,11 +454,11 @@ def test_the_training_split_in_evaluation_mode_comes_first(probed):
     arms = [({"norm": norm}, x) for norm, x in zip(BN, pair)]
     row = own(record("smoothness", claim["where"], arms), claim)
     both = len(probed) == 2
-    assert row["verdict_corrected"] == ("holds" if both else "does not hold")
+    assert row["verdict_corrected"].kind is (Kind.HOLDS if both else Kind.FAILS)
     assert row["statistic"] == ("train_loss_evaluated" if both else "train_loss")
     mode = "in evaluation mode" if both else "while training"
     assert row["claim"].endswith(f": batch against none, final train loss {mode}, nats")
-    theirs = published.numbers()["smoothness"]
+    theirs = published.all_numbers()["smoothness"]
     gap = theirs["batch"]["train_loss"][-1] - theirs["none"]["train_loss"][-1]
     assert np.isclose(row["published"], gap, rtol=1e-12)
 
@@ -466,7 +467,7 @@ def test_a_claim_names_the_statistic_of_each_protocol():
     claim = named("smoothness", "BN lowers")
     row = own(made(claim, {"corrected": "holds"}), claim)
     names = row[["statistic", "statistic_as_published"]]
-    assert list(names) == ["smoothness", "smoothness_as_published"]
+    assert list(names) == ["smoothness", "smoothness_of_roots"]
     assert row["claim"].endswith("; as published: the source's formula")
     claim = named("deep_mlp", "BN trains")
     row = own(made(claim, {"corrected": "holds"}), claim)
@@ -483,7 +484,7 @@ def test_the_range_is_over_the_scales_of_each_seed():
     found = record("init_scale", claim["where"], arms)
     row = own(found, claim)
     assert np.isclose(row["corrected"], stats.gmean(ranges[0] / ranges[1]), rtol=1e-9)
-    assert (row["verdict_corrected"], row["logarithmic"]) == ("holds", True)
+    assert (row["verdict_corrected"], row["logarithmic"]) == (YES, True)
     row = own(found, named("init_scale", "With BN the result h"))
     assert np.isclose(row["corrected"], 1, rtol=1e-9)
 
@@ -521,12 +522,12 @@ def test_a_range_with_a_network_that_diverged_is_the_largest():
 def test_what_diverges_at_a_scale_does_not_hardly_depend_on_it():
     claim = named("init_scale", "With BN the result h")
     whole = made(claim, {"corrected": "holds"})
-    assert own(whole, claim)["verdict_corrected"] == "holds"
+    assert own(whole, claim)["verdict_corrected"] == YES
     row = own(lost(whole, "batch", list(range(SEEDS))), claim)
-    assert (row["verdict_corrected"], row["left_out"]) == ("does not hold", 0)
+    assert (row["verdict_corrected"], row["left_out"]) == (NO, 0)
     assert np.isclose(row["corrected"], np.finfo(np.float32).max, rtol=1e-12)
     row = own(lost(whole, "batch", [4]), claim)
-    assert row["verdict_corrected"].startswith("undecided")
+    assert row["verdict_corrected"].kind is Kind.UNDECIDED
 
 
 # what cannot be judged
@@ -539,14 +540,14 @@ def test_one_seed_is_not_enough(claim):
     expected = f"undecided (needs at least {least} seeds)"
     if claim["statistic"] == "seconds":  # of one epoch here
         expected = "undecided (one run)"
-    assert row["verdict_corrected"] == expected
+    assert str(row["verdict_corrected"]) == expected
     assert row["left_out"] == 0
 
 
 def test_two_seeds_are_not_enough_for_a_jackknife():
     claim = named("batch_norm_placement", "BN after")
     row = own(made(claim, {"corrected": "holds"}, seeds=2), claim)
-    assert row["verdict_corrected"] == "undecided (needs at least 3 seeds)"
+    assert str(row["verdict_corrected"]) == "undecided (needs at least 3 seeds)"
 
 
 @pytest.mark.parametrize(
@@ -576,7 +577,7 @@ def test_a_diverged_seed_is_left_out_and_counted(study, start, name):
     assert [row["left_out"] for row in rows] == [2, 0]
     ends = ["corrected", "corrected_low", "corrected_high"]
     assert list(rows[0][ends]) == list(rows[1][ends])
-    assert rows[0]["verdict_corrected"] == "holds"
+    assert rows[0]["verdict_corrected"] == YES
 
 
 def test_without_a_finite_seed_nothing_is_said():
@@ -585,19 +586,20 @@ def test_without_a_finite_seed_nothing_is_said():
         ({"norm": x}, {"train_accuracy": np.full((SEEDS, EVALS), np.nan)}) for x in BN
     ]
     row = own(record("deep_mlp", claim["where"], arms), claim)
-    assert (row["verdict_corrected"], row["left_out"]) == ("undecided", SEEDS)
+    assert (row["verdict_corrected"], row["left_out"]) == (UNKNOWN, SEEDS)
+    assert str(UNKNOWN) == UNKNOWN.short == "undecided"
 
 
 def test_a_claim_without_its_arms_is_not_shown():
     claim = named("optimizers", "third_moment is")
     whole = made(claim, {"corrected": "holds", AS_PUBLISHED: "holds"})
-    shown = set(claims.claims(whole)["sentence"]) - {""}
+    shown = set(claims.verdict_table(whole)["sentence"]) - {""}
     assert claim["sentence"] in shown
     protocol, optimizer = whole.networks["protocol"], whole.networks["optimizer"]
 
     def kept(rows: pd.Series) -> pd.DataFrame:
         networks = whole.networks[rows.to_numpy()]
-        return claims.claims(whole._replace(networks=networks))
+        return claims.verdict_table(whole._replace(networks=networks))
 
     assert kept(optimizer != "rmsprop").empty
     table = kept((optimizer != "adam") | (protocol != AS_PUBLISHED))
@@ -612,15 +614,15 @@ def test_a_claim_that_several_arms_could_be_about_is_not_shown():
         for norm in BN
         for x in ("adam", "sgd")
     ]
-    assert claims.claims(record("deep_mlp", claim["where"], arms)).empty
-    assert len(claims.claims(record("deep_mlp", claim["where"], arms[::2]))) == 1
+    assert claims.verdict_table(record("deep_mlp", claim["where"], arms)).empty
+    assert len(claims.verdict_table(record("deep_mlp", claim["where"], arms[::2]))) == 1
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"data": {"name": "digits"}},
-        {"model": {"name": "convnet"}},
+        {"model": {"name": "cnn"}},
         {"model": {}},
         {"data": {}},
     ],
@@ -629,14 +631,14 @@ def test_other_data_or_another_model_has_no_claims(change):
     claim = named("deep_mlp", "BN trains")
     found = made(claim, {"corrected": "holds"})
     assert claims.applies(claim, found.config)
-    assert claims.claims(found._replace(config=found.config | change)).empty
+    assert claims.verdict_table(found._replace(config=found.config | change)).empty
 
 
 def test_scales_that_do_not_vary_have_no_range():
     claim = named("init_scale", "With BN the result h")
     levels = {"norm": "batch"}
     one = [(levels, arm(0.0, "train_loss", 0))]
-    assert claims.claims(record("init_scale", claim["where"], one)).empty
+    assert claims.verdict_table(record("init_scale", claim["where"], one)).empty
 
 
 # tables and the page
@@ -644,36 +646,38 @@ def test_scales_that_do_not_vary_have_no_range():
 
 def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
     for claim in CLAIMS:
-        table = claims.claims(made(claim, {"corrected": "holds"}))
-        table[["verdict_as_published", "verdict_corrected"]] = (
-            "undecided (more than 10,000 seeds needed)"
-        )
-        header, rows = tables.display("claims", table, [], narrow=True)
+        table = claims.verdict_table(made(claim, {"corrected": "holds"}))
+        most = Verdict(Kind.UNDECIDED, Reason.TOO_MANY_SEEDS, statistics.MOST_SEEDS)
+        table["verdict_as_published"] = table["verdict_corrected"] = most
+        section = presentation.claims_section(table, "")
+        header, rows = tables.display(section, [], narrow=True)
         assert header == ["claim", "as published", "corrected"]
         assert [claim["sentence"], *["undecided (>10,000)"] * 2] in rows
         assert all(not row[0].startswith(claims.PART) for row in rows)
-        text = tables.formats.plain(header, rows)
+        text = formats.plain_text(header, rows)
         assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [
-        ("holds", "holds"),
-        ("undecided (about 1,234 seeds needed)", "undecided (~1,234)"),
-        ("undecided (needs at least 3 seeds)", "undecided (>=3)"),
-        ("undecided (one run)", "undecided (one run)"),
+        (YES, "holds"),
+        (Verdict(Kind.UNDECIDED, Reason.MORE_SEEDS, 1_234), "undecided (~1,234)"),
+        (Verdict(Kind.UNDECIDED, Reason.TOO_FEW_SEEDS, 3), "undecided (>=3)"),
+        (Verdict(Kind.UNDECIDED, Reason.ONE_RUN), "undecided (one run)"),
+        ("", ""),
     ],
 )
 def test_a_narrow_verdict_is_short(verdict, expected):
-    _, text = tables.NARROW["claims"]["corrected"]
-    assert text(verdict) == expected
+    column = presentation.CLAIMS_NARROW["corrected"]
+    assert column.text({"verdict_corrected": verdict}) == expected
 
 
 def test_a_wide_table_has_a_row_for_each_comparison():
     claim = named("optimizers", "third_moment is")
     outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
-    header, rows = tables.display("claims", claims.claims(made(claim, outcomes)), [])
+    table = claims.verdict_table(made(claim, outcomes))
+    header, rows = tables.display(presentation.claims_section(table, ""), [])
     assert header == [
         "claim",
         "published",
@@ -686,8 +690,8 @@ def test_a_wide_table_has_a_row_for_each_comparison():
     start = [row[0] for row in rows].index(head)
     assert rows[start][1:] == ["", "", "holds", "", "does not hold"]
     assert [row[0] for row in rows[start + 1 : start + 10]] == [
-        f"· third_moment-{regularizer} against {other}-{regularizer}"
-        for regularizer in ("none", "l2", "dropout")
+        f"· third_moment-{penalty} against {other}-{penalty}"
+        for penalty in ("none", "l2", "dropout")
         for other in ("sgd", "adam", "rmsprop")
     ]
     assert rows[start + 2][1] == "4.01 [3.16, 4.85]"
@@ -697,7 +701,9 @@ def test_a_wide_table_has_a_row_for_each_comparison():
 def test_columns_that_nothing_fills_are_left_out():
     claim = named("deep_mlp", "BN trains")
     found = made(claim, {"corrected": "holds"})
-    header, rows = tables.display("claims", claims.claims(found), [])
+    header, rows = tables.display(
+        presentation.claims_section(claims.verdict_table(found), ""), []
+    )
     assert header == ["claim", "published", "corrected", "verdict, corrected"]
     assert rows[0][0] == (
         "BN trains faster: batch against none, final train accuracy while training,"
@@ -707,7 +713,9 @@ def test_columns_that_nothing_fills_are_left_out():
     networks, epochs = found.networks.copy(), found.epochs.copy()
     epochs.loc[epochs["seed"] == 0, "train_accuracy"] = np.nan
     found = found._replace(networks=networks, epochs=epochs)
-    header, rows = tables.display("claims", claims.claims(found), [])
+    header, rows = tables.display(
+        presentation.claims_section(claims.verdict_table(found), ""), []
+    )
     assert header[-1] == "seeds left out"
     assert rows[0][-1] == "1"
 
@@ -719,7 +727,7 @@ def written(tmp_path) -> Record:
     outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
     found = made(claim, outcomes)
     about = found.record | {"arm_order": list(found.record["arms"])}
-    start_record(tmp_path, found.config)
+    start_record(tmp_path, found.config | {"audit": "normjax.audit.claims"})
     for name, entry in found.record["arms"].items():
         add_arm(
             tmp_path,
@@ -750,7 +758,10 @@ def test_the_page_has_the_claims_after_the_answer(written):
     assert f"<li>{small['sentence']}: {small['why']}.</li>" in text
     folder = written.workdir / "tables"
     table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
-    assert list(table["sentence"]) == list(claims.claims(written)["sentence"])
+    assert list(table["sentence"]) == list(claims.verdict_table(written)["sentence"])
+    assert list(table["verdict_corrected"]) == [
+        str(x) for x in claims.verdict_table(written)["verdict_corrected"]
+    ]
     assert (folder / "claims.md").exists()
     assert (folder / "claims.tex").exists()
 
@@ -770,6 +781,12 @@ FIELDS = (
 )
 
 
+def title(record: Record) -> str:
+    """The title of the claims, if the record has any."""
+    rows = pd.DataFrame({"claim": [""], "sentence": [""], "why": [""]})
+    return presentation.claims_section(rows, published.departures(record)).title
+
+
 @pytest.mark.parametrize("study", sorted({c["study"] for c in CLAIMS}))
 def test_the_title_says_what_a_smoke_run_lacks(study):
     """Of each variant of the config; run as the source did, it says nothing."""
@@ -778,28 +795,28 @@ def test_the_title_says_what_a_smoke_run_lacks(study):
             get_config(study, ",".join(filter(None, (text, size)))).to_dict()
             for size in ("", "size=smoke")
         )
-        levels = {"batch_size": str(full["batch_size"])}  # of the arms: what was run
+        levels = {"batch_size": full["batch_size"]}  # of the arms: what was run
         found = record(study, {}, [(levels, arm(0.0, "train_loss", 0))])
         found = found._replace(config=full | {"batch_size": 1})
-        assert tables.title("claims", found) == "Claims of the source"
-        got = tables.title("claims", found._replace(config=smoke))
+        assert title(found) == "Claims of the source"
+        got = title(found._replace(config=smoke))
         assert got == "Claims of the source (epochs: 2 against 10)"
 
 
 def test_the_title_says_which_examples_and_batches_are_unlike():
     about = {"data.name": ["mnist"], "model.name": ["cnn"]}
-    arms = [({"batch_size": x}, arm(0.0, "train_loss", 0)) for x in ("32", "64")]
+    arms = [({"batch_size": x}, arm(0.0, "train_loss", 0)) for x in (32, 64)]
     found = record("batch_norm_placement", about, arms)
     counts = found.record | {"num_examples": {"train": 6_000}}
     found = found._replace(record=counts, config=found.config | {"batch_size": 128})
     start = "Claims of the source (training examples: 6,000 against 60,000"
-    assert tables.title("claims", found) == f"{start})"
-    networks = found.networks[found.networks["batch_size"] == "64"]
-    got = tables.title("claims", found._replace(networks=networks))
+    assert title(found) == f"{start})"
+    networks = found.networks[found.networks["batch_size"] == 64]
+    got = title(found._replace(networks=networks))
     assert got == f"{start}, batch size: 64 against 128)"
     other = {"name": "fashion_mnist"}
     found = found._replace(config=found.config | {"data": other})
-    assert tables.title("claims", found) == "Claims of the source"
+    assert title(found) == "Claims of the source"
 
 
 def test_no_verdict_is_written_in_the_data():
@@ -812,8 +829,8 @@ def test_claims_are_whole(claim):
     assert set(FIELDS) <= set(claim)
     optional = {"against", "each", "margin", "why"}
     assert set(claim) <= set(FIELDS) | optional
-    assert claim["direction"] in claims.DIRECTIONS
-    for protocol in claims.PROTOCOLS:
+    assert claim["direction"] in verdicts.DIRECTIONS
+    for protocol in published.PROTOCOLS:
         assert claims.measure_of(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)
     if claim["direction"] == "within" or "against" not in claim:
@@ -832,7 +849,7 @@ def test_what_was_published_is_there(claim):
     for data in claim["where"]["data.name"]:
         config = {"data": {"name": data}}
         for path in published.paths(claim, config, sides):
-            assert np.isfinite(published.number(path)).all()
+            assert np.isfinite(published.numbers_at(path)).all()
 
 
 def get_config(name: str, text: str):
@@ -840,6 +857,10 @@ def get_config(name: str, text: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(text)
+
+
+def levels_of(known: str | tuple) -> tuple:
+    return (known,) if isinstance(known, str) else known
 
 
 VARIANTS = {  # study -> arguments of its config that its claims are about
@@ -862,7 +883,7 @@ def test_claims_are_about_the_configs(claim):
         for side, each in itertools.product(sides, claim.get("each", [{}])):
             given = claim["arms"] | side | each
             chosen = levels | {k: (v,) for k, v in given.items()}
-            arms = {k: arms_.words(x) for k, x in config["arms"].items()}
+            arms = {k: levels_of(x) for k, x in config["arms"].items()}
             for factor, known in arms.items():
                 assert set(chosen.get(factor, known)) <= set(known)
                 assert len(chosen.get(factor, known)) < 2

@@ -12,21 +12,24 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from normjax import files, statistics
-from normjax.audit import published, stats_json
+from normjax.audit import claims, published
+from normjax.audit import optimizers as source
 from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
+    against,
     axes,
     estimates,
     figures,
     formats,
     networks,
     page,
-    plots,
     tables,
 )
+from normjax.report.sections import Section
 from normjax.statistics import Interval
 from normjax.study.record import (
     CURVES,
@@ -38,11 +41,12 @@ from normjax.study.record import (
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
+AUDIT = "normjax.audit.claims"
 NORMS = {"norm": ("none", "batch", "layer", "weight")}
 OPTIMIZERS = {
     "protocol": ("corrected", "as_published"),
     "optimizer": ("sgd", "adam", "third_moment"),
-    "regularizer": ("none", "l2"),
+    "penalty": ("none", "l2"),
 }
 
 
@@ -77,6 +81,7 @@ def make(
     baseline: dict[str, str] | None = None,
     question: str = "Which is best?",
     study: str = "made",
+    audit: str = "",
 ) -> Record:
     """A record of every combination of the factors, in `folder`."""
     settings = settings or {"learning_rate": (0.01,)}
@@ -100,15 +105,16 @@ def make(
         },
         "arm_order": list(arms),
     }
-    start_record(folder, {"study": study, "data": {"name": "digits"}})
+    config = {"study": study, "audit": audit, "data": {"name": "digits"}}
+    start_record(folder, config)
     for i, (name, levels) in enumerate(arms.items()):
         networks, epochs = lanes(i, name, levels, settings, num_seeds)
         shape = (len(networks) // num_seeds, num_seeds, 5)
         probes = {}
         if "third_moment" in name:
             share = np.linspace(0, 2e-6, np.prod(shape)).reshape(shape)
-            probes = {f"{name}/{estimates.SHARE}": share}
-            probes[f"{name}/{estimates.DENOMINATOR}"] = share + 1e-8
+            probes = {f"{name}/{source.SHARE}": share}
+            probes[f"{name}/{source.DENOMINATOR}"] = share + 1e-8
         add_arm(
             folder,
             arm=name,
@@ -136,7 +142,7 @@ def norms(tmp_path_factory) -> Record:
 def optimizers(tmp_path_factory) -> Record:
     folder = tmp_path_factory.mktemp("optimizers")
     baseline = {"optimizer": "adam"}
-    return make(folder, OPTIMIZERS, baseline=baseline, study="optimizers")
+    return make(folder, OPTIMIZERS, baseline=baseline, study="optimizers", audit=AUDIT)
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +152,20 @@ def grid(tmp_path_factory) -> Record:
     return make(folder, NORMS, settings=settings, baseline={"norm": "none"})
 
 
+def section(record: Record, name: str) -> Section | None:
+    """The table of that name, if the record has it."""
+    return {x.name: x for x in tables.sections(record)}.get(name)
+
+
+def draw(cells: list[networks.Cell], measure: str) -> Figure:
+    return figures.draw_curves(cells, measure, figures.BY_EPOCH[measure])
+
+
 # cells
 
 
 def test_cells_hold_every_number_at_its_seed_and_epoch(grid):
-    found = networks.cells(grid)
+    found = networks.load(grid)
     assert [(c.arm, c.position) for c in found] == [
         (arm, i) for arm in NORMS["norm"] for i in range(6)
     ]
@@ -165,8 +180,8 @@ def test_cells_hold_every_number_at_its_seed_and_epoch(grid):
 
 def test_cells_do_not_depend_on_the_order_of_the_rows_of_seeds(norms):
     reverse = norms._replace(networks=norms.networks[::-1], epochs=norms.epochs[::-1])
-    by_arm = {cell.arm: cell for cell in networks.cells(reverse)}
-    for cell in networks.cells(norms):
+    by_arm = {cell.arm: cell for cell in networks.load(reverse)}
+    for cell in networks.load(norms):
         other = by_arm[cell.arm]
         assert np.array_equal(cell.seeds, other.seeds)
         assert np.array_equal(cell.curves["test_loss"], other.curves["test_loss"])
@@ -176,7 +191,7 @@ def test_a_setting_that_arms_do_not_share_is_nan_and_no_level(norms):
     final, epochs = norms.networks.copy(), norms.epochs.copy()
     for table in (final, epochs):
         table.loc[table["arm"] == "none", "learning_rate"] = np.nan
-    found = networks.cells(norms._replace(networks=final, epochs=epochs))
+    found = networks.load(norms._replace(networks=final, epochs=epochs))
     assert len(found) == 4
     assert np.isnan(found[0].settings["learning_rate"])
     assert networks.levels(found, "settings", "learning_rate") == [0.01]
@@ -184,16 +199,14 @@ def test_a_setting_that_arms_do_not_share_is_nan_and_no_level(norms):
 
 def test_a_missing_epoch_is_named(norms):
     with pytest.raises(InputError) as caught:
-        networks.cells(norms._replace(epochs=norms.epochs[1:]))
-    assert str(caught.value) == (
-        f"{norms.workdir / 'epochs.csv'}: damaged (arm 'none' has not one row for each"
-        " seed and epoch); run the study again in a new folder."
-    )
+        networks.load(norms._replace(epochs=norms.epochs[1:]))
+    why = "arm 'none' does not have one row for each seed and epoch"
+    assert str(caught.value) == str(files.damaged(norms.workdir / "epochs.csv", why))
 
 
 def test_the_setting_is_chosen_by_validation_accuracy(grid):
     assert [
-        c.settings["learning_rate"] for c in networks.chosen(networks.cells(grid))
+        c.settings["learning_rate"] for c in networks.best_of_arms(networks.load(grid))
     ] == [0.01] * 4
 
 
@@ -203,7 +216,7 @@ def test_the_setting_is_chosen_by_validation_accuracy(grid):
 def test_summary_is_the_statistics_of_each_arm(norms):
     table = estimates.summary(norms)
     assert list(table["arm"]) == list(NORMS["norm"])
-    for cell, row in zip(networks.cells(norms), table.to_dict("records")):
+    for cell, row in zip(networks.load(norms), table.to_dict("records")):
         accuracy = cell.final["test_accuracy"]
         expected = statistics.mean_interval(accuracy)
         got = [row[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
@@ -228,7 +241,7 @@ def test_seconds_are_those_of_the_median_epoch(norms):
 
 def test_a_burst_of_noise_does_not_move_the_seconds(norms):
     """Ten epochs, k = 2: from the second to the ninth, whatever the tenth took."""
-    cell = networks.cells(norms)[0]
+    cell = networks.load(norms)[0]
     for last in (10.0, 1e6):
         epochs = np.array([last, 3.0, 5.0, 1.0, 2.0, 9.0, 4.0, 8.0, 6.0, 7.0])
         found = estimates.speed(cell._replace(epoch_seconds=epochs))
@@ -249,9 +262,9 @@ def test_differences_are_paired_with_the_baseline_arm(optimizers):
         (f"{p}-{o}-{r}", f"{p}-adam-{r}")
         for p in OPTIMIZERS["protocol"]
         for o in ("sgd", "third_moment")
-        for r in OPTIMIZERS["regularizer"]
+        for r in OPTIMIZERS["penalty"]
     ]
-    by_arm = {cell.arm: cell for cell in networks.cells(optimizers)}
+    by_arm = {cell.arm: cell for cell in networks.load(optimizers)}
     for row in table.to_dict("records"):
         a, b = (by_arm[row[x]].final["test_accuracy"] for x in ("arm", "baseline"))
         expected = statistics.paired_difference(100 * a, 100 * b)
@@ -266,7 +279,7 @@ def test_differences_pair_the_seeds_that_both_have(norms):
     keep = (norms.epochs["arm"] != "none") | (norms.epochs["seed"] != 0)
     fewer = norms._replace(networks=final, epochs=norms.epochs[keep])
     row = estimates.differences(fewer).iloc[0]
-    a, b = (c.final["test_accuracy"][1:] for c in networks.cells(norms)[1::-1])
+    a, b = (c.final["test_accuracy"][1:] for c in networks.load(norms)[1::-1])
     assert row["seeds"] == 7
     assert row["accuracy_points"] == statistics.paired_difference(100 * a, 100 * b)[0]
 
@@ -280,8 +293,8 @@ def test_differences_of_a_grid_are_taken_at_the_same_place(grid):
 
 
 def test_protocols_are_compared_where_there_are_two(norms, optimizers):
-    assert estimates.protocols(norms).empty
-    table = estimates.protocols(optimizers)
+    assert section(norms, "protocols") is None
+    table = section(optimizers, "protocols").numbers
     assert list(table["baseline"]) == [
         arm.replace("corrected", "as_published") for arm in table["arm"]
     ]
@@ -289,15 +302,15 @@ def test_protocols_are_compared_where_there_are_two(norms, optimizers):
 
 
 def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
-    assert estimates.third_moment(norms).empty
-    table = estimates.third_moment(optimizers)
+    assert source.distance_from_adam(norms).empty
+    table = source.distance_from_adam(optimizers)
     assert list(table["arm"]) == [
         f"{p}-third_moment-{r}"
         for p in OPTIMIZERS["protocol"]
-        for r in OPTIMIZERS["regularizer"]
+        for r in OPTIMIZERS["penalty"]
     ]
-    assert set(table[estimates.SHARE]) == {2e-6}
-    assert set(table[estimates.DENOMINATOR]) == {1e-8}
+    assert set(table[source.SHARE]) == {2e-6}
+    assert set(table[source.DENOMINATOR]) == {1e-8}
 
 
 # text
@@ -352,7 +365,7 @@ def test_latex():
 
 
 def test_plain():
-    assert formats.plain(HEADER, ROWS) == (
+    assert formats.plain_text(HEADER, ROWS) == (
         "arm      accuracy\n------  ---------\na_b|c   0.9 ± 0.1\nlonger          -\n"
     )
 
@@ -361,20 +374,21 @@ def test_the_terminal_shows_every_table_within_a_hundred_columns(optimizers):
     text = tables.text(optimizers)
     assert max(map(len, text.splitlines())) <= 100
     for name in ("summary", "differences", "protocols", "third_moment"):
-        assert tables.title(name, optimizers) in text
+        assert section(optimizers, name).title in text
     assert text.endswith(
-        "\n\n± is half the width of a 95% interval over seeds, brackets are one.\n"
+        "\n\n± is half the width of a 95% interval over seeds, brackets are its"
+        " bounds.\n"
         "Seconds are those of the median epoch times the number of epochs.\n"
     )
 
 
 def test_only_settings_of_a_grid_are_shown(norms, grid):
-    table = estimates.summary(norms)
-    table["learning_rate"] = [0.1, 0.001, 0.001, np.nan]
-    header, _ = tables.display("summary", table, ["learning_rate"])
+    summary = section(norms, "summary")
+    summary.numbers["learning_rate"] = [0.1, 0.001, 0.001, np.nan]
+    header, _ = tables.display(summary, ["learning_rate"])
     assert header[:2] == ["arm", "test accuracy"]
     names = ["learning_rate", "decay"]
-    header, rows = tables.display("summary", estimates.summary(grid), names)
+    header, rows = tables.display(section(grid, "summary"), names)
     assert header[:3] == ["arm", "learning rate", "decay"]
     assert rows[1][:3] == ["none", "0.001", "0.99"]
 
@@ -383,25 +397,25 @@ def test_only_settings_of_a_grid_are_shown(norms, grid):
 
 
 def test_the_last_factor_of_most_levels_is_the_colour(optimizers, norms):
-    plan = axes.layout(networks.cells(optimizers))
+    plan = axes.layout(networks.load(optimizers))
     assert list(plan.looks) == list(OPTIMIZERS["optimizer"])
     assert list(plan.panels) == [
-        f"{p}, {r}" for p in OPTIMIZERS["protocol"] for r in OPTIMIZERS["regularizer"]
+        f"{p}, {r}" for p in OPTIMIZERS["protocol"] for r in OPTIMIZERS["penalty"]
     ]
     assert plan.num_columns == 2
-    assert axes.layout(networks.cells(norms)).panels.keys() == {""}
+    assert axes.layout(networks.load(norms)).panels.keys() == {""}
 
 
 def test_arms_that_the_factors_do_not_tell_apart_are_coloured_one_by_one(norms):
-    same = [c._replace(factors={"norm": "batch"}) for c in networks.cells(norms)]
+    same = [c._replace(factors={"norm": "batch"}) for c in networks.load(norms)]
     plan = axes.layout(same)
     assert list(plan.looks) == list(NORMS["norm"])
     assert len(set(plan.looks.values())) == 4
 
 
 def test_lines_and_bands_are_the_statistics(norms):
-    found = networks.cells(norms)
-    (ax,) = plots.curves(found, "test_accuracy").axes
+    found = networks.load(norms)
+    (ax,) = draw(found, "test_accuracy").axes
     assert [line.get_label() for line in ax.lines] == list(NORMS["norm"])
     for cell, line, band in zip(found, ax.lines, ax.collections):
         mean, low, high, _ = statistics.mean_interval(cell.curves["test_accuracy"])
@@ -412,22 +426,22 @@ def test_lines_and_bands_are_the_statistics(norms):
 
 
 def test_a_loss_over_decades_has_a_log_scale(norms):
-    found = networks.cells(norms)
+    found = networks.load(norms)
     far = [
         c._replace(
             curves={"train_loss": c.curves["train_loss"] * 10.0 ** -np.arange(5)}
         )
         for c in found
     ]
-    assert plots.curves(found, "train_loss").axes[0].get_yscale() == "linear"
-    assert plots.curves(far, "train_loss").axes[0].get_yscale() == "log"
+    assert draw(found, "train_loss").axes[0].get_yscale() == "linear"
+    assert draw(far, "train_loss").axes[0].get_yscale() == "log"
     lost = far[0]._replace(curves={"train_loss": np.full((8, 5), np.nan)})
-    assert plots.curves([lost, *far[1:]], "train_loss").axes[0].get_yscale() == "log"
+    assert draw([lost, *far[1:]], "train_loss").axes[0].get_yscale() == "log"
 
 
 def test_a_grid_is_drawn_against_its_setting(grid):
-    names = [f"{start}against_learning_rate" for start in plots.SUMMARIES]
-    drawn = figures.pictures(grid)
+    names = [f"{start}against_learning_rate" for start in against.OUTCOMES]
+    drawn = figures.plots(grid)
     assert [x for x in drawn if "against" in x] == names
     (ax,) = drawn["against_learning_rate"].draw().axes
     assert ax.get_xscale() == "log"
@@ -438,13 +452,13 @@ def test_a_grid_is_drawn_against_its_setting(grid):
 
 
 def test_stats_has_three_levels_and_a_file_a_protocol(optimizers, norms):
-    assert stats_json.stats(norms) == {}
-    found = stats_json.stats(optimizers)
+    assert claims.documents(norms) == {}
+    found = claims.documents(optimizers)
     assert list(found) == ["stats.json", "stats_as_published.json"]
     assert list(found["stats.json"]) == list(OPTIMIZERS["optimizer"])
     entry = found["stats_as_published.json"]["third_moment"]["l2"]
-    cell = networks.cells(optimizers)[-1]
-    assert list(entry) == [*stats_json.LISTS, *stats_json.LISTS_BY_SEED]
+    cell = networks.load(optimizers)[-1]
+    assert list(entry) == [*source.LISTS, *source.LISTS_BY_SEED]
     assert entry["test_acc_list"] == list(cell.final["test_accuracy"])
     assert entry["cputime_list"] == list(cell.final["seconds"])
     by_seed = entry["train_cce_list_dict"]
@@ -513,8 +527,8 @@ def test_the_page_holds_what_was_asked(built, optimizers):
     assert "those of seconds are over the epochs of one run" in words
     assert "the ratio of seconds is one of medians and has no interval" in words
     assert "the median epoch times the number of epochs" in words
-    for name, table in tables.all_tables(optimizers).items():
-        header, rows = tables.display(name, table, ["learning_rate"])
+    for found in tables.sections(optimizers):
+        header, rows = tables.display(found, ["learning_rate"])
         for cell in itertools.chain(header, *(row[1:] for row in rows)):
             assert cell in built
 
@@ -527,7 +541,7 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
     for name in ("summary", "differences", "protocols", "third_moment"):
         assert {f"tables/{name}.{x}" for x in ("csv", "md", "tex")} <= names
     assert "tables/curves.csv" in names
-    for name in (*plots.CURVES, "seeds"):
+    for name in ("train_loss", "test_accuracy", "validation_accuracy", "seeds"):
         assert {f"figures/{name}.{x}" for x in ("svg", "png")} <= names
     page.build(folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
@@ -540,7 +554,7 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
 def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
     """At the last epoch those of the summary; a probe is there like a measurement."""
     table = estimates.curves(optimizers)
-    found = networks.cells(optimizers)
+    found = networks.load(optimizers)
     counted = sum(x.size for c in found for x in (c.curves | c.probes).values())
     assert table["seeds"].sum() <= counted
     last = table[table["epoch"] == len(found[0].steps)]
@@ -559,8 +573,8 @@ def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
 
 def test_the_answer_names_the_best_arm_and_its_lead(norms):
     """Arms are 0.01 apart with noise of 0.001: the last leads by one point."""
-    first, second, *rest = page.answer(networks.cells(norms))
-    accuracy = formats.by_width(estimates.robustness(networks.cells(norms)[3]))
+    first, second, *rest = page.answer(networks.load(norms))
+    accuracy = formats.by_width(estimates.robustness(networks.load(norms)[3]))
     assert first == (
         f"Most robust: weight, test accuracy {accuracy}, mean over 8 seeds."
     )
@@ -569,20 +583,20 @@ def test_the_answer_names_the_best_arm_and_its_lead(norms):
         r" seeds \(the interval excludes zero\)\.",
         second,
     )
-    assert rest[0] == "Fastest: none, 2.50 s a network."
+    assert rest[0] == "Fastest: none, 2.50 s per network."
     assert rest[1].startswith("Most stable: ")
 
 
 def test_the_answer_says_when_the_lead_may_be_luck(norms):
-    found = networks.cells(norms)[:2]
+    found = networks.load(norms)[:2]
     shaken = found[0].final["test_accuracy"] + 0.05 * np.sin(np.arange(8))
     found[1] = found[1]._replace(final=found[1].final | {"test_accuracy": shaken})
     assert "includes zero, so the lead may be luck" in page.answer(found)[1]
 
 
 def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
-    stable = page.answer(networks.cells(norms))[-1]
-    found = networks.cells(norms)
+    stable = page.answer(networks.load(norms))[-1]
+    found = networks.load(norms)
     i = [f"Most stable: {c.arm}," in stable for c in found].index(True)
     steps = np.where(np.arange(8) < 3, 120, -1)
     found[i] = found[i]._replace(final=found[i].final | {"diverged_at_step": steps})
@@ -593,8 +607,8 @@ def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
 
 
 def test_the_answer_is_about_the_corrected_arms(optimizers):
-    """The arms of highest accuracy are the later ones, as published."""
-    answer = page.answer(networks.cells(optimizers))
+    """The first protocol; arms of higher accuracy are the later ones, as published."""
+    answer = page.answer(networks.load(optimizers))
     assert answer[0].startswith(
         "Corrected arms only. Most robust: corrected-third_moment-l2, "
     )
@@ -603,7 +617,7 @@ def test_the_answer_is_about_the_corrected_arms(optimizers):
 def test_one_seed_gives_a_page_without_intervals(tmp_path):
     record = make(tmp_path, NORMS, num_seeds=1, baseline={"norm": "none"})
     page.build(tmp_path)
-    assert "too few seeds for an interval" in page.answer(networks.cells(record))[1]
+    assert "too few seeds for an interval" in page.answer(networks.load(record))[1]
     assert "nan" not in tables.text(record)
 
 
@@ -625,7 +639,7 @@ def test_arms_whose_networks_all_diverged_in_epoch_1_have_a_page(tmp_path, norms
     assert f"8 of {norms_lost[0]}" in text
     assert "nan" not in tables.text(read_record(tmp_path / "a"))
     for name in ("train_loss", "test_accuracy"):
-        (ax,) = plots.curves(networks.cells(read_record(tmp_path / "a")), name).axes
+        (ax,) = draw(networks.load(read_record(tmp_path / "a")), name).axes
         drawn = [np.isfinite(line.get_ydata()).any() for line in ax.lines]
         assert drawn == [arm not in norms_lost for arm in ("none", "batch")]
 
@@ -637,10 +651,9 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(norms, tmp_path, capsys, na
     shutil.copytree(norms.workdir, folder, ignore=ignore)
     (folder / name).write_text("mine")
     assert command.main([str(folder)]) == 2
-    assert capsys.readouterr().err == (
-        f"{folder / name}: must be a folder and cannot be made one (File exists);"
-        " move what is there or allow it, or give another --workdir.\n"
-    )
+    with pytest.raises(InputError, match="File exists") as caught:
+        files.folder(folder / name)
+    assert capsys.readouterr().err == f"{caught.value}\n"
 
 
 def test_what_users_write_is_escaped(tmp_path):
@@ -661,8 +674,8 @@ def test_a_record_without_a_finished_arm_has_no_page(tmp_path):
     with pytest.raises(InputError) as caught:
         page.build(tmp_path)
     assert str(caught.value) == (
-        f"workdir='{tmp_path}': no arm is complete; run the study's command again to"
-        " go on."
+        f"workdir='{tmp_path}': must hold at least one complete arm; run the study's"
+        " command again to continue it."
     )
     assert not (tmp_path / "report.html").exists()
 
@@ -686,10 +699,9 @@ def test_the_command_ends_with_one_line_and_code_2(tmp_path):
     )
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr == (
-        f"workdir='{tmp_path}': not a record, for it has no record.json;"
-        " give the folder that a study was run in.\n"
-    )
+    with pytest.raises(InputError, match="has no record") as caught:
+        read_record(tmp_path)
+    assert ran.stderr == f"{caught.value}\n"
 
 
 def on_fashion(record: Record, **config: int) -> Record:
@@ -700,13 +712,13 @@ def on_fashion(record: Record, **config: int) -> Record:
 
 def test_published_numbers_stand_beside_both_protocols(optimizers):
     """The source's seeds give its interval; its variance is in nats^2 after * 128^2."""
-    table = published.optimizers(on_fashion(optimizers)).set_index("arm")
+    table = source.comparison(on_fashion(optimizers)).set_index("arm")
     assert list(table.index) == [
-        f"{name}-{regularizer}"
+        f"{name}-{penalty}"
         for name in ("sgd", "adam", "third_moment")
-        for regularizer in ("none", "l2")
+        for penalty in ("none", "l2")
     ]
-    theirs = published.numbers()["optimizers"]["fashion_mnist"]
+    theirs = published.all_numbers()["optimizers"]["fashion_mnist"]
     accuracy = np.array(theirs["test_accuracy"]["custom"]["l2"])
     row = table.loc["third_moment-l2"]
     assert row["published"] == accuracy.mean()
@@ -731,43 +743,126 @@ def test_published_numbers_stand_beside_both_protocols(optimizers):
 def test_what_the_source_did_not_ask_is_not_put_beside_it(tmp_path, study, factors):
     """Another study; a place of its table that is several arms; no such table."""
     record = on_fashion(make(tmp_path / "run", factors, num_seeds=2, study=study))
-    assert published.optimizers(record).empty
-    assert stats_json.stats(record) == {}
+    assert source.comparison(record).empty
+    assert claims.documents(record) == {}
 
 
 def test_a_grid_stands_at_its_chosen_setting_beside_the_source(tmp_path):
-    factors = {"optimizer": ("sgd", "adam"), "regularizer": ("none", "l2")}
+    factors = {"optimizer": ("sgd", "adam"), "penalty": ("none", "l2")}
     settings = {"learning_rate": (0.1, 0.01)}  # the second is made the better one
     record = on_fashion(
         make(tmp_path / "run", factors, settings=settings, study="optimizers")
     )
-    best = networks.cells(record)[1::2]
+    best = networks.load(record)[1::2]
     means = [estimates.robustness(cell).estimate for cell in best]
-    assert list(published.optimizers(record)["corrected"]) == means
-    entry = stats_json.stats(record)["stats.json"]["adam"]["l2"]
+    assert list(source.comparison(record)["corrected"]) == means
+    entry = claims.documents(record)["stats.json"]["adam"]["l2"]
     assert entry["test_acc_list"] == list(best[-1].final["test_accuracy"])
 
 
 def test_the_title_says_what_was_run_unlike_the_source(optimizers):
-    assert published.unlike(optimizers) == ""
+    assert published.departures(optimizers) == ""
     sizes = optimizers.record | {"num_examples": {"train": 50_000}}
     same = optimizers._replace(record=sizes)
     same = on_fashion(same, num_epochs=10, batch_size=128)
-    assert published.unlike(same) == ""
+    assert published.departures(same) == ""
     sizes = optimizers.record | {"num_examples": {"train": 5_120}}
     less = on_fashion(optimizers._replace(record=sizes), num_epochs=2, batch_size=64)
     unlike = (
         " (epochs: 2 against 10, training examples: 5,120 against 50,000,"
         " batch size: 64 against 128)"
     )
-    for name in ("published", "claims"):
-        assert tables.title(name, less).endswith(unlike)
+    assert section(less, "published").title.endswith(unlike)
     assert max(map(len, tables.text(less).splitlines())) <= 100
     mnist = less._replace(config=less.config | {"data": {"name": "mnist"}})
-    assert "batch size: 64 against 256" in published.unlike(mnist)
+    assert "batch size: 64 against 256" in published.departures(mnist)
     other = mnist._replace(record=mnist.record | {"study": "made"})
-    assert published.unlike(other) == ""
+    assert published.departures(other) == ""
 
 
 def test_a_data_set_that_was_not_published_has_no_such_table(optimizers):
-    assert published.optimizers(optimizers).empty
+    assert source.comparison(optimizers).empty
+    assert section(optimizers, "published") is None
+
+
+# an audit of one's own
+
+
+MINE = """
+import pandas as pd
+
+from normjax.report.sections import Column, Kind, Reason, Section, Verdict
+
+VERDICTS = [Verdict(Kind.HOLDS), Verdict(Kind.UNDECIDED, Reason.MORE_SEEDS, 1_200)]
+
+
+def sections(record):
+    claims = ["Batch is best", "Layer is second"]
+    table = pd.DataFrame({"claim": claims, "verdict": VERDICTS})
+    wide = {"our verdict": Column("verdict", lambda row: str(row["verdict"]))}
+    narrow = {"ours": Column("verdict", lambda row: row["verdict"].short)}
+    study = record.record["study"]
+    return [
+        Section("mine", f"Claims about {study}", table, wide, narrow, note="As I say."),
+        Section("nothing", "No rows", pd.DataFrame(), {}, {}),
+    ]
+
+
+def documents(record):
+    return {"mine.json": {"arms": list(record.record["arm_order"])}}
+"""
+
+
+def test_an_audit_of_ones_own_has_its_tables_and_documents(tmp_path, monkeypatch):
+    (tmp_path / "my_claims.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    record = make(tmp_path / "run", NORMS, num_seeds=2, audit="my_claims")
+    built = page.build(record.workdir).read_text()
+    assert [x.name for x in tables.sections(record)] == ["summary", "mine"]
+    assert "<h2>Claims about made</h2>" in built
+    assert '<p class="note">As I say.</p>' in built
+    assert '<td class="holds">holds</td>' in built
+    assert '<td class="undecided">undecided (about 1,200 seeds needed)</td>' in built
+    assert '<th scope="col" class="verdict">our verdict</th>' in built
+    csv = (record.workdir / "tables" / "mine.csv").read_text()
+    assert csv == (
+        "claim,verdict\nBatch is best,holds\n"
+        'Layer is second,"undecided (about 1,200 seeds needed)"\n'
+    )
+    assert "Layer is second  undecided (~1,200)" in tables.text(record)
+    written = json.loads((record.workdir / "mine.json").read_text())
+    assert written == {"arms": list(NORMS["norm"])}
+
+
+def test_a_record_without_an_audit_has_no_claims(norms):
+    assert [x.name for x in tables.sections(norms)] == ["summary", "differences"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "remedy"),
+    [
+        (
+            "no_such_claims",
+            "a module that can be imported (No module named 'no_such_claims')",
+            "put its folder on PYTHONPATH, or name normjax.audit.claims",
+        ),
+        (
+            "normjax.audit.published",
+            "a module with a function sections(record)",
+            "see normjax/report/sections.py",
+        ),
+    ],
+)
+def test_an_audit_that_cannot_be_used_is_one_line(norms, name, rule, remedy):
+    config = norms.config | {"audit": name}
+    with pytest.raises(InputError) as caught:
+        tables.sections(norms._replace(config=config))
+    assert str(caught.value) == f"audit={name!r}: must be {rule}; {remedy}."
+
+
+def test_the_report_knows_no_audit():
+    """Not even when it is loaded whole: the name is in the record."""
+    code = "import sys, normjax.report.__main__; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT)
+    assert "normjax.report.page" in ran.stdout.decode().split()
+    assert "normjax.audit" not in ran.stdout.decode()

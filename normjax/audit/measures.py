@@ -1,8 +1,8 @@
-"""The statistics that decide claims: a number a seed, and how two arms are compared.
+"""The statistics that decide claims: a number per seed, and how two arms are compared.
 
-Ours and the published numbers go through the same `reduce` and the same `compare`, but
-for variances, which the sources give without the seeds behind them. Curves are
-[seeds, evals] or, published, one network's [evals].
+Our numbers and the published ones go through the same `reduce` and `compare`, except
+for variances, which the sources give without the numbers of single seeds. Curves are
+[seeds, evals] or, if published, [evals] of one network.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from normjax import statistics
-from normjax.report import networks as cells_
+from normjax.report import networks
 from normjax.report.networks import Cell
 from normjax.statistics import Interval
 
@@ -21,20 +21,27 @@ LARGEST = float(np.finfo(np.float32).max)  # 3.4e38, for a number that is not fi
 
 
 class Statistic(NamedTuple):
-    """What decides a claim: a number of each side, and how two sides are compared."""
+    """What decides a claim: a number for each side, and how two sides are compared."""
 
-    label: str  # with its unit
+    label: str
+    unit: str  # empty if it has none
     measure: Measure  # [seeds, ...]; None if it was not measured
-    reduce: Callable[[np.ndarray], np.ndarray]  # of a measure, or of what was published
+    reduce: Callable[[np.ndarray], np.ndarray]  # of a measure or of published numbers
     compare: Callable[..., Interval]  # of one or two sides
     compare_published: Callable[..., Interval] | None = None  # `compare` if None
-    logarithmic: bool = False  # the interval is one on a log scale; so is the margin
+    logarithmic: bool = False  # interval and margin are those of the logarithm
     over: str = "seeds"  # or "epochs" of one run
-    least: int = 2  # seeds (or epochs) without which there is no verdict
+    least: int = 2  # seeds (or epochs) that a verdict needs at least
+    probe: str = ""  # where every cell has it, the statistic `probe` decides instead
+
+    @property
+    def title(self) -> str:
+        """Label and unit."""
+        return ", ".join(filter(None, (self.label, self.unit)))
 
 
-def mean(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
-    """Student's interval of one side, or of the paired differences of two."""
+def student_interval(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
+    """Student's interval of one side, or of the paired differences of two sides."""
     return statistics.mean_interval(a - b)
 
 
@@ -42,23 +49,25 @@ def log_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
     """`exp` of Student's interval of the mean of `log(a / b)`, place by place."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithms = np.log(np.divide(a, b))
-    *found, n = statistics.mean_interval(logarithms)
-    return Interval(*np.exp(found), n)
+    log = statistics.mean_interval(logarithms)
+    return Interval(np.exp(log.estimate), np.exp(log.low), np.exp(log.high), log.n)
 
 
 def spread(x: np.ndarray) -> Interval:
     """Standard deviation over seeds, with the interval of `statistics.stability`."""
-    *variance, n = statistics.stability(x.reshape(-1, 1))
-    return Interval(*np.sqrt(variance), n)
+    variance, low, high, n = statistics.stability(x.reshape(-1, 1))
+    return Interval(np.sqrt(variance), np.sqrt(low), np.sqrt(high), n)
 
 
-def widened(interval: Interval, statistic: Statistic, num: int) -> Interval:
-    """The interval at level `1 - 0.05 / num`, of one of `num` comparisons.
+def simultaneous_interval(
+    interval: Interval, statistic: Statistic, num: int
+) -> Interval:
+    """The interval at level `1 - 0.05 / num`, for one of `num` comparisons.
 
-    Each interval here is Student's with n - 1 degrees of freedom, that of a ratio or
-    a spread on the scale of its logarithm: there it is longer, about its centre, by
-    the ratio of the quantiles. Then at most 5% of the families of `num` comparisons
-    have an interval that misses the truth.
+    Each interval here is Student's with n - 1 degrees of freedom; for a ratio or a
+    spread, that of the logarithm. On that scale it grows about its centre by the
+    ratio of the quantiles. Then at most 5% of the families of `num` comparisons have
+    an interval that misses the truth.
 
     References:
         Dunn, 1961. Multiple Comparisons Among Means.
@@ -73,9 +82,10 @@ def widened(interval: Interval, statistic: Statistic, num: int) -> Interval:
 
 
 def volatility(x: np.ndarray) -> np.ndarray:
-    """Standard deviation of the changes from pass to pass, of each network.
+    """Each network's standard deviation of the changes from pass to pass.
 
-    A steady trend is no volatility: its changes are all the same. Needs three passes.
+    A steady trend has volatility 0, for its changes are all equal. It takes three
+    passes.
     """
     changes = np.diff(np.atleast_2d(x), axis=1)
     if changes.shape[1] < 2:
@@ -84,29 +94,25 @@ def volatility(x: np.ndarray) -> np.ndarray:
 
 
 def _final(name: str) -> Measure:
-    return lambda cells: cells_.chosen(cells)[0].final[name]
+    return lambda cells: networks.best_of_arms(cells)[0].final[name]
 
 
 def _curve(name: str) -> Measure:
-    return lambda cells: cells_.chosen(cells)[0].curves[name]
-
-
-def _probe(name: str) -> Measure:
-    return lambda cells: cells_.chosen(cells)[0].probes.get(name)
+    return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
 
 
 def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
-    """[seeds] of highest minus lowest final train loss, `LARGEST` if one diverged.
+    """[seeds], highest minus lowest final train loss; `LARGEST` if one diverged.
 
-    To have diverged at any scale is the strongest dependence on it that there is, so
-    such a seed is not left out: its range is the largest number of float32, and a
-    ratio to a range that is finite stays finite.
+    To diverge at any scale is the strongest dependence on the scale, so such a seed is
+    not left out: its range is the largest number of float32, and its ratio to a
+    finite range stays finite.
     """
-    if cells_.varying(cells, "settings") != ["init_scale"]:
+    if networks.varying_names(cells, "settings") != ["init_scale"]:
         return None
     losses = np.stack([cell.final["train_loss"] for cell in cells])
-    steps = np.stack([cell.final["diverged_at_step"] for cell in cells])
-    lost = ((steps >= 0) | ~np.isfinite(losses)).any(axis=0)
+    diverged = np.stack([cell.diverged for cell in cells])
+    lost = (diverged | ~np.isfinite(losses)).any(axis=0)
     ranges = np.ptp(np.where(lost, 0.0, losses), axis=0)
     return np.where(lost, LARGEST, np.minimum(ranges, LARGEST))
 
@@ -131,38 +137,44 @@ def _over_passes(x: np.ndarray) -> np.ndarray:
     return np.mean(np.atleast_2d(x), axis=1)
 
 
-def _accuracy_of_train(mode: str, measure: Measure) -> Statistic:
-    label = f"final train accuracy {mode}, points"
-    return Statistic(label, measure, _last_points, mean)
+def _of_train(
+    name: str, label: str, unit: str, reduce: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, Statistic]:
+    """A measurement of the training split: while training, and in evaluation mode.
 
-
-def _loss_of_train(mode: str, measure: Measure) -> Statistic:
-    return Statistic(f"final train loss {mode}, nats", measure, _last, mean)
+    The first is over the batches of an epoch, the second after it, where probed.
+    """
+    probe = f"{name}_evaluated"
+    training = Statistic(
+        f"{label} while training", unit, _curve(name), reduce, student_interval
+    )
+    label += " in evaluation mode"
+    return {
+        name: training._replace(probe=probe),
+        probe: Statistic(label, unit, _curve(probe), reduce, student_interval),
+    }
 
 
 def _smoothness(probe: str) -> Statistic:
-    return Statistic("smoothness, mean of passes", _probe(probe), _over_passes, mean)
+    label = "smoothness, mean of passes"
+    return Statistic(label, "", _curve(probe), _over_passes, student_interval)
 
 
 def _volatility(probe: str) -> Statistic:
     label = "standard deviation of the change of smoothness from pass to pass"
-    return Statistic(label, _probe(probe), volatility, mean)
+    return Statistic(label, "", _curve(probe), volatility, student_interval)
 
 
-EVALUATED = "in evaluation mode"  # the training split, after the epoch
-ACCUMULATED = "while training"  # over the batches of the epoch
+LOSS_RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
 STATISTICS = {
     "test_accuracy": Statistic(
-        "test accuracy, points", _final("test_accuracy"), _points, mean
+        "test accuracy", "points", _final("test_accuracy"), _points, student_interval
     ),
-    "train_accuracy": _accuracy_of_train(ACCUMULATED, _curve("train_accuracy")),
-    "train_accuracy_evaluated": _accuracy_of_train(
-        EVALUATED, _probe("train_accuracy_evaluated")
-    ),
-    "train_loss": _loss_of_train(ACCUMULATED, _curve("train_loss")),
-    "train_loss_evaluated": _loss_of_train(EVALUATED, _probe("train_loss_evaluated")),
+    **_of_train("train_accuracy", "final train accuracy", "points", _last_points),
+    **_of_train("train_loss", "final train loss", "nats", _last),
     "accuracy_spread": Statistic(
-        "standard deviation of the test accuracy, points",
+        "standard deviation of the test accuracy",
+        "points",
         _final("test_accuracy"),
         _points,
         spread,
@@ -170,7 +182,8 @@ STATISTICS = {
         least=3,
     ),
     "stability": Statistic(
-        "variance of the train loss, ratio",
+        "variance of the train loss",
+        "ratio",
         _curve("train_loss"),
         _as_is,
         statistics.stability_ratio,
@@ -179,8 +192,9 @@ STATISTICS = {
         least=3,
     ),
     "seconds": Statistic(
-        "seconds, ratio, over the epochs of one run",
-        lambda cells: cells_.chosen(cells)[0].epoch_seconds,
+        "seconds",
+        "ratio, over the epochs of one run",
+        lambda cells: networks.best_of_arms(cells)[0].epoch_seconds,
         _as_is,
         log_ratio,
         logarithmic=True,
@@ -188,27 +202,19 @@ STATISTICS = {
         least=1,
     ),
     "smoothness": _smoothness("smoothness"),
-    "smoothness_as_published": _smoothness("smoothness_as_published"),
+    "smoothness_of_roots": _smoothness("smoothness_of_roots"),
     "volatility": _volatility("smoothness"),
-    "volatility_as_published": _volatility("smoothness_as_published"),
+    "volatility_of_roots": _volatility("smoothness_of_roots"),
     "loss_range": Statistic(
-        "range of the final train loss over the scales (3.4e38 if diverged), nats",
-        _range_over_scales,
-        _as_is,
-        mean,
+        LOSS_RANGE, "nats", _range_over_scales, _as_is, student_interval
     ),
     "loss_range_ratio": Statistic(
-        "range of the final train loss over the scales (3.4e38 if diverged), ratio",
-        _range_over_scales,
-        _as_is,
-        log_ratio,
-        logarithmic=True,
+        LOSS_RANGE, "ratio", _range_over_scales, _as_is, log_ratio, logarithmic=True
     ),
 }
 
 
-def evaluated(name: str, cells: Sequence[Cell]) -> str:
-    """The statistic in evaluation mode, if there is one and all cells were probed."""
-    found = f"{name}_evaluated"
-    probed = found in STATISTICS and all(found in cell.probes for cell in cells)
-    return found if probed else name
+def in_evaluation_mode(name: str, cells: Sequence[Cell]) -> str:
+    """The statistic in evaluation mode, if there is one and every cell was probed."""
+    probe = STATISTICS[name].probe
+    return probe if probe and all(probe in cell.probes for cell in cells) else name

@@ -1,6 +1,6 @@
-"""The sources' numbers beside ours: published, ours as published, ours corrected.
+"""The numbers that the sources published, and how our run differs from theirs.
 
-The published numbers are data, `published.json`; nothing here judges them.
+The numbers are data, `published.json`; nothing here judges them.
 """
 
 import json
@@ -9,44 +9,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from normjax import statistics
-from normjax.report import estimates
-from normjax.report import networks as cells_
 from normjax.study.record import Record
 
+PROTOCOLS = AS_PUBLISHED, CORRECTED = "as_published", "corrected"
 OPTIMIZERS = {  # our name -> the source's
     "sgd": "SGD",
     "adam": "Adam",
     "rmsprop": "RMSprop",
     "third_moment": "custom",
 }
-PLACES = {  # in `published.json` of a study that has several networks or data sets
+SUBSTUDIES = {  # in `published.json`, of a study with several models or data sets
     "optimizers": "{data}",
     "batch_norm_placement": "{data}_{model}",
 }
 
 
-def numbers() -> dict[str, Any]:
+def all_numbers() -> dict[str, Any]:
     """All published numbers, by study."""
     return json.loads((Path(__file__).parent / "published.json").read_text())
 
 
-def number(path: str) -> np.ndarray:
+def numbers_at(path: str) -> np.ndarray:
     """[n], the published numbers at `study/.../name`; `-1` is the last of a list.
 
     Raises:
-        KeyError: there is nothing of that name.
+        KeyError: nothing was published under this name.
     """
-    found: Any = numbers()
+    content: Any = all_numbers()
     for part in path.split("/"):
-        found = found[int(part)] if isinstance(found, list) else found[part]
-    return np.atleast_1d(np.asarray(found, np.float64))
+        content = content[int(part)] if isinstance(content, list) else content[part]
+    return np.atleast_1d(np.asarray(content, np.float64))
 
 
 def field(config: Mapping[str, Any], name: str) -> Any:
-    """The value of a dotted name of a configuration, None if there is none."""
+    """The value of a dotted name in a config, None if there is none."""
     value: Any = config
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -56,57 +53,18 @@ def field(config: Mapping[str, Any], name: str) -> Any:
 def paths(
     claim: Mapping[str, Any],
     config: Mapping[str, Any],
-    sides: Iterable[Mapping[str, str]],
+    sides: Iterable[Mapping[str, str | int]],
 ) -> list[str]:
     """Where the numbers of each side of a claim are."""
+    levels = [{**claim["arms"], **side} for side in sides]
+    names = [{k: OPTIMIZERS.get(v, v) for k, v in side.items()} for side in levels]
     data = config["data"]["name"]
-    return [
-        claim["published"].format(
-            data=data,
-            **{k: OPTIMIZERS.get(v, v) for k, v in (claim["arms"] | side).items()},
-        )
-        for side in sides
-    ]
+    return [claim["published"].format(data=data, **side) for side in names]
 
 
-def optimizers(record: Record) -> pd.DataFrame:
-    """Optimizer x regularizer: test accuracy and stability, published and ours.
-
-    Intervals are over seeds, the published ones too. The source divides its mean
-    loss by the batch size once more, so its variance is multiplied by the square
-    of the batch size here; it gave no losses by seed, so this has no interval.
-    Empty for a data set or an optimizer that the source does not have, and where
-    `cells.by_optimizer` is.
-    """
-    source = _source(record)
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for place, cell in cells_.by_optimizer(record).items():
-        protocol, optimizer, regularizer = place
-        theirs = source.get("test_accuracy", {})
-        theirs = theirs.get(OPTIMIZERS.get(optimizer, ""), {}).get(regularizer)
-        if theirs is None:
-            continue
-        variance = source["loss_variance"][OPTIMIZERS[optimizer]][regularizer]
-        row = rows.setdefault(
-            (optimizer, regularizer),
-            {
-                "arm": f"{optimizer}-{regularizer}",
-                "seeds": len(theirs),
-                **estimates.columns(
-                    "published", statistics.mean_interval(np.array(theirs))
-                ),
-                "published_stability": variance * source["batch_size"] ** 2,
-            },
-        )
-        row |= estimates.columns(protocol, estimates.robustness(cell))
-        stability = statistics.stability(cell.curves["train_loss"])
-        row |= estimates.columns(f"{protocol}_stability", stability)
-    return pd.DataFrame(list(rows.values()))
-
-
-def unlike(record: Record) -> str:
-    """What ran here against the source, in brackets, where the two differ."""
-    source = _source(record)
+def departures(record: Record) -> str:
+    """How what ran here differs from the source, in brackets; empty if it does not."""
+    source = of_record(record)
     num_examples = record.record.get("num_examples", {}).get("train")
     facts = {  # ours, the source's
         "epochs": (record.config.get("num_epochs"), source.get("num_epochs")),
@@ -122,7 +80,7 @@ def unlike(record: Record) -> str:
 
 
 def _batch_size(record: Record) -> int | None:
-    """That of all arms, or the configuration's if it differs between them."""
+    """The batch size of all arms; if arms differ, that of the config."""
     if "batch_size" in record.record["factors"]:
         levels = record.networks["batch_size"].unique()
         if len(levels) == 1:
@@ -130,11 +88,11 @@ def _batch_size(record: Record) -> int | None:
     return record.config.get("batch_size")
 
 
-def _source(record: Record) -> dict[str, Any]:
-    """What was published of the record's study, data and model; empty if nothing."""
+def of_record(record: Record) -> dict[str, Any]:
+    """What was published about the record's study, data and model; empty if nothing."""
     study = record.record["study"]
-    found = numbers().get(study, {})
-    if study not in PLACES:
-        return found
+    content = all_numbers().get(study, {})
+    if study not in SUBSTUDIES:
+        return content
     names = {x: field(record.config, f"{x}.name") for x in ("data", "model")}
-    return found.get(PLACES[study].format(**names), {})
+    return content.get(SUBSTUDIES[study].format(**names), {})

@@ -12,7 +12,7 @@ from normjax.report import page
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the path of each page; 2 and one line where there is no record."""
+    """Prints the path of each page, or one line with exit code 2 for a bad record."""
     parser = argparse.ArgumentParser(
         prog="python -m normjax.report",
         description="Rebuild tables, figures and report.html from a study's record.",

@@ -1,26 +1,27 @@
-"""Panels, lines, bands and axes: how the pictures of a study look.
+"""Panels, lines, bands and axes: how the figures of a study look.
 
-With `figures` the only module that imports matplotlib, and the object-oriented
-interface of it alone: no pyplot, no global state. What is drawn, `figures` says.
+What is drawn is decided in `figures` and `against`. Matplotlib is used through its
+object-oriented interface alone: no pyplot, no global state.
 """
 
 import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from normjax.report import networks as cells_
-from normjax.report.networks import Cell
+from normjax.report import networks
+from normjax.report.networks import Cell, Level
 from normjax.statistics import Interval
 
-COLOURS = (  # Okabe and Ito, 2008, without yellow: told apart with any colour vision
+COLOURS = (  # Okabe and Ito, 2008, without yellow: distinct to the colour-blind too
     "#0072B2",
     "#D55E00",
     "#009E73",
@@ -29,13 +30,13 @@ COLOURS = (  # Okabe and Ito, 2008, without yellow: told apart with any colour v
     "#56B4E9",
     "#000000",
 )
-DASHES = ("-", "--", ":", "-.")  # the next turn of the colours
-STYLE = {
+DASHES = ("-", "--", ":", "-.")  # the next ones when the colours are used up
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "normjax",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
-    "text.hinting": "none",  # letters as wide in PNG as where they were laid out
+    "text.hinting": "none",  # letters are as wide in the PNG as in the layout
     "axes.titlesize": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -46,18 +47,18 @@ STYLE = {
     "lines.linewidth": 1.5,
     "legend.frameon": False,
 }
-LETTERS = 13  # of a text, to the inch
-HANDLE = 8  # letters that would fit where a legend has a line
-WIDE = 10.0  # the factor from which positive numbers are put on a log scale
+LETTERS = 13  # per inch of text
+HANDLE = 8  # the width of a line in a legend, in letters
+WIDE = 10.0  # positive numbers that span more than this factor get a log scale
 
 Look = tuple[str, str]  # colour and dashes
 
 
 class Layout(NamedTuple):
-    """Which factor is the colour, and which panel each cell belongs to."""
+    """Which factor the colours stand for, and which panel each cell belongs to."""
 
     colour: str  # name of a factor, or "arm"
-    factors: list[str]  # of the panels
+    factors: list[str]  # that the panels stand for
     looks: dict[str, Look]  # by level
     panels: dict[str, list[Cell]]  # title -> cells
     num_columns: int
@@ -65,25 +66,26 @@ class Layout(NamedTuple):
 
 
 def layout(cells: Sequence[Cell], axis: str = "") -> Layout:
-    """The factor of most levels (the last such) as colour, the others as panels.
+    """Colours for the (last) factor with the most levels, panels for the others.
 
-    A factor of numbers is the colour only if no other varies, and `axis`, which is
-    drawn as the x axis, is neither. Where the factors that differ do not tell the
-    arms apart, the arm is the colour.
+    Colours stand for a factor of numbers only if no other factor varies. The factor
+    `axis` gets neither: it is the x axis. Where two arms have the same levels of all
+    factors, the colours stand for the arms.
     """
-    names = [x for x in cells_.varying(cells, "factors") if x != axis]
-    counts = {x: len(cells_.levels(cells, "factors", x)) for x in names}
-    numbers = numeric(cells)
-    colour, others, level = "arm", [], lambda cell: cell.arm
-    if names and told_apart(cells):
+    names = [x for x in networks.varying_names(cells, "factors") if x != axis]
+    counts = {x: len(networks.levels(cells, "factors", x)) for x in names}
+    numbers = numeric_factors(cells)
+    colour, others = "arm", list[str]()
+    level: Callable[[Cell], str] = lambda cell: cell.arm
+    if names and factors_identify_arms(cells):
         colour = max(reversed(names), key=lambda x: (x not in numbers, counts[x]))
         others = [x for x in names if x != colour]
-        level = lambda cell: cell.factors[colour]
-    elif axis in numbers:  # that tells the arms apart alone: one line
+        level = lambda cell: str(cell.factors[colour])
+    elif axis in numbers:  # no other factor varies: one line
         level = lambda cell: ""
-    panels = {}
+    panels: dict[str, list[Cell]] = {}
     for cell in cells:
-        title = ", ".join(_words(cell, x) for x in others)
+        title = ", ".join(_title(cell, x) for x in others)
         panels.setdefault(title, []).append(cell)
     looks = itertools.cycle((c, d) for d, c in itertools.product(DASHES, COLOURS))
     return Layout(
@@ -96,20 +98,22 @@ def layout(cells: Sequence[Cell], axis: str = "") -> Layout:
     )
 
 
-def told_apart(cells: Sequence[Cell]) -> bool:
+def factors_identify_arms(cells: Sequence[Cell]) -> bool:
     """Whether no two arms have the same levels of all factors."""
     identities = {tuple(cell.factors.values()) for cell in cells}
     return len(identities) == len({cell.arm for cell in cells})
 
 
-def numeric(cells: Sequence[Cell]) -> list[str]:
-    """The factors of more than two levels, all of them numbers."""
-    found = {x: cells_.levels(cells, "factors", x) for x in cells[0].factors}
-    return [k for k, x in found.items() if len(x) > 2 and all(map(_is_number, x))]
+def numeric_factors(cells: Sequence[Cell]) -> list[str]:
+    """The factors that have more than two levels, all of them numbers."""
+    factors = {x: networks.levels(cells, "factors", x) for x in cells[0].factors}
+    return [k for k, x in factors.items() if len(x) > 2 and all(map(_is_number, x))]
 
 
-def panels(titles: Iterable[str], num_columns: int) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of a panel for each title, in rows that share their y axis."""
+def make_panels(
+    titles: Iterable[str], num_columns: int
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with a panel for each title; the panels of a row share their y axis."""
     titles = list(titles)
     num_columns = min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
@@ -125,98 +129,101 @@ def panels(titles: Iterable[str], num_columns: int) -> tuple[Figure, Sequence[Ax
     return figure, list(grid.flat[: len(titles)])
 
 
-def band(
+def draw_band(
     ax: Axes, x: np.ndarray, y: Interval, look: Look, label: str, marker: str = ""
 ) -> None:
-    """An interval [points] as a line with a band around it; one point has a marker."""
+    """Draws intervals [points] as a line in a band; a single point gets a marker."""
     colour, dashes = look
     marker = marker or ("o" if len(x) == 1 else "")
     ax.fill_between(x, y.low, y.high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, y.estimate, dashes, color=colour, label=label, marker=marker, ms=3.5)
 
 
-def depths(names: Sequence[str]) -> dict[str, tuple[Look, str]]:
+def layer_looks(names: Sequence[str]) -> dict[str, tuple[Look, str]]:
     """Name of a layer -> its look and its label in the legend.
 
-    Dashes tell kinds of layer apart and the shade the place among its kind: the first
-    is dark. Of more than eight layers of a kind, some are labelled.
+    Dashes stand for the kind of a layer, the shade for its position among its kind:
+    the first is dark. If a kind has more than eight layers, only some have a label.
     """
     kinds: dict[str, list[str]] = {}
     for name in sorted(names, key=lambda x: [int(i) for i in re.findall(r"\d+", x)]):
         kinds.setdefault(re.split(r"_?\d", name)[0], []).append(name)
     by_size = sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind))
-    found = {}
+    looks = {}
     for kind, dashes in zip(by_size, itertools.cycle(DASHES)):
         last = len(kinds[kind]) - 1
         for i, name in enumerate(kinds[kind]):
             shade = matplotlib.colormaps["viridis"](0.85 * i / max(1, last))
             look = matplotlib.colors.to_hex(shade), dashes
-            found[name] = look, "" if i % (1 + last // 8) else name
-    return found
+            looks[name] = look, "" if i % (1 + last // 8) else name
+    return looks
 
 
-def log_y(axes: Sequence[Axes], least: float = WIDE) -> None:
-    """A log scale if no line is negative and the lines span more than a factor."""
-    values = [np.asarray(line.get_ydata()) for ax in axes for line in ax.lines]
-    values = np.concatenate([x[np.isfinite(x) & (x != 0)] for x in values])
+def use_log_y(axes: Sequence[Axes], least: float = WIDE) -> None:
+    """Sets a log scale if no line is negative and all span more than a factor."""
+    lines = [np.asarray(line.get_ydata()) for ax in axes for line in ax.lines]
+    values = np.concatenate([y[np.isfinite(y) & (y != 0)] for y in lines])
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
     if low > 0 and high > least * low:  # neither if every network diverged at once
         for ax in axes:
             ax.set_yscale("log")
-            if high < 100 * low:  # few powers of ten, or none, are in sight
+            if high < 100 * low:  # too few powers of ten for ticks of their own
                 ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
                 ax.yaxis.set_major_formatter("{x:g}")
                 ax.yaxis.set_minor_formatter("{x:g}")
 
 
-def log_x(axes: Sequence[Axes], values: Sequence[float]) -> None:
-    """A log scale for positive settings that span more than a factor of ten."""
+def use_log_x(axes: Sequence[Axes], values: Sequence[float]) -> None:
+    """Sets a log scale for positive settings that span more than a factor of ten."""
     if min(values) > 0 and max(values) > WIDE * min(values):
         for ax in axes:
             ax.set_xscale("log")
 
 
-def ticks_at(axes: Sequence[Axes], words: Sequence[str]) -> None:
-    """Ticks at numbers, as they are written, on a log scale if they are positive."""
-    words = sorted(words, key=float)
+def set_ticks(axes: Sequence[Axes], levels: Sequence[int | float]) -> None:
+    """Sets ticks at the levels, on a log scale if all are positive."""
+    levels = sorted(levels)
     for ax in axes:
-        if float(words[0]) > 0:
+        if levels[0] > 0:
             ax.set_xscale("log", base=2)
-        ax.set_xticks([float(x) for x in words], words)
+        ax.set_xticks(levels, [f"{level:g}" for level in levels])
 
 
-def finished(
+def set_whole_ticks(axes: Sequence[Axes]) -> None:
+    """Keeps the ticks of the x axis at whole numbers, such as epochs."""
+    for ax in axes:
+        ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+
+
+def add_labels(
     figure: Figure, axes: Sequence[Axes], order: Iterable[str], x: str, y: str
 ) -> Figure:
-    """With the names of the axes, and a legend above if it has more than one entry."""
+    """Names the axes, and adds a legend above if it has more than one entry."""
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
-    found = {}
+    handles: dict[str, Artist] = {}
     for ax in axes:
-        found |= {label: h for h, label in zip(*ax.get_legend_handles_labels())}
+        handles |= {label: h for h, label in zip(*ax.get_legend_handles_labels())}
         if not any(np.isfinite(line.get_ydata()).any() for line in ax.lines):
             ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center")
             ax.set_xticks([])
-    if len(found) > 1:
+    if len(handles) > 1:
         letters = int(LETTERS * figure.get_figwidth())  # that fit in a line
-        names = [x for x in order if x in found]
+        names = [x for x in order if x in handles]
         labels = [textwrap.fill(name, letters - HANDLE) for name in names]
         longest = max(len(x) for label in labels for x in label.splitlines())
         columns = min(len(names), letters // (longest + HANDLE))
         lines = max(x.count("\n") + 1 for x in labels) * -(-len(names) // columns)
         figure.set_figheight(figure.get_figheight() + 0.17 * lines)
-        handles = [found[name] for name in names]
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+        entries = [handles[name] for name in names]
+        figure.legend(entries, labels, loc="outside upper center", ncols=columns)
     return figure
 
 
-def _words(cell: Cell, factor: str) -> str:
+def _title(cell: Cell, factor: str) -> str:
     level = cell.factors[factor]
-    return f"{factor.replace('_', ' ')} {level}" if _is_number(level) else level
+    return f"{factor.replace('_', ' ')} {level}" if _is_number(level) else str(level)
 
 
-def _is_number(word: str) -> bool:
-    try:
-        return bool(np.isfinite(float(word)))
-    except ValueError:
-        return False
+def _is_number(level: Level) -> bool:
+    return not isinstance(level, str)

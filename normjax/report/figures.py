@@ -1,12 +1,13 @@
-"""The pictures of a study, as SVG and PNG: which a record has, and what is in each.
+"""The figures of a study, as SVG and PNG: which a record has, and what they show.
 
-The same record gives the same SVG, byte for byte.
+Here are those against the epoch and those of single seeds; `against` has those against
+a setting or a factor. The same record gives the same SVG, byte for byte.
 """
 
 import functools
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,119 +15,200 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from normjax import files
-from normjax.report import axes, plots
-from normjax.report import networks as cells_
+from normjax import files, statistics
+from normjax.report import against, axes, networks
 from normjax.report.networks import Cell
 from normjax.study.record import Record
 
 
-class Picture(NamedTuple):
-    """What can be drawn of a record."""
+class Plot(NamedTuple):
+    """A figure that can be drawn."""
 
     caption: str
     draw: Callable[[], Figure]
 
 
-class Drawing(NamedTuple):
-    """What was drawn."""
+class Curve(NamedTuple):
+    """How a measurement is drawn against the epoch."""
 
-    name: str  # of its files
     caption: str
-    svg: str
+    label: str  # of the y axis, with the unit
+    logarithmic: bool = True  # if the values span more than a factor of ten
 
 
-def pictures(record: Record) -> dict[str, Picture]:
-    """The pictures that a record has the numbers of, by name.
+BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
+    "train_loss": Curve("Train loss", "train loss, nats"),
+    "test_accuracy": Curve("Test accuracy", "test accuracy", False),
+    "validation_accuracy": Curve("Validation accuracy", "validation accuracy", False),
+    "train_loss_evaluated": Curve(
+        "Train loss in evaluation mode, after the epoch", "train loss, nats"
+    ),
+    "train_accuracy_evaluated": Curve(
+        "Train accuracy in evaluation mode, after the epoch", "train accuracy", False
+    ),
+    "smoothness": Curve(
+        "Local smoothness: change of the gradient over the step, norms of all"
+        " parameters (small is smooth)",
+        "local smoothness",
+    ),
+    "smoothness_of_roots": Curve(
+        "Local smoothness, with roots of sums of the tensors' norms",
+        "smoothness of roots",
+    ),
+    "mode_gap_loss": Curve(
+        "Loss on the training split: evaluation mode minus training mode",
+        "gap of the loss, nats",
+    ),
+    "mode_gap_accuracy": Curve(
+        "Accuracy on the training split: evaluation mode minus training mode",
+        "gap of the accuracy",
+        False,
+    ),
+    "precise_test_accuracy": Curve(
+        "Test accuracy with precise statistics", "test accuracy", False
+    ),
+}
+BY_LAYER = {  # kinds of probes, one "<kind>.<layer>" for each layer
+    "gradient_norm": Curve("Norm of the gradient by layer", "norm of the gradient"),
+    "update_norm": Curve("Norm of the update by layer", "norm of the update"),
+    "parameter_norm": Curve(
+        "Norm of the parameters by layer", "norm of the parameters"
+    ),
+}
 
-    All but those against a setting show each arm at its chosen setting.
+
+def plots(record: Record) -> dict[str, Plot]:
+    """The figures that a record has the numbers for, by name.
+
+    Each arm is shown at its best setting, except against a setting.
     """
-    found = cells_.cells(record)
-    chosen = cells_.chosen(found)
-    drawn = {
-        name: Picture(caption, functools.partial(plots.curves, chosen, name))
-        for name, (caption, _) in (plots.CURVES | plots.PROBES).items()
-        if any(name in cell.curves | cell.probes for cell in chosen)
+    cells = networks.load(record)
+    best = networks.best_of_arms(cells)
+    known = {
+        name: Plot(curve.caption, functools.partial(draw_curves, best, name, curve))
+        for name, curve in BY_EPOCH.items()
+        if any(name in cell.measurements for cell in best)
     }
-    drawn["seeds"] = Picture(
-        "Final test accuracy, seed by seed", functools.partial(plots.seeds, chosen)
-    )
-    for axis, (start, summary) in itertools.product(
-        axis_names(found), plots.SUMMARIES.items()
-    ):
-        drawn[f"{start}against_{axis}"] = Picture(
-            _caption(found, axis, summary),
-            functools.partial(plots.against, found, axis, summary),
-        )
-    for kind, (caption, _) in plots.LAYERS.items():
-        if plots.layer_names(chosen, kind):
-            drawn[kind] = Picture(
-                caption, functools.partial(plots.layers, chosen, kind)
-            )
-    return drawn
+    caption = "Final test accuracy, seed by seed"
+    known["seeds"] = Plot(caption, functools.partial(draw_seeds, best))
+    names = against.axis_names(cells)
+    for axis, (start, outcome) in itertools.product(names, against.OUTCOMES.items()):
+        caption = against.caption(cells, axis, outcome)
+        draw = functools.partial(against.draw_against, cells, axis, outcome)
+        known[f"{start}against_{axis}"] = Plot(caption, draw)
+    for kind, curve in BY_LAYER.items():
+        if any(layers_of(cell, kind) for cell in best):
+            draw = functools.partial(draw_layers, best, kind)
+            known[kind] = Plot(curve.caption, draw)
+    return known
 
 
-def axis_names(cells: Sequence[Cell]) -> list[str]:
-    """Settings and factors to draw against: those of more than two values.
-
-    A setting has them within an arm. A factor has them between arms, has to be of
-    numbers, and with the other factors has to tell the arms apart.
-    """
-    arms = {}
-    for cell in cells:
-        arms.setdefault(cell.arm, []).append(cell)
-    count = lambda x: max(len(cells_.levels(a, "settings", x)) for a in arms.values())
-    settings = [x for x in cells[0].settings if count(x) > 2]
-    return settings + (axes.numeric(cells) if axes.told_apart(cells) else [])
+def write(plots: Mapping[str, Plot], folder: Path) -> dict[str, str]:
+    """Draws each figure, writes it as SVG and PNG, and returns the SVG by name."""
+    files.folder(folder)
+    texts = {}
+    with matplotlib.rc_context(axes.STYLE):
+        for name, plot in plots.items():
+            figure = plot.draw()
+            svg, png = io.BytesIO(), io.BytesIO()
+            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+            figure.set_layout_engine("none")  # the PNG keeps the layout of the SVG
+            figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+            texts[name] = svg.getvalue().decode()
+            files.write_text(folder / f"{name}.svg", texts[name])
+            files.write_bytes(folder / f"{name}.png", png.getvalue())
+    return texts
 
 
 def note(cells: Sequence[Cell]) -> str:
     """What the colours, panels and lines of a record's figures stand for."""
-    plan = axes.layout(cells)
-    sentences = [f"Colours: {plan.colour}."]
-    if plan.factors:
-        sentences.append(f"Panels: {', '.join(plan.factors)}.")
+    layout = axes.layout(cells)
+    sentences = [f"Colours: {layout.colour}."]
+    if layout.factors:
+        sentences.append(f"Panels: {', '.join(layout.factors)}.")
     if any(cell.position for cell in cells):
         sentences.append(
             "Unless it is drawn against a setting, each arm is shown at the setting of"
             " its highest mean validation accuracy."
         )
-    lost, num_networks = _diverged(cells)
-    if lost:
+    num_diverged = sum(int(cell.diverged.sum()) for cell in cells)
+    if num_diverged:
         sentences.append(
-            f"{lost:,} of {num_networks:,} networks diverged: their train loss and"
-            " accuracy end there, what is evaluated is that of their last finite"
-            " weights."
+            f"{num_diverged:,} of {sum(len(cell.seeds) for cell in cells):,} networks"
+            " diverged: the curves of their train loss and accuracy end there, and what"
+            " is evaluated later is their last finite state."
         )
     return " ".join(sentences)
 
 
-def write(record: Record, folder: Path) -> list[Drawing]:
-    """Draws each picture and writes it as SVG and PNG."""
-    files.folder(folder)
-    drawn = []
-    with matplotlib.rc_context(axes.STYLE):
-        for name, picture in pictures(record).items():
-            figure = picture.draw()
-            svg, png = io.BytesIO(), io.BytesIO()
-            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            figure.set_layout_engine("none")  # what was laid out once stays
-            figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-            drawn.append(Drawing(name, picture.caption, svg.getvalue().decode()))
-            files.write_text(folder / f"{name}.svg", drawn[-1].svg)
-            files.write_bytes(folder / f"{name}.png", png.getvalue())
-    return drawn
+def draw_curves(cells: Sequence[Cell], measure: str, curve: Curve) -> Figure:
+    """The mean over seeds with its 95% band against the epoch, a line for each arm."""
+    layout = axes.layout(cells)
+    figure, panels = axes.make_panels(layout.panels, layout.num_columns)
+    for ax, members in zip(panels, layout.panels.values()):
+        for cell in members:
+            if measure in cell.measurements:
+                interval = statistics.mean_interval(cell.measurements[measure])
+                level = layout.level(cell)
+                look = layout.looks[level]
+                axes.draw_band(ax, _epochs(cell), interval, look, level)
+    axes.set_whole_ticks(panels)
+    if curve.logarithmic:
+        axes.use_log_y(panels)
+    return axes.add_labels(figure, panels, layout.looks, "epoch", curve.label)
 
 
-def _caption(cells: Sequence[Cell], axis: str, summary: plots.Summary) -> str:
-    caption = f"{summary.caption} against {axis.replace('_', ' ')}"
-    lost, num_networks = _diverged(plots.at_each(cells, axis))
-    if lost and summary.values is plots.final_train_loss:
-        caption += f", without {lost:,} of {num_networks:,} networks, which diverged"
-    return caption
+def draw_layers(cells: Sequence[Cell], kind: str) -> Figure:
+    """The mean over seeds with its 95% band by layer, a panel for each arm."""
+    cells = [cell for cell in cells if layers_of(cell, kind)]
+    names = dict.fromkeys(name for cell in cells for name in layers_of(cell, kind))
+    looks = axes.layer_looks(list(names))
+    figure, panels = axes.make_panels([cell.arm for cell in cells], 4)
+    for ax, cell in zip(panels, cells):
+        for name, values in layers_of(cell, kind).items():
+            interval = statistics.mean_interval(values)
+            axes.draw_band(ax, _epochs(cell), interval, *looks[name])
+    axes.set_whole_ticks(panels)
+    axes.use_log_y(panels, least=1.0)
+    return axes.add_labels(figure, panels, looks, "epoch", BY_LAYER[kind].label)
 
 
-def _diverged(cells: Sequence[Cell]) -> tuple[int, int]:
-    """How many networks diverged, and of how many."""
-    steps = np.concatenate([cell.final["diverged_at_step"] for cell in cells])
-    return int((steps >= 0).sum()), len(steps)
+def draw_seeds(cells: Sequence[Cell]) -> Figure:
+    """The final test accuracy of every seed: a row for each arm, mean and interval."""
+    layout = axes.layout(cells)
+    groups = list(layout.panels.items())
+    heights = [len(members) + 1 for _, members in groups]
+    width = max(5.0, 3.6 + max(map(len, layout.looks)) / axes.LETTERS)
+    figure = Figure(figsize=(width, 0.6 + 0.2 * sum(heights)), layout="constrained")
+    rows = figure.subplots(
+        len(groups), 1, squeeze=False, sharex=True, height_ratios=heights
+    )[:, 0]
+    for ax, (title, members) in zip(rows, groups):
+        for row, cell in enumerate(members):
+            colour, _ = layout.looks[layout.level(cell)]
+            x = cell.final["test_accuracy"]
+            spread = 0.24 * np.linspace(-1, 1, len(x)) if len(x) > 1 else np.zeros(1)
+            ax.plot(x, row + spread, "o", color=colour, alpha=0.45, ms=3, mew=0)
+            mean, low, high, _ = statistics.mean_interval(x)
+            ax.plot([low, high], [row, row], "-", color=colour, lw=2.5)
+            ax.plot([mean], [row], "|", color="black", ms=9, mew=1.5)
+        ax.set_yticks(range(len(members)), [layout.level(cell) for cell in members])
+        ax.set_ylim(len(members) - 0.5, -0.5)
+        ax.set_title(title, loc="left")
+        ax.grid(axis="y", visible=False)
+    rows[-1].set_xlabel("final test accuracy")
+    return figure
+
+
+def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
+    """Layer -> [seeds, evals], of the probes "<kind>.<layer>" that a cell has."""
+    start = f"{kind}."
+    return {
+        name.removeprefix(start): values
+        for name, values in cell.probes.items()
+        if name.startswith(start)
+    }
+
+
+def _epochs(cell: Cell) -> np.ndarray:
+    return np.arange(1, len(cell.steps) + 1)

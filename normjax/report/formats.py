@@ -1,6 +1,6 @@
-"""Numbers as people read them, and tables as csv, Markdown, LaTeX and plain text.
+"""Numbers as people read them, and tables as Markdown, LaTeX and plain text.
 
-Everything is text here: nothing is estimated, nothing is read.
+Everything here returns text; nothing is estimated and no file is read.
 """
 
 import math
@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from normjax.statistics import Interval
 
-PLACES = 4  # after the point at most: one of 10,000 test images is 0.0001
-LATEX = str.maketrans(
+PLACES = 4  # the most after the point: one of 10,000 test images is 0.0001
+LATEX: dict[int, str] = str.maketrans(
     {x: f"\\{x}" for x in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
     | {"²": "$^2$", "±": r"$\pm$", "<": "$<$", ">": "$>$"}
@@ -17,9 +17,9 @@ LATEX = str.maketrans(
 
 
 def by_width(interval: Interval) -> str:
-    """`0.8765 [0.8751, 0.8779]`: as many places as two digits of the half-width.
+    """`0.8765 [0.8751, 0.8779]`: the places that show two digits of the half-width.
 
-    From a million on by `by_three_digits`.
+    An estimate of a million or more is written by `by_three_digits`.
     """
     if abs(interval.estimate) >= 1e6:
         return by_three_digits(interval)
@@ -28,7 +28,7 @@ def by_width(interval: Interval) -> str:
 
 
 def plus_minus(interval: Interval) -> str:
-    """`0.8765 ± 0.0014`: the same with the half-width, for intervals of a mean."""
+    """`0.8765 ± 0.0014`: like `by_width`, with the half-width in place of bounds."""
     estimate, low, high = interval[:3]
     if math.isnan(low):
         return by_width(interval)
@@ -37,22 +37,22 @@ def plus_minus(interval: Interval) -> str:
 
 
 def by_digits(interval: Interval) -> str:
-    """`1.2e-05 [6.1e-06, 4.0e-05]`: two digits of each, for numbers on a log scale."""
+    """`1.2e-05 [6.1e-06, 4.0e-05]`: two digits each, for numbers on a log scale."""
     return _bounds(interval, two_digits)
 
 
 def by_three_digits(interval: Interval) -> str:
-    """`1.02 [0.981, 1.06]`: three digits of each, for seconds and for ratios."""
+    """`1.02 [0.981, 1.06]`: three digits each, for seconds and ratios."""
     return _bounds(interval, three_digits)
 
 
 def steps(interval: Interval) -> str:
-    """`1,200 [800, never]`: whole steps."""
+    """`1,200 [800, never]`: a whole number of steps."""
     return _bounds(interval, whole).replace("never [never, never]", "never")
 
 
 def percent(interval: Interval) -> str:
-    """`90% [60, 98]` of a share in [0, 1]."""
+    """`90% [60, 98]`, for a share in [0, 1]."""
     return _bounds(interval, whole_percent).replace("%,", ",").replace("%]", "]")
 
 
@@ -62,12 +62,12 @@ def whole(x: float) -> str:
 
 
 def whole_percent(x: float) -> str:
-    """`90%` of a share in [0, 1]."""
+    """`90%`, for a share in [0, 1]."""
     return f"{100 * x:.0f}%"
 
 
 def significant(x: float, digits: int) -> str:
-    """`0.012`, `1.2e-05`, `1,234` for two digits; whole numbers are given in full."""
+    """`0.012`, `1.2e-05` or `1,234` with two digits; whole numbers are not rounded."""
     if x == 0 or not math.isfinite(x):
         return "0" if x == 0 else "-"
     if not 1e-3 <= abs(x) < 1e5:
@@ -91,12 +91,12 @@ def number(x: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """`0.004`, in three places."""
+    """`0.004`, with three places."""
     return "-" if math.isnan(p) else f"{p:.3f}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of GitHub's Markdown, aligned, numbers to the right."""
+    """A table in GitHub's Markdown, aligned, with numbers on the right."""
     cells = [[x.replace("|", "\\|") for x in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = [" | ".join(_aligned(row, widths)) for row in cells]
@@ -107,9 +107,9 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A tabular for the package booktabs."""
+    """A tabular environment that needs the package booktabs."""
 
-    def line(row):
+    def line(row: Sequence[str]) -> str:
         text = " & ".join(x.translate(LATEX) for x in row)
         return f"{text} \\\\\n"
 
@@ -120,8 +120,8 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two blanks apart, for a terminal."""
+def plain_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns with two blanks between them, for a terminal."""
     cells = [list(header), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ["  ".join(_aligned(row, widths)).rstrip() for row in cells]
@@ -136,7 +136,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def _places(x: float, digits: int) -> int:
-    """Places after the point that show `digits` significant digits of x."""
+    """How many places after the point show `digits` significant digits of x."""
     exact = f"{abs(x):.{digits - 1}e}"  # rounds 0.0999 to 1.0e-01 first
     return digits - 1 - int(exact.partition("e")[2])
 

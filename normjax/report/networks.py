@@ -1,17 +1,19 @@
-"""A record as cells: one arm at one setting, with arrays over its seeds.
+"""A record's networks as cells: one arm at one setting, with arrays over its seeds.
 
-The tables, the figures and `stats.json` all start from these. Nothing is estimated
-here.
+Tables, figures and audits all start from cells. Nothing is estimated here.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from normjax import files
 from normjax.errors import InputError
-from normjax.study.record import CURVES, FINAL, Record, arm_of
+from normjax.study.record import CURVES, FINAL, Record
+
+Level = str | int | float  # of a factor
 
 
 class Cell(NamedTuple):
@@ -19,54 +21,72 @@ class Cell(NamedTuple):
 
     arm: str
     position: int  # of the setting in the arm's grid
-    factors: dict[str, str]
-    settings: dict[str, float]
+    factors: dict[str, Level]  # a batch size is a number
+    settings: dict[str, float]  # nan where the arm does not have the setting
     seeds: np.ndarray  # [seeds]
     final: dict[str, np.ndarray]  # [seeds], the measurements in networks.csv
     steps: np.ndarray  # [evals]
     curves: dict[str, np.ndarray]  # [seeds, evals], the measurements in epochs.csv
-    probes: dict[str, np.ndarray]  # [seeds, evals]; none that is nan throughout
-    epoch_seconds: np.ndarray  # [evals], of one network; those of the arm
+    probes: dict[str, np.ndarray]  # [seeds, evals]; those that are not all nan
+    epoch_seconds: np.ndarray  # [evals], per network, the same for the whole arm
+
+    @property
+    def measurements(self) -> dict[str, np.ndarray]:
+        """Everything that was measured after each epoch, [seeds, evals]."""
+        return self.curves | self.probes
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """[seeds], whether the network met a number that is not finite."""
+        return self.final["diverged_at_step"] >= 0
 
 
-def cells(record: Record) -> list[Cell]:
+def load(record: Record) -> list[Cell]:
     """Every complete arm at every setting, in the order of the record.
 
     Raises:
-        InputError: no arm is complete, or an arm has not one row a seed and epoch.
+        InputError: no arm is complete, or an arm does not have exactly one row for
+            each seed and epoch.
     """
     if record.networks.empty:
-        raise InputError(
-            f"workdir={str(record.workdir)!r}: no arm is complete;"
-            " run the study's command again to go on."
-        )
+        rule = "must hold at least one complete arm"
+        remedy = "run the study's command again to continue it"
+        raise InputError("workdir", str(record.workdir), rule, remedy)
     settings = record.record["settings"]
     epochs = dict(iter(record.epochs.groupby("arm", sort=False)))
-    found = []
+    probes = _probes_by_arm(record)
+    cells = []
     for arm, rows in record.networks.groupby("arm", sort=False):
         curves = _by_setting(epochs[arm], settings)
         for position, (key, networks) in enumerate(_by_setting(rows, settings).items()):
             if key not in curves:
                 raise _incomplete(record, arm)
-            found.append(_cell(record, position, networks, curves[key]))
-    return found
+            measured = probes.get(arm, {})
+            cells.append(_cell(record, position, networks, curves[key], measured))
+    return cells
 
 
-def varying(cells: Sequence[Cell], field: str) -> list[str]:
+def varying_names(cells: Sequence[Cell], field: str) -> list[str]:
     """The `factors` or `settings` that have more than one level among the cells."""
     names = getattr(cells[0], field)
     return [x for x in names if len(levels(cells, field, x)) > 1]
 
 
 def levels(cells: Sequence[Cell], field: str, name: str) -> list:
-    """The levels of a factor or setting among the cells, in order of appearance."""
-    found = dict.fromkeys(getattr(cell, field)[name] for cell in cells)
-    return [x for x in found if x == x]  # a setting that an arm does not have is nan
+    """The levels of a factor or setting among the cells, in order of appearance.
+
+    The nan of an arm that does not have the setting is not a level.
+    """
+    present = dict.fromkeys(getattr(cell, field)[name] for cell in cells)
+    return [level for level in present if pd.notna(level)]
 
 
-def chosen(cells: Sequence[Cell]) -> list[Cell]:
-    """Each arm's cell of highest mean validation accuracy, the first if none is."""
-    best = {}
+def best_of_arms(cells: Sequence[Cell]) -> list[Cell]:
+    """Each arm's cell of highest mean validation accuracy.
+
+    An arm without a validation accuracy is represented by its first cell.
+    """
+    best: dict[str, tuple[float, Cell]] = {}
     for cell in cells:
         score = np.nan_to_num(np.mean(cell.final["validation_accuracy"]), nan=-1.0)
         if cell.arm not in best or score > best[cell.arm][0]:
@@ -74,51 +94,35 @@ def chosen(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for _, cell in best.values()]
 
 
-def by_optimizer(record: Record) -> dict[tuple[str, str, str], Cell]:
-    """(protocol, optimizer, regularizer) -> its arm, at the setting `chosen`.
-
-    Empty but for the study of optimizers, and there too if another factor varies: a
-    place in the tables of the source would then stand for several arms.
-    """
-    factors = record.record["factors"]
-    if record.record["study"] != "optimizers":
-        return {}
-    if not {"optimizer", "regularizer"} <= set(factors):
-        return {}
-    found = chosen(cells(record))
-    places = {
-        (
-            cell.factors.get("protocol", "corrected"),
-            cell.factors["optimizer"],
-            cell.factors["regularizer"],
-        ): cell
-        for cell in found
-    }
-    return places if len(places) == len(found) else {}
+def shared_seeds(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
+    """The positions in `a` and in `b` of the seeds that both cells have."""
+    _, in_a, in_b = np.intersect1d(a.seeds, b.seeds, return_indices=True)
+    return in_a, in_b
 
 
-def pairs(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
-    """The places of the seeds that two cells share, in the one and in the other."""
-    return np.intersect1d(a.seeds, b.seeds, return_indices=True)[1:]
-
-
-def _by_setting(rows: pd.DataFrame, settings: list[str]) -> dict[tuple, pd.DataFrame]:
+def _by_setting(rows: pd.DataFrame, settings: list[str]) -> dict[Any, pd.DataFrame]:
     if not settings:
         return {(): rows}
-    text = rows[settings].map(repr)  # nan equals nan
+    text = rows[settings].map(repr)  # as text, nan equals nan
     return dict(iter(rows.groupby([text[x] for x in settings], sort=False)))
 
 
 def _cell(
-    record: Record, position: int, networks: pd.DataFrame, epochs: pd.DataFrame
+    record: Record,
+    position: int,
+    networks: pd.DataFrame,
+    epochs: pd.DataFrame,
+    probes: Mapping[str, np.ndarray],
 ) -> Cell:
     networks = networks.sort_values("seed", kind="stable")
     epochs = epochs.sort_values(["seed", "epoch"], kind="stable")
     seeds = networks["seed"].to_numpy()
-    first = networks.iloc[0]
+    first = {name: networks[name].tolist()[0] for name in networks}
     num_evals = epochs["epoch"].nunique()
     if list(epochs["seed"]) != list(np.repeat(seeds, num_evals)):
         raise _incomplete(record, first["arm"])
+    rows = _rows_of_seeds(record, seeds)
+    measured = {name: values[position][rows] for name, values in probes.items()}
     return Cell(
         arm=first["arm"],
         position=position,
@@ -128,27 +132,26 @@ def _cell(
         final={x: networks[x].to_numpy() for x in FINAL},
         steps=epochs["step"].to_numpy()[:num_evals],
         curves={x: epochs[x].to_numpy().reshape(len(seeds), num_evals) for x in CURVES},
-        probes=_probes(record, first["arm"], position, seeds),
+        probes={k: x for k, x in measured.items() if not np.isnan(x).all()},
         epoch_seconds=np.array(record.record["arms"][first["arm"]]["epoch_seconds"]),
     )
 
 
-def _probes(
-    record: Record, arm: str, position: int, seeds: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What the probes measured on one cell, its seeds in the order of `seeds`."""
+def _probes_by_arm(record: Record) -> dict[str, dict[str, np.ndarray]]:
+    """Arm -> probe -> [settings, seeds, evals]."""
+    probes: dict[str, dict[str, np.ndarray]] = {}
+    for key, values in record.probes.items():
+        arm, _, name = key.rpartition("/")
+        probes.setdefault(arm, {})[name] = values
+    return probes
+
+
+def _rows_of_seeds(record: Record, seeds: np.ndarray) -> list[int]:
+    """Where the seeds of a cell are in the arrays of its probes."""
     stored = {seed: i for i, seed in enumerate(record.record.get("seeds", seeds))}
-    rows = [stored[seed] for seed in seeds]
-    found = {
-        name.removeprefix(f"{arm}/"): values[position][rows]
-        for name, values in record.probes.items()
-        if arm_of(name) == arm
-    }
-    return {name: x for name, x in found.items() if not np.isnan(x).all()}
+    return [stored[seed] for seed in seeds]
 
 
 def _incomplete(record: Record, arm: str) -> InputError:
-    return InputError(
-        f"{record.workdir / 'epochs.csv'}: damaged (arm {arm!r} has not one row for"
-        " each seed and epoch); run the study again in a new folder."
-    )
+    why = f"arm {arm!r} does not have one row for each seed and epoch"
+    return files.damaged(record.workdir / "epochs.csv", why)

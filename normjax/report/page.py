@@ -8,45 +8,41 @@ from typing import Any
 
 import jinja2
 import markupsafe
+import numpy as np
 
 from normjax import files, statistics
-from normjax.audit import stats_json
-from normjax.report import estimates, figures, formats, tables
-from normjax.report import networks as cells_
+from normjax.report import estimates, figures, formats, networks, tables
 from normjax.report.networks import Cell
+from normjax.report.sections import Section, Verdict, audit_documents
 from normjax.study.record import Record, complete_arms, read_record
 
 
 def build(workdir: str | Path) -> Path:
-    """Writes tables, figures, `stats.json` and the page; returns the page's path.
+    """Writes tables, figures, an audit's documents and the page; returns its path.
 
     Raises:
-        InputError: `workdir` is not a record, is damaged, has no complete arm or
-            cannot be written.
+        InputError: `workdir` is not a record, is damaged, has no complete arm, names
+            an audit that cannot be imported, or cannot be written.
     """
     record = read_record(workdir)
-    found = tables.write(record, record.workdir / "tables")
-    drawn = figures.write(record, record.workdir / "figures")
-    stats_json.write(record, record.workdir)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    cells = networks.load(record)
+    sections = tables.write(record, record.workdir / "tables")
+    plots = figures.plots(record)
+    svgs = figures.write(plots, record.workdir / "figures")
+    for name, content in audit_documents(record).items():
+        files.write_json(record.workdir / name, content)
     where = record.record.get("environment", {})
     study = record.record["study"]
     repeat = f"python launch.py --config=configs/{study}.py --workdir=runs/{study}"
-    environment.filters |= {"breakable": _breakable, "mark": _mark}
-    page = environment.get_template("page.html.j2").render(
+    page = _template().render(
         study=study,
         question=record.record.get("question", study),
-        answer=answer(cells_.cells(record)),
+        answer=answer(cells),
         run=_run(record),
-        tables=[_table(record, name, table) for name, table in found.items()],
-        figures=[_figure(drawing) for drawing in drawn],
-        figures_note=figures.note(cells_.cells(record)),
+        leading=[_table(record, x) for x in sections if x.leads],
+        tables=[_table(record, x) for x in sections if not x.leads],
+        figures=[_figure(name, plots[name].caption, svgs[name]) for name in plots],
+        figures_note=figures.note(cells),
         command=where.get("command", repeat),
         commit=where.get("commit", "unknown"),
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
@@ -59,15 +55,18 @@ def build(workdir: str | Path) -> Path:
 def answer(cells: Sequence[Cell]) -> list[str]:
     """Sentences computed from the numbers: who is most robust, fastest, most stable.
 
-    Each arm stands at its chosen setting, and of several protocols the corrected one
-    is asked. An arm of which a network diverged is not called stable. The best two
-    arms are found and compared on the same seeds, which makes their interval a little
-    too narrow; the page says so.
+    Each arm is represented by its best setting. If there are several protocols, the
+    answer is about the first. An arm with a diverged network is not called stable. The
+    best two arms are selected and compared on the same seeds, which makes their
+    interval a little too narrow; the page says so.
     """
-    arms = cells_.chosen(cells)
-    corrected = [c for c in arms if c.factors.get("protocol") == "corrected"]
-    scope = "Corrected arms only. " if 0 < len(corrected) < len(arms) else ""
-    arms = sorted(corrected or arms, key=_accuracy, reverse=True)
+    arms = networks.best_of_arms(cells)
+    scope = ""
+    if "protocol" in networks.varying_names(cells, "factors"):
+        first = arms[0].factors["protocol"]
+        arms = [cell for cell in arms if cell.factors["protocol"] == first]
+        scope = f"{str(first).replace('_', ' ').capitalize()} arms only. "
+    arms.sort(key=_accuracy, reverse=True)
     best = arms[0]
     sentences = [
         f"{scope}Most robust: {best.arm}, test accuracy"
@@ -77,32 +76,18 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     if len(arms) == 1:
         return sentences
     sentences.append(_runner_up(best, arms[1]))
-    fastest = min(arms, key=lambda c: estimates.speed(c).estimate)
+    fastest = min(arms, key=lambda cell: estimates.speed(cell).estimate)
     seconds = formats.by_three_digits(estimates.speed(fastest))
-    sentences.append(f"Fastest: {fastest.arm}, {seconds} s a network.")
-    counts = {c.arm: int((c.final["diverged_at_step"] >= 0).sum()) for c in arms}
-    spread = {
-        c.arm: statistics.stability(c.curves["train_loss"])
-        for c in arms
-        if len(c.seeds) > 1 and not counts[c.arm]
-    }
-    if spread:
-        arm = min(spread, key=lambda arm: spread[arm].estimate)
-        variance = formats.by_digits(spread[arm])
-        sentences.append(
-            f"Most stable: {arm}, variance of the train loss {variance} nats²."
-        )
-    diverged = [f"{n} of {arm}" for arm, n in counts.items() if n]
-    if diverged:
-        sentences.append(f"Diverged networks: {', '.join(diverged)}.")
+    sentences.append(f"Fastest: {fastest.arm}, {seconds} s per network.")
+    sentences += _most_stable(arms)
+    lost = [f"{x.diverged.sum()} of {x.arm}" for x in arms if x.diverged.any()]
+    if lost:
+        sentences.append(f"Diverged networks: {', '.join(lost)}.")
     return sentences
 
 
 def _runner_up(best: Cell, second: Cell) -> str:
-    i, j = cells_.pairs(best, second)
-    difference = statistics.paired_difference(
-        100 * best.final["test_accuracy"][i], 100 * second.final["test_accuracy"][j]
-    )
+    difference = estimates.accuracy_difference(best, second)
     verdict = "too few seeds for an interval"
     if difference.low > 0:
         verdict = "the interval excludes zero"
@@ -115,9 +100,22 @@ def _runner_up(best: Cell, second: Cell) -> str:
     )
 
 
+def _most_stable(arms: Sequence[Cell]) -> list[str]:
+    variances = {
+        cell.arm: statistics.stability(cell.curves["train_loss"])
+        for cell in arms
+        if len(cell.seeds) > 1 and not cell.diverged.any()
+    }
+    if not variances:
+        return []
+    arm = min(variances, key=lambda arm: variances[arm].estimate)
+    variance = formats.by_digits(variances[arm])
+    return [f"Most stable: {arm}, variance of the train loss {variance} nats²."]
+
+
 def _accuracy(cell: Cell) -> float:
-    estimate = estimates.robustness(cell).estimate
-    return float(estimate) if estimate == estimate else -1.0
+    """The mean test accuracy, -1 if no network has one."""
+    return float(np.nan_to_num(estimates.robustness(cell).estimate, nan=-1.0))
 
 
 def _run(record: Record) -> list[tuple[str, str]]:
@@ -128,6 +126,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
     total = sum(arm.get("lanes", 0) for arm in arms.values())
     missing = [name for name in content["arm_order"] if name not in arms]
     parameters = sorted(set(content.get("num_parameters", {}).values()))
+    range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
     rows = [
         ("Device", f"{where.get('num_devices', 1)} x {where.get('device', 'unknown')}"),
@@ -136,7 +135,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Python", where.get("python", "unknown")),
         ("Networks", f"{_count(len(arms), 'arm')}, {_count(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
-        ("Parameters", " to ".join(f"{x:,}" for x in _ends(parameters))),
+        ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", f"{_seconds(arms, 'compile_seconds')} in all"),
         ("Running", f"{_seconds(arms, 'run_seconds')} in all"),
         ("Not finished", ", ".join(missing)),
@@ -149,51 +148,63 @@ def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
     return f"{formats.three_digits(total)} s"
 
 
-def _ends(values: Sequence[int]) -> Sequence[int]:
-    return values if len(values) < 2 else (values[0], values[-1])
-
-
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
-def _table(record: Record, name: str, table: Any) -> dict[str, Any]:
-    header, rows = tables.display(name, table, record.record["settings"])
-    title = tables.title(name, record)
-    found = {"name": name, "title": title, "header": header, "rows": rows}
-    return found | {"margins": _margins(table) if name == "claims" else {}}
-
-
-def _margins(table: Any) -> dict[str, str]:
-    """Sentence -> why its margin is what it is."""
-    chosen = table[(table["sentence"] != "") & (table["why"] != "")]
-    return dict(zip(chosen["sentence"], chosen["why"]))
-
-
-def _mark(text: str) -> str:
-    """The class of a cell of the claims: that of its verdict, or none."""
-    return {"holds": "holds", "does": "fails", "undecided": "undecided"}.get(
-        text.partition(" ")[0], ""
-    )
-
-
-def _figure(drawing: figures.Drawing) -> dict[str, Any]:
-    """An SVG to stand in a page: no XML head, ids of its own, a name for readers."""
-    svg = drawing.svg[drawing.svg.index("<svg") :]
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{drawing.name}-", svg)
-    label = markupsafe.escape(drawing.caption)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    width = float(re.search(r'width="([\d.]+)pt"', svg)[1])
+def _table(record: Record, section: Section) -> dict[str, Any]:
+    """A section as the template takes it: texts, and the classes of its cells."""
+    header, rows = tables.display(section, record.record["settings"])
+    keys = [column.key for column in tables.present_columns(section).values()]
+    values = section.numbers[keys].to_numpy(object)
+    plain = [""] * (len(header) - len(keys))
+    classes = [plain + [_class(value) for value in row] for row in values]
+    parts = section.parts or [False] * len(rows)
     return {
-        "caption": drawing.caption,
+        "section": section,
+        "header": header,
+        "judged": [any(column) for column in zip(*classes)],
+        "rows": [
+            {"part": part, "name": row[0], "cells": list(zip(row, kinds))[1:]}
+            for part, row, kinds in zip(parts, rows, classes)
+        ],
+    }
+
+
+def _class(value: Any) -> str:
+    """The CSS class of a table's cell: the kind of its verdict, or none."""
+    return value.kind.name.lower() if isinstance(value, Verdict) else ""
+
+
+def _figure(name: str, caption: str, svg: str) -> dict[str, Any]:
+    """An SVG for a page: no XML head, ids of its own, a name for screen readers."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    label = markupsafe.escape(caption)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    width = float(svg.split(' width="', 1)[1].split("pt", 1)[0])
+    return {
+        "caption": caption,
         "svg": markupsafe.Markup(svg),
-        "width": width,  # in points, as drawn; letters stay legible in between:
+        "width": width,  # in points; letters stay legible from `least` to `most`
         "least": round(0.66 * width),
         "most": round(1.35 * width),
     }
 
 
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["breakable"] = _breakable
+    return environment.get_template("page.html.j2")
+
+
 def _breakable(name: str) -> markupsafe.Markup:
     """A long name that may be broken after `-`, `/`, `_`, `.` and `=`."""
-    escaped = str(markupsafe.escape(name))  # re.sub would escape again in a Markup
+    escaped = str(markupsafe.escape(name))  # re.sub would escape a Markup twice
     return markupsafe.Markup(re.sub(r"([-/_.=])", r"\1<wbr>", escaped))

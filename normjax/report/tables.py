@@ -1,225 +1,174 @@
 """The tables of a study as people read them: terminal, csv, Markdown, LaTeX.
 
-The numbers come from `estimates`; here they get headers, digits and a place.
+The numbers come from `estimates`; here they get headers, digits and an order.
 """
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from normjax import files
-from normjax.audit import claims, published
 from normjax.report import estimates, formats
-from normjax.statistics import Interval
+from normjax.report.sections import (
+    Column,
+    Section,
+    audit_sections,
+    interval_column,
+    number_column,
+)
 from normjax.study.record import Record
 
 FOOTNOTE = (
-    "± is half the width of a 95% interval over seeds, brackets are one.\n"
+    "± is half the width of a 95% interval over seeds, brackets are its bounds.\n"
     "Seconds are those of the median epoch times the number of epochs.\n"
 )
-UNDECIDED = (
-    "In brackets: seeds that would decide, if the estimate stays; none for times.\n"
+SUMMARY_NOTE = (
+    "Robustness is the test accuracy after the last epoch, stability the variance of"
+    " the train loss, speed the seconds per network; see the definitions below. The"
+    " factors and settings of each arm are in tables/summary.csv."
+)
+DIFFERENCES_NOTE = (
+    "Each arm minus (or divided by) its baseline, seed by seed; the ratio of seconds is"
+    " one of medians and has no interval. p is that of the sign-flip test and is not"
+    " adjusted for the number of rows."
 )
 
 
-def all_tables(record: Record) -> dict[str, pd.DataFrame]:
-    """The tables that have rows, by the name of their files."""
-    found = {
-        "claims": claims.claims(record),
-        "summary": estimates.summary(record),
-        "differences": estimates.differences(record),
-        "protocols": estimates.protocols(record),
-        "published": published.optimizers(record),
-        "third_moment": estimates.third_moment(record),
+def sections(record: Record) -> list[Section]:
+    """The tables that have rows: summary, differences, and those of the audit."""
+    baseline = record.record.get("baseline") or {}
+    target = record.record.get("target_accuracy")
+    goal = f" (target: test accuracy {target:g})" if target else ""
+    own = [
+        Section(
+            name="summary",
+            title="Speed, robustness and stability" + goal,
+            numbers=estimates.summary(record),
+            wide=SUMMARY,
+            narrow=SUMMARY_NARROW,
+            note=SUMMARY_NOTE,
+        ),
+        differences_section("differences", baseline, estimates.differences(record)),
+    ]
+    others = audit_sections(record)
+    leading = [section for section in others if section.leads]
+    others = [section for section in others if not section.leads]
+    return [x for x in (*leading, *own, *others) if len(x.numbers)]
+
+
+def differences_section(
+    name: str, baseline: Mapping[str, object], numbers: pd.DataFrame
+) -> Section:
+    """The paired differences to a baseline, as `estimates.differences` gives them."""
+    levels = ", ".join(f"{factor} = {level}" for factor, level in baseline.items())
+    return Section(
+        name=name,
+        title=f"Paired differences to {levels}",
+        numbers=numbers,
+        wide=DIFFERENCES,
+        narrow=DIFFERENCES_NARROW,
+        note=DIFFERENCES_NOTE,
+    )
+
+
+def present_columns(section: Section, *, narrow: bool = False) -> dict[str, Column]:
+    """Header -> column, of those that the section has something to show in."""
+    table = section.numbers
+    chosen = section.narrow if narrow else section.wide
+    return {
+        header: column
+        for header, column in chosen.items()
+        if column.key in table and column.needed(table[column.key])
     }
-    return {name: table for name, table in found.items() if len(table)}
 
 
 def display(
-    name: str, table: pd.DataFrame, settings: Sequence[str], *, narrow: bool = False
+    section: Section, settings: Sequence[str], *, narrow: bool = False
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of text: arm or claim, settings of a grid, columns of `name`.
+    """Header and rows of text: the row's name, settings of a grid, then the columns.
 
-    A setting that each arm has one value of is not shown; the csv has it. Narrow, a
-    claim is its sentence alone.
+    A setting that has one value in each arm is left out; the csv has it.
     """
+    table = section.numbers
+    if narrow and section.brief is not None:
+        table = section.brief
     first = table.columns[0]
-    if narrow and "sentence" in table:
-        table, first = table[table["sentence"] != ""], "sentence"
     groups = table.groupby(first)
-    shown = [x for x in settings if x in table and (groups[x].nunique() > 1).any()]
-    columns = {
-        header: (key, text)
-        for header, (key, text) in (NARROW if narrow else WIDE)[name].items()
-        if key in table and SHOWN.get(key, lambda _: True)(table[key])
-    }
+    grid = [x for x in settings if x in table and (groups[x].nunique() > 1).any()]
+    texts = present_columns(section, narrow=narrow)
     rows = [
-        [row[first], *(formats.number(row[x]) for x in shown)]
-        + [_text(row, key, text) for key, text in columns.values()]
+        [row[first], *(formats.number(row[x]) for x in grid)]
+        + [column.text(row) for column in texts.values()]
         for row in table.to_dict("records")
     ]
-    return [table.columns[0], *(x.replace("_", " ") for x in shown), *columns], rows
+    return [first, *(x.replace("_", " ") for x in grid), *texts], rows
 
 
-def write(record: Record, folder: Path) -> dict[str, pd.DataFrame]:
-    """Writes each table as csv (numbers), md and tex (text) and returns them.
+def write(record: Record, folder: Path) -> list[Section]:
+    """Writes each table as csv (numbers), md and tex (text) and returns the sections.
 
     The curves, which the page shows as figures, are written as csv alone.
     """
     files.folder(folder)
-    found = all_tables(record)
-    for name, table in found.items():
-        header, rows = display(name, table, record.record["settings"])
-        files.write_table(folder / f"{name}.csv", table)
+    written = sections(record)
+    for section in written:
+        name = section.name
+        header, rows = display(section, record.record["settings"])
+        files.write_table(folder / f"{name}.csv", section.numbers)
         files.write_text(folder / f"{name}.md", formats.markdown(header, rows))
         files.write_text(folder / f"{name}.tex", formats.latex(header, rows))
     files.write_table(folder / "curves.csv", estimates.curves(record))
-    return found
+    return written
 
 
 def text(record: Record) -> str:
-    """Every table for a terminal, of the claims their verdicts."""
+    """Every table for a terminal."""
     parts = []
-    for name, table in all_tables(record).items():
-        lines = formats.plain(
-            *display(name, table, record.record["settings"], narrow=True)
-        )
-        note = UNDECIDED if "undecided" in lines else ""
-        parts.append(f"{textwrap.fill(title(name, record), 88)}\n\n{lines}{note}")
+    for section in sections(record):
+        header, rows = display(section, record.record["settings"], narrow=True)
+        lines = formats.plain_text(header, rows)
+        title = textwrap.fill(section.title, 88)
+        parts.append(f"{title}\n\n{lines}{section.footnote}")
     return "\n".join([*parts, FOOTNOTE])
 
 
-def title(name: str, record: Record) -> str:
-    """What a table holds, in a line."""
-    baseline = record.record.get("baseline") or {}
-    target = record.record.get("target_accuracy")
-    return {
-        "claims": "Claims of the source" + published.unlike(record),
-        "summary": "Speed, robustness and stability"
-        + (f" (target: test accuracy {target:g})" if target else ""),
-        "differences": "Paired differences to "
-        + ", ".join(f"{k} = {v}" for k, v in baseline.items()),
-        "protocols": f"Paired differences to protocol = {estimates.AS_PUBLISHED}",
-        "published": "Test accuracy and stability: published, and ours"
-        + published.unlike(record),
-        "third_moment": "Third-moment optimizer against Adam",
-    }[name]
-
-
-def _text(row: Mapping[str, Any], key: str, text: Callable[..., str]) -> str:
-    """A word, a number or an interval; a claim's own row has no numbers."""
-    if isinstance(row[key], str):
-        return text(row[key])
-    if row.get("comparison") == "":
-        return ""
-    interval = _interval(row, key)
-    digits = "comparison" in row and (row["logarithmic"] or np.isnan(interval.low))
-    if digits and text is formats.by_width:
-        text = formats.by_three_digits
-    return text(interval)
-
-
-def _interval(row: Mapping[str, Any], key: str) -> Interval:
-    """The three columns of `key`, or the one with bounds nan."""
-    low, high = (row.get(f"{key}_{end}", np.nan) for end in ("low", "high"))
-    return Interval(float(row[key]), float(low), float(high), row.get("seeds", 0))
-
-
-def _single(text: Callable[[float], str]) -> Callable[[Interval], str]:
-    return lambda interval: text(interval.estimate)
-
-
-def _short(verdict: str) -> str:
-    """`undecided (~38)`."""
-    for long, short in (
-        ("about ", "~"),
-        ("more than ", ">"),
-        ("needs at least ", ">="),
-        (" seeds", ""),
-        (" needed", ""),
-    ):
-        verdict = verdict.replace(long, short)
-    return verdict
-
-
-Columns = dict[str, tuple[str, Callable[[Interval], str]]]  # header -> key, text
-SHOWN: dict[str, Callable[[pd.Series], bool]] = {  # other columns always are
-    "seeds": lambda values: values.nunique() > 1,
-    "left_out": lambda values: values.any(),
+SEEDS = number_column("seeds", formats.number, needed=lambda x: x.nunique() > 1)
+DIVERGED = number_column("diverged", formats.number)
+P_VALUE = number_column("p", formats.p_value)
+STABILITY_RATIO = interval_column("stability_ratio", formats.by_three_digits)
+SECONDS_RATIO = number_column("seconds_ratio", formats.three_digits)
+SUMMARY: dict[str, Column] = {
+    "test accuracy": interval_column("test_accuracy", formats.by_width),
+    "lowest": interval_column("test_accuracy_min", formats.by_width),
+    "highest": interval_column("test_accuracy_max", formats.by_width),
+    "stability, nats²": interval_column("stability", formats.by_digits),
+    "seconds": interval_column("seconds", formats.by_three_digits),
+    "steps to target": interval_column("steps_to_target", formats.steps),
+    "reached by": interval_column("share_reached", formats.percent),
+    "diverged": DIVERGED,
+    "seeds": SEEDS,
 }
-COUNT = _single(formats.number)
-THIRD_MOMENT: Columns = {
-    "differing share, at most": (estimates.SHARE, _single(formats.two_digits)),
-    "smallest denominator": (estimates.DENOMINATOR, _single(formats.two_digits)),
+SUMMARY_NARROW: dict[str, Column] = {
+    "test accuracy": interval_column("test_accuracy", formats.plus_minus),
+    "stability": number_column("stability", formats.two_digits),
+    "seconds": number_column("seconds", formats.three_digits),
+    "steps": number_column("steps_to_target", formats.whole),
+    "reached": number_column("share_reached", formats.whole_percent),
+    "diverged": DIVERGED,
+    "seeds": SEEDS,
 }
-PUBLISHED: Columns = {
-    "published": ("published", formats.by_width),
-    "as published": ("as_published", formats.by_width),
-    "corrected": ("corrected", formats.by_width),
+DIFFERENCES: dict[str, Column] = {
+    "accuracy, points": interval_column("accuracy_points", formats.by_width),
+    "p": P_VALUE,
+    "stability, ratio": STABILITY_RATIO,
+    "seconds, ratio": SECONDS_RATIO,
+    "pairs": SEEDS,
 }
-WIDE: dict[str, Columns] = {
-    "claims": {
-        "published": ("published", formats.by_width),
-        "as published": ("as_published", formats.by_width),
-        "verdict, as published": ("verdict_as_published", str),
-        "corrected": ("corrected", formats.by_width),
-        "verdict, corrected": ("verdict_corrected", str),
-        "seeds left out": ("left_out", COUNT),
-    },
-    "published": PUBLISHED
-    | {
-        "stability, published": ("published_stability", _single(formats.two_digits)),
-        "as published, nats²": ("as_published_stability", formats.by_digits),
-        "corrected, nats²": ("corrected_stability", formats.by_digits),
-    },
-    "summary": {
-        "test accuracy": ("test_accuracy", formats.by_width),
-        "lowest": ("test_accuracy_min", formats.by_width),
-        "highest": ("test_accuracy_max", formats.by_width),
-        "stability, nats²": ("stability", formats.by_digits),
-        "seconds": ("seconds", formats.by_three_digits),
-        "steps to target": ("steps_to_target", formats.steps),
-        "reached by": ("share_reached", formats.percent),
-        "diverged": ("diverged", COUNT),
-        "seeds": ("seeds", COUNT),
-    },
-    "differences": {
-        "accuracy, points": ("accuracy_points", formats.by_width),
-        "p": ("p", _single(formats.p_value)),
-        "stability, ratio": ("stability_ratio", formats.by_three_digits),
-        "seconds, ratio": ("seconds_ratio", _single(formats.three_digits)),
-        "pairs": ("seeds", COUNT),
-    },
-    "third_moment": THIRD_MOMENT,
+DIFFERENCES_NARROW: dict[str, Column] = {
+    "points": interval_column("accuracy_points", formats.plus_minus),
+    "p": P_VALUE,
+    "stability, ratio": STABILITY_RATIO,
+    "seconds, ratio": SECONDS_RATIO,
 }
-WIDE["protocols"] = WIDE["differences"]
-NARROW: dict[str, Columns] = {
-    "claims": {
-        "as published": ("verdict_as_published", _short),
-        "corrected": ("verdict_corrected", _short),
-    },
-    "published": {
-        header: (key, formats.plus_minus) for header, (key, _) in PUBLISHED.items()
-    },
-    "summary": {
-        "test accuracy": ("test_accuracy", formats.plus_minus),
-        "stability": ("stability", _single(formats.two_digits)),
-        "seconds": ("seconds", _single(formats.three_digits)),
-        "steps": ("steps_to_target", _single(formats.whole)),
-        "reached": ("share_reached", _single(formats.whole_percent)),
-        "diverged": ("diverged", COUNT),
-        "seeds": ("seeds", COUNT),
-    },
-    "differences": {
-        "points": ("accuracy_points", formats.plus_minus),
-        "p": ("p", _single(formats.p_value)),
-        "stability, ratio": ("stability_ratio", formats.by_three_digits),
-        "seconds, ratio": ("seconds_ratio", _single(formats.three_digits)),
-    },
-    "third_moment": THIRD_MOMENT,
-}
-NARROW["protocols"] = NARROW["differences"]

@@ -1,0 +1,140 @@
+"""Figures of one number per network against a setting or a factor of numbers."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from normjax import statistics
+from normjax.report import axes, networks
+from normjax.report.networks import Cell
+from normjax.statistics import Interval
+
+
+class Outcome(NamedTuple):
+    """A number of each network."""
+
+    caption: str
+    label: str  # of the y axis, with the unit
+    values: Callable[[Cell], np.ndarray]  # [seeds]
+    logarithmic: bool = False  # if the values span more than a factor of ten
+    skips_diverged: bool = False  # a diverged network has no value
+    probe: str = ""  # where every cell has it, `probed` is drawn instead
+    probed: "Outcome | None" = None
+
+
+def best_over_epochs(cell: Cell, measure: str) -> np.ndarray:
+    """Each seed's highest value over the epochs, nan if it has none."""
+    return np.fmax.reduce(cell.measurements[measure], axis=1)
+
+
+def final_train_loss(cell: Cell) -> np.ndarray:
+    """The final train loss, nan for the networks that diverged."""
+    return np.where(cell.diverged, np.nan, cell.final["train_loss"])
+
+
+BEST_TRAIN = "Best train accuracy over the epochs (the axis says in which mode)"
+OUTCOMES = {  # start of the figure's name -> what is drawn
+    "": Outcome(
+        "Final test accuracy",
+        "test accuracy",
+        lambda cell: cell.final["test_accuracy"],
+    ),
+    "best_validation_": Outcome(
+        "Best validation accuracy over the epochs",
+        "best validation accuracy",
+        functools.partial(best_over_epochs, measure="validation_accuracy"),
+    ),
+    "best_train_": Outcome(
+        BEST_TRAIN,
+        "best train accuracy while training",
+        functools.partial(best_over_epochs, measure="train_accuracy"),
+        probe="train_accuracy_evaluated",
+        probed=Outcome(
+            BEST_TRAIN,
+            "best train accuracy in evaluation mode",
+            functools.partial(best_over_epochs, measure="train_accuracy_evaluated"),
+        ),
+    ),
+    "final_train_loss_": Outcome(
+        "Final train loss",
+        "final train loss, nats",
+        final_train_loss,
+        logarithmic=True,
+        skips_diverged=True,
+    ),
+}
+
+
+def axis_names(cells: Sequence[Cell]) -> list[str]:
+    """The settings and factors to draw against: those with more than two values.
+
+    A setting has its values within an arm. A factor has them between arms: it must be
+    one of numbers, and the factors together must identify the arms.
+    """
+    arms: dict[str, list[Cell]] = {}
+    for cell in cells:
+        arms.setdefault(cell.arm, []).append(cell)
+    settings = [
+        name
+        for name in cells[0].settings
+        if any(len(networks.levels(x, "settings", name)) > 2 for x in arms.values())
+    ]
+    if not axes.factors_identify_arms(cells):
+        return settings
+    return settings + axes.numeric_factors(cells)
+
+
+def caption(cells: Sequence[Cell], axis: str, outcome: Outcome) -> str:
+    """What the figure shows, and how many networks it leaves out."""
+    text = f"{outcome.caption} against {axis.replace('_', ' ')}"
+    diverged = np.concatenate([cell.diverged for cell in cells_along(cells, axis)])
+    if outcome.skips_diverged and diverged.any():
+        text += f", without {diverged.sum():,} of {len(diverged):,} networks, which"
+        text += " diverged"
+    return text
+
+
+def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
+    """The mean over seeds with its 95% band, a line for each level of the colours."""
+    along = cells_along(cells, axis)
+    if outcome.probed and all(outcome.probe in cell.probes for cell in along):
+        outcome = outcome.probed
+    layout = axes.layout(along, axis)
+    figure, panels = axes.make_panels(layout.panels, layout.num_columns)
+    for ax, members in zip(panels, layout.panels.values()):
+        for level, look in layout.looks.items():
+            line = [cell for cell in members if layout.level(cell) == level]
+            line.sort(key=lambda cell: _value(cell, axis))
+            means = [statistics.mean_interval(outcome.values(cell)) for cell in line]
+            x = np.array([_value(cell, axis) for cell in line])
+            if line:
+                interval = Interval(*np.array(means).T)
+                axes.draw_band(ax, x, interval, look, level, marker="o")
+    if axis in cells[0].factors:
+        axes.set_ticks(panels, networks.levels(cells, "factors", axis))
+    else:
+        axes.use_log_x(panels, networks.levels(cells, "settings", axis))
+    if outcome.logarithmic:
+        axes.use_log_y(panels)
+    words = axis.replace("_", " ")
+    return axes.add_labels(figure, panels, layout.looks, words, outcome.label)
+
+
+def cells_along(cells: Sequence[Cell], axis: str) -> list[Cell]:
+    """Each arm's cell at each value of the axis, at its best other settings.
+
+    An arm that does not have the setting is left out.
+    """
+    same: dict[tuple[str, float], list[Cell]] = {}
+    for cell in cells:
+        value = _value(cell, axis)
+        if not np.isnan(value):
+            same.setdefault((cell.arm, value), []).append(cell)
+    return [networks.best_of_arms(members)[0] for members in same.values()]
+
+
+def _value(cell: Cell, axis: str) -> float:
+    return float((cell.settings | cell.factors)[axis])

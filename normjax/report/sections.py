@@ -1,0 +1,146 @@
+"""The tables of a report, and the interface of an audit, which adds tables of its own.
+
+A config may name an audit: a module, by its dotted name (`audit="my_claims"`), that
+compares a study with what was claimed about it. The name stands in the record, so the
+report imports the module when it builds tables and pages. The module has
+
+    sections(record) -> list[Section]: tables for the page, the terminal and `tables/`;
+    documents(record) -> dict[str, dict]: optional; JSON files for the workdir, by name.
+
+`normjax.audit.claims` is such a module.
+"""
+
+import enum
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from normjax.errors import InputError
+from normjax.statistics import Interval
+from normjax.study.record import Record
+
+TableRow = Mapping[str, Any]  # of a data frame
+
+
+class Kind(enum.Enum):
+    """What an interval says of a claim."""
+
+    HOLDS = "holds"
+    FAILS = "does not hold"
+    UNDECIDED = "undecided"
+
+
+class Reason(enum.Enum):
+    """Why a claim is undecided: the words of the page, and those of the terminal."""
+
+    MORE_SEEDS = "about {:,} seeds needed", "~{:,}"
+    TOO_MANY_SEEDS = "more than {:,} seeds needed", ">{:,}"
+    TOO_FEW_SEEDS = "needs at least {:,} seeds", ">={:,}"
+    ONE_RUN = "one run", "one run"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an interval says of a claim and, if it is undecided, what is missing."""
+
+    kind: Kind
+    reason: Reason | None = None  # None also if an interval has no bounds
+    count: int = 0  # the number of seeds in the reason
+    leans: bool = False  # undecided, but the interval's centre is not as claimed
+
+    @property
+    def seeds(self) -> float:
+        """How many seeds would decide: 0 if it is decided, inf if nobody knows."""
+        if self.kind is not Kind.UNDECIDED:
+            return 0.0
+        return float(self.count) if self.reason is Reason.MORE_SEEDS else np.inf
+
+    @property
+    def short(self) -> str:
+        """For the terminal: `undecided (~38)`."""
+        return self._text(short=True)
+
+    def __str__(self) -> str:
+        """For the page and the csv: `undecided (about 38 seeds needed)`."""
+        return self._text(short=False)
+
+    def _text(self, *, short: bool) -> str:
+        if self.reason is None:
+            return self.kind.value
+        return f"{self.kind.value} ({self.reason.value[short].format(self.count)})"
+
+
+class Column(NamedTuple):
+    """How a column of numbers is written."""
+
+    key: str  # of the data frame; without it the column is left out
+    text: Callable[[TableRow], str]
+    needed: Callable[[pd.Series], bool] = lambda values: True  # else it is left out
+
+
+class Section(NamedTuple):
+    """A table of a report: its numbers, how they are written, what is said about them.
+
+    The first column of the numbers names the rows.
+    """
+
+    name: str  # of its files
+    title: str
+    numbers: pd.DataFrame
+    wide: Mapping[str, Column]  # by header, for the page, Markdown and LaTeX
+    narrow: Mapping[str, Column]  # for the terminal
+    note: str = ""  # below the table, on the page
+    remarks: Sequence[str] = ()  # a list below the note
+    footnote: str = ""  # below the table, in the terminal
+    leads: bool = False  # it comes before the summary
+    parts: Sequence[bool] = ()  # which rows are parts of a row above them
+    brief: pd.DataFrame | None = None  # the rows of the terminal, if not all numbers
+
+
+def interval_of(row: TableRow, key: str) -> Interval:
+    """The columns `key`, `key_low` and `key_high`; bounds that are missing are nan."""
+    low, high = (float(row.get(f"{key}_{end}", np.nan)) for end in ("low", "high"))
+    return Interval(float(row[key]), low, high, 0)
+
+
+def interval_column(key: str, text: Callable[[Interval], str]) -> Column:
+    """A column of intervals."""
+    return Column(key, lambda row: text(interval_of(row, key)))
+
+
+def number_column(key: str, text: Callable[[float], str], **options: Any) -> Column:
+    """A column of numbers without bounds."""
+    return Column(key, lambda row: text(float(row[key])), **options)
+
+
+def audit_sections(record: Record) -> list[Section]:
+    """The sections of the audit that a record's config names; none without one."""
+    module = _audit(record)
+    return module.sections(record) if module else []
+
+
+def audit_documents(record: Record) -> dict[str, dict[str, Any]]:
+    """The JSON files of the audit, by name; none without an audit that has some."""
+    documents = getattr(_audit(record), "documents", None)
+    return documents(record) if documents else {}
+
+
+def _audit(record: Record) -> ModuleType | None:
+    name = str(record.config.get("audit", ""))
+    if not name:
+        return None
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, TypeError) as error:  # TypeError: a name that starts with "."
+        rule = f"must be a module that can be imported ({error})"
+        remedy = "put its folder on PYTHONPATH, or name normjax.audit.claims"
+        raise InputError("audit", name, rule, remedy) from error
+    if not hasattr(module, "sections"):
+        rule = "must be a module with a function sections(record)"
+        raise InputError("audit", name, rule, "see normjax/report/sections.py")
+    return module
