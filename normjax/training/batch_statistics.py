@@ -164,8 +164,11 @@ def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
     takes_part = getattr(layer, "averages_inputs", False)
     if takes_part and context.method_name == "__call__":
         named = _name_arguments(layer, args, kwargs)
-        x = named["x"]
-        where = validate.where(x, named.get("mask"))
+        axis, mask = getattr(layer, "axis", -1), named.get("mask")
+        x = jnp.moveaxis(named["x"], axis, -1)
+        if mask is not None and jnp.ndim(mask) == x.ndim:  # of single features
+            mask = jnp.moveaxis(mask, axis, -1)
+        where = validate.where(x, mask)
         m = moments.over(x, tuple(range(x.ndim - 1)), where=where)
         flat = lambda a: jnp.broadcast_to(a, m.mean.shape).ravel()
         now = moments.Moments(*map(flat, m))
