@@ -164,7 +164,7 @@ class Own(nn.Module):
 
 
 def test_a_layer_takes_part_if_its_class_says_so():
-    """Also where its features are another axis. The budget is that of the first test."""
+    """Also if its features are another axis. The budget is that of the first test."""
     variables = Own().init(jax.random.key(0), SPLIT.inputs, train=False)
     new = found(Own(), {}, {"batch_stats": variables["batch_stats"]})
     x = 2.0 * (np.asarray(SPLIT.inputs, np.float64) - 0.5)

@@ -26,7 +26,7 @@ def small_data() -> Data:
         inputs = draw.normal(size=(n, 6)) + np.eye(3, 6)[labels]
         return Split(jnp.asarray(inputs, jnp.float32), jnp.asarray(labels))
 
-    scaling = Scaling(jnp.zeros(6), jnp.ones(6))
+    scaling = Scaling(jnp.zeros(6, jnp.float32), jnp.ones(6, jnp.float32))
     return Data(split(70), split(20), split(30), scaling)
 
 
