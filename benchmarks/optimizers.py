@@ -52,7 +52,7 @@ def loss(params, inputs, labels):
 
 
 def run(recipe, gradient, params, learning_rates, held):
-    """Takes STEPS steps in each lane; `gradient(params, held, step)` is its gradient."""
+    """Takes STEPS steps in each lane, with `gradient(params, held, step)`."""
 
     def lane(params, learning_rate, held):
         settings = {"learning_rate": learning_rate}

@@ -148,7 +148,7 @@ def evaluate(
         new = start + jnp.arange(size, dtype=jnp.int32) >= i * size
         nats, correct = example_metrics(logits, take(split.labels))
         hits, count = (jnp.sum(x, dtype=jnp.int32) for x in (new & correct, new))
-        sums = jnp.sum(jnp.where(new, nats, 0)), hits, count
+        sums = jnp.sum(jnp.where(new, nats, 0), dtype=jnp.float32), hits, count
         return jax.tree.map(jnp.add, total, sums), None
 
     zero = tuple(jnp.zeros((), dtype) for dtype in (jnp.float32, jnp.int32, jnp.int32))
