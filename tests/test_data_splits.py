@@ -208,6 +208,15 @@ def test_a_permutation_has_each_row_once(num_examples):
     np.testing.assert_array_equal(np.sort(taken[:, 0]), np.arange(num_examples))
 
 
+def test_orders_are_the_same_in_float64_mode():
+    """Both are drawn from 32 bits."""
+    for sampling in splits.SAMPLINGS:
+        options = {"batch_size": 8, "num_steps": 9, "sampling": sampling}
+        right = splits.order(KEY, 100, **options)
+        with jax.enable_x64(True):
+            np.testing.assert_array_equal(splits.order(KEY, 100, **options), right)
+
+
 def test_an_epoch_is_the_beginning_of_the_permutation():
     """The rows left over, 1000 - 7 * 128, are not seen; no row comes twice."""
     order = functools.partial(splits.order, KEY, 1000, sampling="permutation")

@@ -185,6 +185,37 @@ def test_weight_decay_shrinks_kernels_and_l2_goes_through_the_optimizer():
     np.testing.assert_array_equal(step["dense"]["kernel"], np.zeros((2, 2)))
 
 
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_a_learning_rate_may_be_a_schedule(name):
+    """Step t is that at rate 1, minus half of the kernel 4, times the rate at t - 1.
+
+    Rate, product, decayed weight and sum round once each in either; gradients do not
+    cancel the 2, as the steps are at most 1 (Adam) or below 0 where they are larger.
+    """
+    schedule = lambda count: 0.5 / (1 + count)
+    choices = {"penalties": ("weight_decay",)}
+    settings = traced(weight_decay=0.5)
+    params = {"kernel": jnp.full(24, 4.0)}
+
+    @jax.jit
+    def lane(g):
+        first = chain(recipes.RECIPES[name], {**settings, "learning_rate": 1.0})
+        tx = chain(
+            recipes.RECIPES[name], {**settings, "learning_rate": schedule}, **choices
+        )
+
+        def step(states, g):
+            one, state = first.update({"kernel": g}, states[0], params)
+            ours, own = tx.update({"kernel": g}, states[1], params)
+            return (state, own), (one["kernel"], ours["kernel"])
+
+        return jax.lax.scan(step, (first.init(params), tx.init(params)), g)[1]
+
+    one, ours = lane(jnp.asarray(gradients()[:4]))
+    rates = np.float32([0.5, 0.25, 0.5 / 3, 0.125]).reshape(-1, 1)
+    np.testing.assert_allclose(ours, rates * (one - 2), rtol=8 * UNIT)
+
+
 @pytest.mark.parametrize("name", [*sorted(recipes.RECIPES), "optax.adamw"])
 def test_settings_are_traced_and_their_grid_is_its_lanes(name):
     """Another value changes every step but compiles nothing; a lane alone is that lane.

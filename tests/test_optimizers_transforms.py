@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from normjax.errors import InputError
 from normjax.optimizers import transforms
 
 UNIT = 2.0**-24  # largest relative error of one rounding to float32
@@ -192,6 +193,47 @@ def test_probe_reports_nan_without_third_moments():
     report = transforms.third_moment_probe(optax.adam(1e-3).init(jnp.zeros(2)))
     assert all(np.isnan(value) for value in report.values())
     assert set(report) == {"adam_difference_share", "smallest_denominator"}
+
+
+def test_probe_reports_nan_without_coordinates():
+    """A tree without parameters, and one whose only leaf is empty."""
+    tx = transforms.scale_by_third_moment()
+    for params in ({}, {"bias": jnp.zeros(0)}):
+        report = transforms.third_moment_probe(tx.init(params))
+        assert set(report) == {"adam_difference_share", "smallest_denominator"}
+        assert all(np.isnan(value) for value in report.values())
+
+
+def test_the_state_holds_no_hyperparameters():
+    state = transforms.scale_by_third_moment(eps=0.25).init(jnp.zeros(2))
+    assert state._fields == ("count", "mu", "nu", "third")
+
+
+def test_complex_gradients_are_refused_and_the_remedy_works():
+    """Split into parts, each part is a real coordinate of its own."""
+    tx, g = transforms.scale_by_third_moment(eps=0.5), jnp.array([1.0 - 4.0j])
+    for call in (lambda: tx.init(g), lambda: tx.update(g, tx.init(g.real))):
+        with pytest.raises(InputError) as error:
+            call()
+        assert str(error.value) == (
+            "updates: must be real numbers; wrap the optimizer in"
+            " optax.contrib.split_real_and_imaginary."
+        )
+    parts = optax.contrib.split_real_and_imaginary(tx)
+    split, _ = parts.update(g, parts.init(g))
+    real, imaginary = (tx.update(x, tx.init(x))[0] for x in (g.real, g.imag))
+    np.testing.assert_array_equal(split, real + 1j * imaginary)
+
+
+def test_widen_passes_extra_arguments_on():
+    """Polyak's step needs the value of the loss, here 3, for a gradient of norm 2:
+    3 / 2^2 * 2; an optimizer that needs none ignores it.
+    """
+    for inner, step in ((optax.polyak_sgd(10.0), -1.5), (optax.sgd(0.25), -0.5)):
+        tx, params = transforms.widen(inner), jnp.zeros(1)
+        g = jnp.array([2.0])
+        updates, _ = tx.update(g, tx.init(params), params, value=jnp.float32(3.0))
+        np.testing.assert_allclose(updates, [step], rtol=8 * UNIT)
 
 
 def test_widen_averages_bfloat16_gradients_in_float32():

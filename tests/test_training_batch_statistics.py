@@ -144,6 +144,33 @@ def test_a_norm_called_twice_gets_the_moments_of_both_calls():
     assert max(errors(new["batch_stats"], {"norm": both})) <= 65
 
 
+class FirstAxis(nn.Module):
+    """A user's own layer that averages its inputs; features are the first axis."""
+
+    averages_inputs = True
+    axis: int = 0
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        self.variable("batch_stats", "mean", jnp.zeros, len(x))
+        self.variable("batch_stats", "var", jnp.ones, len(x))
+        return x
+
+
+class Own(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return FirstAxis(name="norm")(x.T, train=train).T
+
+
+def test_a_layer_takes_part_if_its_class_says_so():
+    """Also if its features are another axis. The budget is that of the first test."""
+    variables = Own().init(jax.random.key(0), SPLIT.inputs, train=False)
+    new = found(Own(), {}, {"batch_stats": variables["batch_stats"]})
+    x = 2.0 * (np.asarray(SPLIT.inputs, np.float64) - 0.5)
+    assert max(errors(new["batch_stats"], {"norm": x})) <= 65
+
+
 @pytest.mark.parametrize("norm", ["none", "layer", "spectral", "power"])
 def test_networks_without_batch_norm_keep_their_statistics(norm):
     model, params, stats = network(norm)

@@ -11,7 +11,7 @@ import pytest
 from normjax import layers, models
 from normjax.data import splits
 from normjax.optimizers import recipes
-from normjax.training import lane, lanes
+from normjax.training import devices, lane, lanes
 from normjax.types import Data, Program, Scaling, Split
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -26,7 +26,7 @@ def small_data() -> Data:
         inputs = draw.normal(size=(n, 6)) + np.eye(3, 6)[labels]
         return Split(jnp.asarray(inputs, jnp.float32), jnp.asarray(labels))
 
-    scaling = Scaling(jnp.zeros(6), jnp.ones(6))
+    scaling = Scaling(jnp.zeros(6, jnp.float32), jnp.ones(6, jnp.float32))
     return Data(split(70), split(20), split(30), scaling)
 
 
@@ -51,12 +51,12 @@ def settings(num_lanes=1, **values):
     }
 
 
-def run(keys, traced, *, num_epochs=3, devices=None, **changes):
+def run(keys, traced, *, num_epochs=3, used=None, **changes):
     """Final state and the reports of every epoch, stacked."""
     made = program(**changes)
     data = small_data()
     trained = lanes.train(
-        keys, traced, data, program=made, num_epochs=num_epochs, devices=devices
+        keys, traced, data, program=made, num_epochs=num_epochs, devices=used
     )
     state, reports = None, []
     for state, report in trained:  # noqa: B007 (the last state is returned)
@@ -93,18 +93,19 @@ def test_a_lane_alone_is_the_lane_in_the_batch(norm):
 def test_the_number_of_devices_changes_nothing_but_rounding():
     """Five lanes on one device, and padded to six on two: the budget is as above."""
     assert len(jax.devices()) == 2
-    assert lanes.mesh_for(5).size == 2
-    one, _ = run(KEYS, settings(5), devices=jax.devices()[:1])
+    assert devices.mesh_for(5).size == 2
+    one, _ = run(KEYS, settings(5), used=jax.devices()[:1])
     two, _ = run(KEYS, settings(5))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):
         np.testing.assert_allclose(a, b, rtol=0, atol=236 * EPS32)
 
 
 @pytest.mark.parametrize(
-    ("num_lanes", "devices", "used"), [(10, 2, 2), (10, 8, 5), (3, 2, 2), (1, 4, 1)]
+    ("num_lanes", "num_devices", "used"), [(10, 2, 2), (10, 8, 5), (3, 2, 2), (1, 4, 1)]
 )
-def test_no_more_devices_than_share_the_work(num_lanes, devices, used):
-    assert lanes.mesh_for(num_lanes, jax.devices()[:1] * devices).size == used
+def test_no_more_devices_than_share_the_work(num_lanes, num_devices, used):
+    several = jax.devices()[:1] * num_devices
+    assert devices.mesh_for(num_lanes, several).size == used
 
 
 def test_equal_keys_give_equal_kernels_in_every_arm():
@@ -132,7 +133,7 @@ def test_equal_keys_give_equal_kernels_in_every_arm():
 
 def test_the_order_of_examples_is_decided_by_the_key_alone():
     """Equal keys in two lanes of other settings, and in a program of another arm."""
-    keys, mesh = KEYS[jnp.array([0, 1, 0])], lanes.mesh_for(3)
+    keys, mesh = KEYS[jnp.array([0, 1, 0])], devices.mesh_for(3)
     padded = jax.vmap(lanes.keys_of)(keys[jnp.array([0, 1, 2, 0])])
     size = (8, 8, "permutation")
     rows = lanes.order_lanes(
@@ -360,6 +361,79 @@ def test_dropout_at_rate_zero_is_no_dropout_and_another_rate_is_not():
 def test_the_same_run_twice_is_equal_to_the_bit():
     first, second = (run(KEYS, settings(5)) for _ in range(2))
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first, second))
+
+
+def test_every_state_that_was_yielded_stays_valid():
+    """The list of all epochs holds what a loop saw at each of them."""
+    options = {"program": program(), "num_epochs": 3}
+    seen = [
+        jax.tree.map(np.asarray, state)
+        for state, _ in lanes.train(KEYS, settings(5), small_data(), **options)
+    ]
+    kept = list(lanes.train(KEYS, settings(5), small_data(), **options))
+    assert [list(state.step[:5]) for state, _ in kept] == [[8] * 5, [16] * 5, [24] * 5]
+    for (state, _), right in zip(kept, seen, strict=True):
+        assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), state, right))
+
+
+def buffers(tree) -> list[dict]:
+    """Where each array of a tree lies, by device."""
+    return [
+        {s.device: s.data.unsafe_buffer_pointer() for s in x.addressable_shards}
+        for x in jax.tree.leaves(tree)
+    ]
+
+
+def test_placed_data_is_not_copied_again(monkeypatch):
+    """Not by another call, for fewer devices, or by training."""
+    placed = devices.place(small_data())
+    there = buffers(placed)
+    assert all(len(where) == 2 for where in there)
+    assert buffers(devices.place(placed)) == there
+    (first, _) = jax.devices()
+    fewer = devices.place(placed, devices.mesh_for(1))
+    assert buffers(fewer) == [{first: where[first]} for where in there]
+    used, epoch_lanes = [], lanes.epoch_lanes
+
+    def note(state, real, rows, keys, settings, data, **static):
+        used.append(buffers(data))
+        return epoch_lanes(state, real, rows, keys, settings, data, **static)
+
+    monkeypatch.setattr(lanes, "epoch_lanes", note)
+    list(lanes.train(KEYS, settings(5), placed, program=program(), num_epochs=1))
+    assert used == [there]
+
+
+def run_under(rules, name):
+    """Two lanes of a recipe at its defaults for one epoch, with probes."""
+    recipe = recipes.RECIPES[name]
+    traced = settings(2, **recipes.settings_of(recipe))
+    names = ("smoothness", "magnitudes", "mode_gap", "precise", "third_moment")
+    with rules:
+        return run(
+            KEYS[:2], traced, norm="none", optimizer=recipe, probes=names, num_epochs=1
+        )
+
+
+@pytest.mark.parametrize("name", ["adam", "third_moment"])
+def test_lanes_train_under_strict_promotion(name):
+    """The same programs, so the same state to the bit."""
+    strict, report = run_under(jax.numpy_dtype_promotion("strict"), name)
+    right, _ = run_under(jax.numpy_dtype_promotion("standard"), name)
+    assert np.isfinite(report.train.loss).all()
+    for a, b in zip(jax.tree.leaves(strict), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("name", ["adam", "third_moment"])
+def test_lanes_train_in_float64_mode(name):
+    """What is carried from step to step and from batch to batch keeps its dtype."""
+    state, report = run_under(jax.enable_x64(True), name)
+    assert list(state.step) == [8, 8]
+    assert np.isfinite(report.train.loss).all()
+    assert report.test.loss.dtype == np.float32
+    finite = {k for k, x in report.probes.items() if np.isfinite(x).all()}
+    assert {"smoothness", "mode_gap_loss", "precise_test_loss"} <= finite
 
 
 def test_seeds_draw_with_threefry():

@@ -391,7 +391,7 @@ def test_smoothness_needs_a_learning_rate():
         probes.measure_all(start(LINEAR), probes.Context(made, None, {}, DATA, ROWS))
     assert str(caught.value) == (
         "probes='smoothness': must have an optimizer with the setting learning_rate,"
-        " the length of its step; leave the probe out."
+        " its step's length; leave the probe out."
     )
 
 

@@ -36,11 +36,6 @@ class Source(NamedTuple):
 Decode = Callable[[], Source]
 
 
-def folder_of(edition: str) -> Path:
-    """The folder that holds the arrays of an edition of a set."""
-    return files.cache_folder() / "data" / edition
-
-
 def load(edition: str, decode: Decode) -> Source:
     """The cached arrays of `edition`; without them `decode` is called and cached."""
     source = _read(edition)
@@ -54,20 +49,21 @@ def load(edition: str, decode: Decode) -> Source:
         _log.warning(
             "%s cannot be cached in %s (%s) and will be decoded again;"
             " set NORMJAX_CACHE to a folder that can be written.",
-            *(edition, folder_of(edition).parent, getattr(why, "strerror", why)),
+            *(edition, _folder(edition).parent, getattr(why, "strerror", why)),
         )
     return _read(edition) or decoded
 
 
 def _read(edition: str) -> Source | None:
     """Memory-mapped arrays, or None if they are missing, cut short or altered."""
-    paths = _paths(edition)
+    arrays = []
     try:
-        sums = files.read_json(folder_of(edition) / "crc32.json")
-        for field, path in paths.items():
+        sums = files.read_json(_folder(edition) / "crc32.json")
+        for field in Source._fields:
+            path = _folder(edition) / f"{field}.npy"
             if zlib.crc32(np.memmap(path, np.uint8, mode="r").data) != sums.get(field):
                 return None
-        arrays = [np.load(path, mmap_mode="r") for path in paths.values()]
+            arrays.append(np.load(path, mmap_mode="r"))
     except (OSError, ValueError):
         return None
     x_train, y_train, x_test, y_test, num_classes = arrays
@@ -76,16 +72,16 @@ def _read(edition: str) -> Source | None:
 
 def _write(edition: str, source: Source) -> None:
     """Writes the checksums last: until they fit the arrays, nothing is read."""
-    sums = {}
-    for field, path in _paths(edition).items():
+    sums, folder = {}, _folder(edition)
+    folder.mkdir(parents=True, exist_ok=True)
+    for field, array in source._asdict().items():
         content = io.BytesIO()
-        np.save(content, getattr(source, field))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, content.getvalue())
+        np.save(content, array)
+        files.write_bytes(folder / f"{field}.npy", content.getvalue())
         sums[field] = zlib.crc32(content.getbuffer())
-    files.write_json(folder_of(edition) / "crc32.json", sums)
+    files.write_json(folder / "crc32.json", sums)
 
 
-def _paths(edition: str) -> dict[str, Path]:
-    """The file of each array."""
-    return {field: folder_of(edition) / f"{field}.npy" for field in Source._fields}
+def _folder(edition: str) -> Path:
+    """Holds the arrays of an edition of a set, `<field>.npy`, and `crc32.json`."""
+    return files.cache_folder() / "data" / edition

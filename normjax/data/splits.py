@@ -205,7 +205,7 @@ def _permutation(key, num_examples: int, shape: tuple[int, int]):
     position = jnp.arange(num_examples, dtype=jnp.uint32)
     rows = position
     for digit_key in jax.random.split(key, -(-32 // (32 - bits))):
-        digit = jax.random.bits(digit_key, (num_examples,)) >> bits << bits
+        digit = jax.random.bits(digit_key, (num_examples,), jnp.uint32) >> bits << bits
         rows = rows[jnp.sort(digit | position) & (2**bits - 1)]
     return rows[: shape[0] * shape[1]].astype(jnp.int32).reshape(shape)
 

@@ -44,7 +44,7 @@ class BatchNorm(nn.Module):
             also `step`, the batches they have seen.
     """
 
-    uses_batch_moments = True  # see training.batch_statistics
+    averages_inputs = True
     decay: float = 0.9  # weight of the past in `batch_stats`, per step
     eps: float = 1e-5
     unbiased: bool = False  # `batch_stats` gets the variance over n - 1

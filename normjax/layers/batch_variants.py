@@ -27,7 +27,7 @@ class BatchRenorm(nn.Module):
             batches they have seen.
     """
 
-    uses_batch_moments = True  # see training.batch_statistics
+    averages_inputs = True
     r_max: float = 3.0
     d_max: float = 5.0  # standard deviations
     start_step: int = 5_000  # up to here batch norm
@@ -76,7 +76,7 @@ class GhostBatchNorm(nn.Module):
         batch_stats: `mean` (zeros) and `var` (ones), each [features].
     """
 
-    uses_batch_moments = True  # see training.batch_statistics
+    averages_inputs = True
     ghost_size: int | None = None  # examples
     decay: float = 0.9  # weight of the past in `batch_stats`, per ghost batch
     eps: float = 1e-5

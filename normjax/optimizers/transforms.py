@@ -228,6 +228,7 @@ def widen(tx: optax.GradientTransformation) -> optax.GradientTransformationExtra
         return tx.init(wide(params))
 
     def update(updates, state, params=None, **extra_args):
-        return tx.update(wide(updates), state, wide(params), **extra_args)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes floats with counts
+            return tx.update(wide(updates), state, wide(params), **extra_args)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -42,7 +42,7 @@ def precise_statistics(
     size by one at most, so none is small; batch b of k holds the rows b, b + k, ...,
     so that a split sorted by label does no harm.
 
-    A layer takes part if its class says `uses_batch_moments = True`: it is called with
+    A layer takes part if its class says `averages_inputs = True`: it is called with
     `x` and a mask, trains by the moments of each feature over the batch, and evaluates
     by `mean` and `var` in `batch_stats`. `BatchNorm`, `BatchRenorm` and
     `GhostBatchNorm` do. The moments are those of all its calls together. Whatever else
@@ -161,11 +161,14 @@ def fold_batches(function: Callable, merge: Callable, split: Split, batch_size: 
 def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
     """Keeps the moments of the inputs of a batch norm; an interceptor of flax."""
     layer = context.module
-    takes_part = getattr(layer, "uses_batch_moments", False)
+    takes_part = getattr(layer, "averages_inputs", False)
     if takes_part and context.method_name == "__call__":
         named = _name_arguments(layer, args, kwargs)
-        x = named["x"]
-        where = validate.where(x, named.get("mask"))
+        axis, mask = getattr(layer, "axis", -1), named.get("mask")
+        x = jnp.moveaxis(named["x"], axis, -1)
+        if mask is not None and jnp.ndim(mask) == x.ndim:  # of single features
+            mask = jnp.moveaxis(mask, axis, -1)
+        where = validate.where(x, mask)
         m = moments.over(x, tuple(range(x.ndim - 1)), where=where)
         flat = lambda a: jnp.broadcast_to(a, m.mean.shape).ravel()
         now = moments.Moments(*map(flat, m))

@@ -65,14 +65,10 @@ def divide(
     in_axes: tuple[int | None, ...],
     mapping: str = "vmap",
 ) -> Callable:
-    """`function` of one lane as a function of all, divided over the mesh.
+    """`function` of one lane as a function of all lanes, divided over the mesh evenly.
 
-    Args:
-        function: of positional arguments, with any tree as its result.
-        mesh: its devices share the lanes evenly.
-        in_axes: as of `jax.vmap`: 0 for an argument that has lanes, None for one that
-            all lanes share.
-        mapping: of the lanes on a device: a row of `MAPPINGS`.
+    `in_axes` is that of `jax.vmap`: 0 for an argument that has lanes, None for one that
+    all lanes share. `mapping`, a row of `MAPPINGS`, is that of the lanes on a device.
     """
     return jax.shard_map(
         MAPPINGS[mapping](function, in_axes),

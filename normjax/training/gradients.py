@@ -21,7 +21,7 @@ def batch_gradient(
 ) -> PyTree:
     """Gradient of the mean cross-entropy of a batch."""
     total = jax.grad(loss_sum)(params, batch, model, stats, scaling)
-    return divide_by(len(batch.labels), total)
+    return jax.tree.map(lambda x: x / len(batch.labels), total)
 
 
 def split_gradient(
@@ -37,7 +37,7 @@ def split_gradient(
     one = lambda batch: jax.grad(loss_sum)(params, batch, model, stats, scaling)
     add = functools.partial(jax.tree.map, jnp.add)
     total = batch_statistics.fold_batches(one, add, split, batch_size)
-    return divide_by(len(split.labels), total)
+    return jax.tree.map(lambda x: x / len(split.labels), total)
 
 
 def smoothness_along(
@@ -83,8 +83,3 @@ def loss_sum(
     logits = batch_statistics.forward(model, params, stats, batch, scaling, train=True)
     nats, _ = lane.example_metrics(logits, batch.labels)
     return jnp.sum(nats)
-
-
-def divide_by(count: int, total: PyTree) -> PyTree:
-    """Divides a sum over examples by their number."""
-    return jax.tree.map(lambda x: x / count, total)

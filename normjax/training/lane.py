@@ -147,21 +147,15 @@ def evaluate(
         )
         new = start + jnp.arange(size, dtype=jnp.int32) >= i * size
         nats, correct = example_metrics(logits, take(split.labels))
-        sums = (
-            jnp.sum(jnp.where(new, nats, 0)),
-            jnp.sum(new & correct, dtype=jnp.int32),
-            jnp.sum(new, dtype=jnp.int32),
-        )
+        hits, count = (jnp.sum(x, dtype=jnp.int32) for x in (new & correct, new))
+        sums = jnp.sum(jnp.where(new, nats, 0), dtype=jnp.float32), hits, count
         return jax.tree.map(jnp.add, total, sums), None
 
-    zero = (
-        jnp.zeros((), jnp.float32),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), jnp.int32),
-    )
+    zero = tuple(jnp.zeros((), dtype) for dtype in (jnp.float32, jnp.int32, jnp.int32))
     batches = jnp.arange(-(-num_examples // size), dtype=jnp.int32)
     # counting too: XLA divides by a constant inexactly, 185 / 200 = 0.92499995
-    (nats, hits, count), _ = jax.lax.scan(one_batch, zero, batches)
+    sums, _ = jax.lax.scan(one_batch, zero, batches)
+    nats, hits, count = (x.astype(jnp.float32) for x in sums)
     return Metrics(nats / count, hits / count)
 
 

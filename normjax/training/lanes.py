@@ -144,8 +144,9 @@ def epoch_lanes(
 ) -> tuple[TrainState, Report]:
     """`epoch` for every lane; those that are not `real` are the padding.
 
-    `state` is not donated, so every state that was returned stays valid. That costs
-    the memory of a second state while an epoch runs, and no time that can be measured.
+    `state` is not donated, so every state that was returned stays valid. That costs a
+    copy of it per epoch and the memory of a second state while one runs: 14 MB for ten
+    lanes of the MLP 784-128-128-10 under Adam.
     """
     one = functools.partial(epoch_unless_padding, program=program)
     lanes = divide(one, mesh, (0, 0, 0, 0, 0, None), program.mapping)

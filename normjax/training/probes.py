@@ -47,9 +47,8 @@ def measure_all(state: TrainState, context: Context) -> Measured:
     measured: Measured = {}
     for name in context.program.probes:
         measured |= PROBES[name].measure(state, context)
-    return {
-        name: jnp.where(jnp.isfinite(x), x, jnp.nan) for name, x in measured.items()
-    }
+    finite = lambda x: jnp.where(jnp.isfinite(x), x, jnp.nan)
+    return {name: finite(x) for name, x in measured.items()}
 
 
 def measure_third_moment(state: TrainState, context: Context) -> Measured:
@@ -84,13 +83,10 @@ def measure_smoothness(state: TrainState, context: Context) -> Measured:
     """
     rate = optimizer_settings(context).get("learning_rate")
     if rate is None:
-        raise InputError(
-            "probes",
-            "smoothness",
-            "must have an optimizer with the setting learning_rate, the length of its"
-            " step",
-            "leave the probe out",
+        rule = (
+            "must have an optimizer with the setting learning_rate, its step's length"
         )
+        raise InputError("probes", "smoothness", rule, "leave the probe out")
     model, _, stats, split, scaling = network_and_split(state, context)
     direction = jax.tree.map(lambda g: -rate * g, batch_gradient(state, context))
     return gradients.smoothness_along(
@@ -167,11 +163,8 @@ def batch_gradient(state: TrainState, context: Context) -> PyTree:
 
 def network_conditions(**conditions: str) -> dict[str, str]:
     """Adds the conditions that all measurements of the network share."""
-    return {
-        "weights": "after the epoch; of a lane that diverged, the last finite ones",
-        "dropout": "off",
-        **conditions,
-    }
+    weights = "after the epoch; of a lane that diverged, the last finite ones"
+    return {"weights": weights, "dropout": "off", **conditions}
 
 
 TRAINS = "training mode: each batch is normalized by its own moments"
