@@ -52,6 +52,8 @@ def batch_renorm(
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
         train: whether to use, and blend in, the moments of `x`.
         r_max: at least 1; may be traced, see `renorm_limits`.
         d_max: at least 0, in standard deviations; may be traced.
@@ -160,6 +162,8 @@ def ghost_batch_norm(
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
         train: whether to use, and blend in, the moments of `x`.
         ghost_size: examples; divides the batch. The whole batch is batch norm, and
             None is the divisor nearest to 32: see `ghost_size_for`.
@@ -243,6 +247,8 @@ def power_norm(
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean square, `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
         train: whether to use, and blend in, the mean square of `x`.
         decay: weight of the past in `running`, per step.
         eps: added to the mean square, in its units.

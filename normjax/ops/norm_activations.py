@@ -1,8 +1,7 @@
 """Norms that end in a nonlinearity of their own: they replace norm and activation.
 
 Every function returns its output in the shape and dtype of `x` and computes in
-float32 or wider. Masks are those of `ops.norms`; vectors are `[features]`. Nothing here
-owns a parameter.
+float32 or wider. Masks are those of `ops.norms`. Nothing here owns a parameter.
 """
 
 import jax
@@ -38,6 +37,8 @@ def filter_response_norm(
 
     Args:
         x: activations, channels last.
+        scale: `[features]`.
+        bias: `[features]`.
         threshold: `[features]`; zeros with zero bias make it a ReLU.
         eps: added, as its absolute value, to `nu^2`; a number or a traced scalar.
         mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
@@ -83,6 +84,8 @@ def evonorm_s0(
     Args:
         x: activations, channels last.
         gate: `[features]`, `v1` of the paper.
+        scale: `[features]`.
+        bias: `[features]`.
         num_groups: divides the number of channels.
         eps: added to the variance, in the squared units of `x`.
         mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
@@ -133,6 +136,8 @@ def evonorm_b0(
         x: activations, channels last.
         running_var: `[features]`.
         gate: `[features]`, `v1` of the paper.
+        scale: `[features]`.
+        bias: `[features]`.
         train: whether to use, and blend in, the variance of this batch.
         decay: weight of the past in `running_var`, per step.
         eps: added to both variances, in the squared units of `x`.

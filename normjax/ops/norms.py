@@ -1,7 +1,7 @@
 """Normalization as pure functions of arrays.
 
 Every function returns its output in the shape and dtype of `x` and computes in
-float32 or wider. `scale` and `bias` are `[features]`, the size of the last axis.
+float32 or wider. `scale` and `bias` have the size of the last axis, the features.
 `None` means a scale of 1 and a bias of 0. `eps` is in the squared units of `x`.
 
 A mask is true where `x` counts. It has the shape of `x`, or that shape without the
@@ -57,6 +57,8 @@ def batch_norm(
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
         train: whether to use, and blend in, the moments of `x`.
         decay: weight of the past in `running`, per step, in [0, 1];
             `moments.debiased` makes that of a debiased average.
@@ -169,6 +171,8 @@ def layer_norm(
 
     Args:
         x: activations, features last.
+        scale: `[features]`.
+        bias: `[features]`.
         reduction_axes: the axes of `x` that each mean and variance is over.
         eps: added to the variance.
         mask: `[*batch]` or `[*batch, features]`.

@@ -46,6 +46,8 @@ def online_norm(
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean and var, each `[features]`.
+        scale: `[features]`.
+        bias: `[features]`.
         train: whether `x` moves the moments.
         decay: weight of the past, per example.
         eps: added to the variance, in the squared units of `x`.

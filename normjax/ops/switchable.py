@@ -48,6 +48,8 @@ def switchable_norm(
         running: mean and var of the batch kind, each `[features]`.
         mean_logits: as many as `kinds(x.shape)`; equal ones mix evenly.
         var_logits: likewise.
+        scale: `[features]`.
+        bias: `[features]`.
         train: whether to use, and blend in, the moments of this batch.
         decay: weight of the past in `running`, per step.
         eps: added to the mixed variance, in the squared units of `x`.
