@@ -447,7 +447,7 @@ ROWS = jnp.ones((6, 16))
         *(
             (
                 lambda op=op: op(jnp.ones((8, 16), jnp.int32)),
-                "x.dtype=int32: must be a floating type;"
+                "x.dtype='int32': must be a floating type;"
                 ' call x.astype("float32") first.',
             )
             for op in OPS.values()

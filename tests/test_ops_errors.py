@@ -183,8 +183,8 @@ MISTAKES = {
     ),
     "axes twice": (
         lambda: axis_tuple(X, (0, -3)),
-        "axes=(0, -3): must name each of the 3 axes of x once at most; leave out what"
-        " is there twice.",
+        "axes=(0, -3): must name each of the 3 axes of x at most once; leave out the"
+        " second one.",
     ),
     "axes of halves": (
         lambda: axis_tuple(X, (0, 0.5)),
@@ -192,13 +192,13 @@ MISTAKES = {
     ),
     "where": (
         lambda: over(X, 0, where=jnp.ones((2, 1, 3), bool)),
-        "where.shape=(2, 1, 3): must broadcast to that of x, (2, 3, 4); give it as"
-        " many axes, of size 1 where all is alike.",
+        "where.shape=(2, 1, 3): must broadcast to the shape of x, (2, 3, 4); give it"
+        " as many axes, of size 1 where all elements are alike.",
     ),
     "where with more axes": (
         lambda: over(X, 0, where=jnp.ones((1, 2, 3, 4), bool)),
-        "where.shape=(1, 2, 3, 4): must broadcast to that of x, (2, 3, 4); give it as"
-        " many axes, of size 1 where all is alike.",
+        "where.shape=(1, 2, 3, 4): must broadcast to the shape of x, (2, 3, 4); give it"
+        " as many axes, of size 1 where all elements are alike.",
     ),
 }
 

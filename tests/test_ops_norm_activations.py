@@ -322,7 +322,7 @@ def slope_errors(loss, args):
         *(
             (
                 lambda op=op: op(jnp.ones(SHAPE, jnp.int32), *VECTORS),
-                "x.dtype=int32: must be a floating type;"
+                "x.dtype='int32': must be a floating type;"
                 ' call x.astype("float32") first.',
             )
             for op in OPS.values()

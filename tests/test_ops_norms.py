@@ -402,7 +402,7 @@ ROWS = jnp.ones((4, 32))
         *(
             (
                 lambda op=op: op(jnp.ones(SHAPE, jnp.int32), SCALE, BIAS),
-                "x.dtype=int32: must be a floating type;"
+                "x.dtype='int32': must be a floating type;"
                 ' call x.astype("float32") first.',
             )
             for op in OPS.values()

@@ -170,5 +170,5 @@ def test_an_integer_input_is_refused(op):
     with pytest.raises(InputError) as caught:
         op(jnp.ones(SHAPE, jnp.int32), *PARAMS)
     assert str(caught.value) == (
-        'x.dtype=int32: must be a floating type; call x.astype("float32") first.'
+        "x.dtype='int32': must be a floating type; call x.astype(\"float32\") first."
     )

@@ -222,7 +222,8 @@ def test_gradient_and_hessian_against_central_differences():
         ),
         (
             lambda: op(jnp.ones(SHAPE, jnp.int32), *VECTORS),
-            'x.dtype=int32: must be a floating type; call x.astype("float32") first.',
+            "x.dtype='int32': must be a floating type;"
+            ' call x.astype("float32") first.',
         ),
     ],
 )

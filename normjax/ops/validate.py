@@ -77,7 +77,7 @@ def refuse_groups(channels: int, num_groups: object) -> None:
     """Refuses groups that do not divide the channels."""
     if not isinstance(num_groups, numbers.Integral):
         rule = "must be an integer"
-        raise InputError("num_groups", num_groups, rule, "set num_groups=1")
+        raise InputError("num_groups", num_groups, rule, "use num_groups=1")
     if num_groups < 1 or channels % num_groups:
         divisors = [n for n in range(1, channels + 1) if channels % n == 0]
         rule = f"must divide the {channels} channels"
@@ -103,8 +103,8 @@ def refuse_vector_numbers(**values: float | Shaped[Array, "..."]) -> None:
     """Refuses arrays where a single number is needed."""
     for name, value in values.items():
         if shape := jnp.shape(value):
-            rule, remedy = "must be (), one number for the whole layer", "pass its mean"
-            raise InputError(f"{name}.shape", shape, rule, remedy)
+            rule = "must be (), one number for the whole layer"
+            raise InputError(f"{name}.shape", shape, rule, f"pass {name}.mean()")
 
 
 def refuse_eps(eps: object) -> None:
