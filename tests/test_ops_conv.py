@@ -415,8 +415,8 @@ def test_a_second_call_does_not_compile_again():
     [
         (
             {"implementation": "image"},
-            "convolution='image' is not known. Did you mean 'images'?"
-            " Known: images, lax, patches.",
+            "convolution='image': must be one of images, lax, patches; did you mean"
+            " 'images'?",
         ),
         (
             {"implementation": "images", "input_dilation": 2},
@@ -430,18 +430,18 @@ def test_a_second_call_does_not_compile_again():
         ),
         (
             {"strides": 0},
-            "0: must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1.",
+            "strides=0: must be a whole number of at least 1, or a pair of them;"
+            " set strides=1.",
         ),
         (
             {"kernel_dilation": (1, 2, 3)},
-            "(1, 2, 3): must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1.",
+            "kernel_dilation=(1, 2, 3): must be a whole number of at least 1, or a pair"
+            " of them; set kernel_dilation=1.",
         ),
         (
             {"padding": "SAM"},
-            "padding='SAM' is not known. Did you mean 'SAME'?"
-            " Known: SAME, SAME_LOWER, VALID.",
+            "padding='SAM': must be one of SAME, SAME_LOWER, VALID; did you mean"
+            " 'SAME'?",
         ),
         (
             {"padding": (1, 1, 1)},

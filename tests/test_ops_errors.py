@@ -124,7 +124,7 @@ b0 = inspect.unwrap(norm_activations.evonorm_b0)
 dyt, derf = map(inspect.unwrap, (pointwise.dynamic_tanh, pointwise.dynamic_erf))
 power = inspect.unwrap(batch_variants.power_norm)
 spectral = inspect.unwrap(weights.spectral_norm)
-checked, over = map(inspect.unwrap, (moments.checked, moments.over))
+axis_tuple, over = map(inspect.unwrap, (moments.axis_tuple, moments.over))
 GROUPS = "num_groups=2.0: must be an integer; use num_groups=1."
 
 
@@ -182,23 +182,23 @@ MISTAKES = {
         " singular(kernel).",
     ),
     "axes twice": (
-        lambda: checked(X, (0, -3)),
-        "axes=(0, -3): must name each of the 3 axes of x once at most; leave out what"
-        " is there twice.",
+        lambda: axis_tuple(X, (0, -3)),
+        "axes=(0, -3): must name each of the 3 axes of x at most once; leave out the"
+        " second one.",
     ),
     "axes of halves": (
-        lambda: checked(X, (0, 0.5)),
+        lambda: axis_tuple(X, (0, 0.5)),
         "axes=(0, 0.5): must be integers; use -1 for the last.",
     ),
     "where": (
         lambda: over(X, 0, where=jnp.ones((2, 1, 3), bool)),
-        "where.shape=(2, 1, 3): must broadcast to that of x, (2, 3, 4); give it as"
-        " many axes, of size 1 where all is alike.",
+        "where.shape=(2, 1, 3): must broadcast to the shape of x, (2, 3, 4); give it"
+        " as many axes, of size 1 where all elements are alike.",
     ),
     "where with more axes": (
         lambda: over(X, 0, where=jnp.ones((1, 2, 3, 4), bool)),
-        "where.shape=(1, 2, 3, 4): must broadcast to that of x, (2, 3, 4); give it as"
-        " many axes, of size 1 where all is alike.",
+        "where.shape=(1, 2, 3, 4): must broadcast to the shape of x, (2, 3, 4); give it"
+        " as many axes, of size 1 where all elements are alike.",
     ),
 }
 

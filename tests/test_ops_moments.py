@@ -157,5 +157,5 @@ def test_integers_are_refused():
     with pytest.raises(InputError) as caught:
         moments.over(jnp.arange(4), 0)
     assert str(caught.value) == (
-        'x.dtype=int32: must be a floating type; call x.astype("float32") first.'
+        "x.dtype='int32': must be a floating type; call x.astype(\"float32\") first."
     )

@@ -110,8 +110,8 @@ def test_bfloat16_stays_bfloat16():
     [
         (
             {"window": (2, 0)},
-            "(2, 0): must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1.",
+            "window=(2, 0): must be a whole number of at least 1, or a pair of them;"
+            " set window=1.",
         ),
         (
             {"window": 5},
@@ -120,7 +120,8 @@ def test_bfloat16_stays_bfloat16():
         ),
         (
             {"padding": "FULL"},
-            "padding='FULL' is not known. Known: SAME, SAME_LOWER, VALID.",
+            "padding='FULL': must be one of SAME, SAME_LOWER, VALID; choose one of"
+            " them.",
         ),
     ],
 )

@@ -105,7 +105,7 @@ def test_integers_are_refused():
     with pytest.raises(InputError) as caught:
         weights.feature_norms(jnp.ones((3, 2), jnp.int32))
     assert str(caught.value) == (
-        'x.dtype=int32: must be a floating type; call x.astype("float32") first.'
+        "x.dtype='int32': must be a floating type; call x.astype(\"float32\") first."
     )
 
 
