@@ -437,11 +437,12 @@ ROWS = jnp.ones((6, 16))
         ),
         *(
             (
-                lambda op=op: op(ROWS, mask=jnp.ones((6, 16), bool)),
-                "mask.shape=(6, 16): must be (6,), that of x without its last axis;"
+                lambda op=op: op(ROWS, mask=jnp.ones(16, bool)),
+                f"mask.shape=(16,): must be {shapes} for x of shape (6, 16);"
                 " broadcast a mask of examples over the spatial axes.",
             )
-            for op in OPS.values()
+            for name, op in OPS.items()
+            for shapes in ["(6,)" if name == "online" else "(6,) or (6, 16)"]
         ),
         *(
             (

@@ -415,8 +415,8 @@ def test_a_second_call_does_not_compile_again():
     [
         (
             {"implementation": "image"},
-            "convolution='image' is not known. Did you mean 'images'?"
-            " Known: images, lax, patches.",
+            "convolution='image': must be one of images, lax, patches; did you mean"
+            " 'images'?",
         ),
         (
             {"implementation": "images", "input_dilation": 2},
@@ -440,8 +440,8 @@ def test_a_second_call_does_not_compile_again():
         ),
         (
             {"padding": "SAM"},
-            "padding='SAM' is not known. Did you mean 'SAME'?"
-            " Known: SAME, SAME_LOWER, VALID.",
+            "padding='SAM': must be one of SAME, SAME_LOWER, VALID; did you mean"
+            " 'SAME'?",
         ),
         (
             {"padding": (1, 1, 1)},

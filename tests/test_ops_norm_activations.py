@@ -315,9 +315,9 @@ def slope_errors(loss, args):
             " or the output is the same for every x; train on batches of 2 or more.",
         ),
         (
-            lambda: frn(X, *VECTORS, mask=jnp.ones(SHAPE, bool)),
-            "mask.shape=(8, 4, 4, 16): must be (8, 4, 4), that of x without its last"
-            " axis; broadcast a mask of examples over the spatial axes.",
+            lambda: frn(X, *VECTORS, mask=jnp.ones(8, bool)),
+            f"mask.shape=(8,): must be (8, 4, 4) or {SHAPE} for x of shape {SHAPE};"
+            " broadcast a mask of examples over the spatial axes.",
         ),
         *(
             (

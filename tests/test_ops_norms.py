@@ -391,13 +391,13 @@ ROWS = jnp.ones((4, 32))
             " or the output is the same for every x; train on batches of 2 or more.",
         ),
         (
-            lambda: batch(ROWS, mask=jnp.ones((4, 32), bool)),
-            "mask.shape=(4, 32): must be (4,), that of x without its last axis;"
+            lambda: batch(ROWS, mask=jnp.ones(32, bool)),
+            "mask.shape=(32,): must be (4,) or (4, 32) for x of shape (4, 32);"
             " broadcast a mask of examples over the spatial axes.",
         ),
         (
             lambda: batch(ROWS, mask=jnp.ones(4)),
-            "mask.dtype=float32: must be bool; pass mask > 0.",
+            "mask.dtype='float32': must be bool; pass mask > 0.",
         ),
         *(
             (

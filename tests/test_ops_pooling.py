@@ -120,7 +120,8 @@ def test_bfloat16_stays_bfloat16():
         ),
         (
             {"padding": "FULL"},
-            "padding='FULL' is not known. Known: SAME, SAME_LOWER, VALID.",
+            "padding='FULL': must be one of SAME, SAME_LOWER, VALID; choose one of"
+            " them.",
         ),
     ],
 )

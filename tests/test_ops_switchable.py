@@ -217,7 +217,7 @@ def test_gradient_and_hessian_against_central_differences():
         ),
         (
             lambda: op(X, *VECTORS, mask=jnp.ones(6, bool)),
-            "mask.shape=(6,): must be (6, 4, 4), that of x without its last axis;"
+            f"mask.shape=(6,): must be (6, 4, 4) or {SHAPE} for x of shape {SHAPE};"
             " broadcast a mask of examples over the spatial axes.",
         ),
         (

@@ -33,7 +33,7 @@ class Residuals(NamedTuple):
     mean: Float[Array, "..."] | None  # none is 0
     inverse: Float[Array, "..."]  # r = 1 / sqrt(var + eps)
     scale: Float[Array, " features"] | None = None  # none is 1
-    where: Bool[Array, "..."] | None = None  # as `x`, with size 1 for the features
+    where: Bool[Array, "..."] | None = None  # broadcasts to `x`
 
 
 class Gradients(NamedTuple):
@@ -112,9 +112,9 @@ def batch_norm_evaluation(
 
 
 def layer_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradients:
-    """`dx = r * (dz - mean(dz) - z * mean(dz * z))`, means over the last axis.
+    """`dx = r * (dz - mean(dz) - z * mean(dz * z))`, means where `inverse` has size 1.
 
-    The steps are those of `batch_norm` with the other axis: `scale` now varies
+    The steps are those of `batch_norm` with another axis: `scale` now varies
     within each mean and stays inside, dz = scale * dy, and its own gradient and that
     of `bias` are sums over the rows,
 
@@ -122,15 +122,13 @@ def layer_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradi
     """
     dy, z = _seen(dy, residuals)
     dz = dy * _row(residuals.scale, dy)
-    mean = jnp.mean(dz, -1, keepdims=True)
-    along = jnp.mean(dz * z, -1, keepdims=True)
-    dx = residuals.inverse * (dz - mean - z * along)
+    dx = residuals.inverse * (dz - _mean(dz, residuals) - z * _mean(dz * z, residuals))
     rows = tuple(range(dy.ndim - 1))
     return Gradients(_shown(dx, residuals), jnp.sum(dy * z, rows), jnp.sum(dy, rows))
 
 
 def rms_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradients:
-    """`dx = r * (dz - z * mean(dz * z))`, the mean over the last axis.
+    """`dx = r * (dz - z * mean(dz * z))`, the mean where `inverse` has size 1.
 
     With z = x * r, r = (square + eps)^(-1/2), square = mean(x^2), dz = scale * dy:
 
@@ -142,8 +140,7 @@ def rms_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradien
     """
     dy, z = _seen(dy, residuals)
     dz = dy * _row(residuals.scale, dy)
-    along = jnp.mean(dz * z, -1, keepdims=True)
-    dx = residuals.inverse * (dz - z * along)
+    dx = residuals.inverse * (dz - z * _mean(dz * z, residuals))
     rows = tuple(range(dy.ndim - 1))
     return Gradients(_shown(dx, residuals), jnp.sum(dy * z, rows))
 
@@ -172,16 +169,20 @@ def group_norm(
     )
     dy, z = _seen(dy, residuals._replace(inverse=inverse, mean=mean))
     space = tuple(range(1, dy.ndim - 1))
-    n = _count(residuals, space) * size
     scale = _row(residuals.scale, dy)
     a = jnp.sum(dy, space, keepdims=True)
     b = jnp.sum(dy * z, space, keepdims=True)
 
     def over_group(sums):
-        grouped = (scale * sums).reshape(*sums.shape[:-1], groups, size)
+        grouped = sums.reshape(*sums.shape[:-1], groups, size)
         return jnp.repeat(jnp.sum(grouped, -1), size, -1)
 
-    dx = inverse * (scale * dy - over_group(a) / n - z * (over_group(b) / n))
+    if residuals.where is None:
+        n = _count(residuals, space) * size
+    else:
+        n = jnp.maximum(over_group(_number(residuals, space)), 1).astype(a.dtype)
+    direct, along = over_group(scale * a) / n, over_group(scale * b) / n
+    dx = inverse * (scale * dy - direct - z * along)
     dscale, dbias = (jnp.sum(sums, 0).ravel() for sums in (b, a))
     return Gradients(_shown(dx, residuals), dscale, dbias)
 
@@ -245,9 +246,23 @@ def _row(vector, like):
     return 1 if vector is None else vector.reshape((1,) * (like.ndim - 1) + (-1,))
 
 
+def _mean(x, residuals):
+    """The mean over the axes along which `residuals.inverse` has size 1."""
+    axes = tuple(a for a, size in enumerate(residuals.inverse.shape) if size == 1)
+    if residuals.where is None:
+        return jnp.mean(x, axes, keepdims=True)
+    return jnp.sum(x, axes, keepdims=True) / _count(residuals, axes)
+
+
 def _count(residuals, axes):
     """Elements behind each sum over `axes`, at least 1."""
     if residuals.where is None:
         return math.prod(residuals.x.shape[axis] for axis in axes)
-    n = jnp.sum(residuals.where, axes, dtype=jnp.int32, keepdims=True)
-    return jnp.maximum(n, 1).astype(residuals.inverse.dtype)
+    n = jnp.maximum(_number(residuals, axes), 1)
+    return n.astype(residuals.inverse.dtype)
+
+
+def _number(residuals, axes):
+    """True entries of the mask over `axes`, which stay with size 1."""
+    where = jnp.broadcast_to(residuals.where, residuals.x.shape)
+    return jnp.sum(where, axes, dtype=jnp.int32, keepdims=True)

@@ -137,7 +137,7 @@ def ghost_batch_norm(
     bias: Vector = None,
     *,
     train: bool,
-    ghost_size: int,
+    ghost_size: int | None = None,
     decay: float = 0.9,
     eps: float = 1e-5,
     mask: Mask = None,
@@ -153,7 +153,8 @@ def ghost_batch_norm(
         scale: `[features]`.
         bias: `[features]`.
         train: whether to use, and blend in, the moments of `x`.
-        ghost_size: examples; divides the batch. The whole batch is batch norm.
+        ghost_size: examples; divides the batch. The whole batch is batch norm, and
+            none is the divisor nearest to 32: see `ghost_size_for`.
         decay: weight of the past in `running`, per ghost batch.
         eps: added to the variance, in the squared units of `x`.
         mask: `[batch, *spatial]`. A ghost batch without a single true entry leaves
@@ -168,15 +169,20 @@ def ghost_batch_norm(
         the generalization gap in large batch training of neural networks.
         arXiv:1705.08741.
     """
-    where, num_examples = validate.where(x, mask), len(x)
+    where, num_examples = validate.where(x, mask), x.shape[0]
     refuse_running(x, running, scale=scale, bias=bias)
-    if ghost_size < 1 or (train and num_examples % ghost_size):
+    if ghost_size is not None and (
+        ghost_size < 1 or (train and num_examples % ghost_size)
+    ):
         raise InputError(
-            f"ghost_size={ghost_size}: must divide the {num_examples} examples of the"
-            f" batch; use {ghost_size_for(num_examples)}."
+            "ghost_size",
+            ghost_size,
+            f"must divide the {num_examples} examples of the batch",
+            f"use {ghost_size_for(num_examples)}",
         )
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
+    ghost_size = ghost_size_for(num_examples) if ghost_size is None else ghost_size
     count = ghost_size * math.prod(x.shape[1:-1])
     validate.refuse_single(x, count, "use larger ghost batches")
 
@@ -241,10 +247,6 @@ def power_norm(
     past = moments.Running(jnp.zeros_like(running), running)
     if not train:
         return evaluate(x, past, scale, bias, eps=eps, where=where), running
-    seen = moments.widen(x)
-    if where is not None:
-        seen = jnp.where(where, seen, 0)  # before the square: its slope is nan at nan
-    square = moments.over(jnp.square(seen), tuple(range(x.ndim - 1)), where=where)
-    now = moments.Moments(jnp.zeros_like(square.mean), square.mean, square.count)
+    now = moments.mean_square(x, tuple(range(x.ndim - 1)), where=where)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
     return y, moments.blend(past, now, decay=decay).var

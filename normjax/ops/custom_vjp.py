@@ -71,20 +71,30 @@ def layer_norm(
     scale: Vector = None,
     bias: Vector = None,
     *,
+    reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
+    mask: Mask = None,
 ) -> Float[Array, "*batch features"]:
     """`norms.layer_norm`, differentiated by `backward.layer_norm`."""
-    validate.refuse_empty(x)
-    validate.refuse_single(x, x.shape[-1], "give the layer more features")
-    return _LAYER(x, *_vectors(x, None, scale, bias)[1:], eps=eps)
+    where = validate.where(x, mask)
+    axes = moments.checked(x, reduction_axes)
+    size = math.prod(x.shape[axis] for axis in axes)
+    validate.refuse_single(x, size, "give the layer more features")
+    return _LAYER(x, *_vectors(x, None, scale, bias)[1:], where, axes=axes, eps=eps)
 
 
 def rms_norm(
-    x: Num[Array, "*batch features"], scale: Vector = None, *, eps: float = 1e-5
+    x: Num[Array, "*batch features"],
+    scale: Vector = None,
+    *,
+    reduction_axes: moments.Axes = -1,
+    eps: float = 1e-5,
+    mask: Mask = None,
 ) -> Float[Array, "*batch features"]:
     """`norms.rms_norm`, differentiated by `backward.rms_norm`."""
-    validate.refuse_empty(x)
-    return _RMS(x, _vectors(x, None, scale)[1], eps=eps)
+    where = validate.where(x, mask)
+    axes = moments.checked(x, reduction_axes)
+    return _RMS(x, _vectors(x, None, scale)[1], where, axes=axes, eps=eps)
 
 
 def group_norm(
@@ -207,9 +217,9 @@ _EVALUATION = _custom(
     _by_hand(backward.batch_norm_evaluation, "x", "running", "scale", "bias", "where"),
 )
 _LAYER = _custom(
-    residuals.layer_norm, _by_hand(backward.layer_norm, "x", "scale", "bias")
+    residuals.layer_norm, _by_hand(backward.layer_norm, "x", "scale", "bias", "where")
 )
-_RMS = _custom(residuals.rms_norm, _by_hand(backward.rms_norm, "x", "scale"))
+_RMS = _custom(residuals.rms_norm, _by_hand(backward.rms_norm, "x", "scale", "where"))
 _GROUP = _custom(
     residuals.group_norm, _by_hand(backward.group_norm, "x", "scale", "bias", "where")
 )

@@ -129,6 +129,20 @@ def over(
     return Moments(mean, total(jnp.square(centered)) / n, count)
 
 
+def mean_square(
+    x: Num[Array, "..."], axes: Axes, *, where: Bool[Array, "..."] | None = None
+) -> Moments:
+    """`mean = 0; var = sum(x^2) / n` over `axes`: the moments around 0.
+
+    Arguments and errors are those of `over`.
+    """
+    x = widen(x)
+    if where is not None:
+        x = jnp.where(where, x, 0)  # before the square: its slope is nan at nan
+    square = over(jnp.square(x), axes, where=where)
+    return Moments(jnp.zeros_like(square.mean), square.mean, square.count)
+
+
 def unless_single(now: Moments, running: Running) -> Moments:
     """`now`, but `running` where fewer than two elements are behind it.
 

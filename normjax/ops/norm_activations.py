@@ -4,8 +4,6 @@ Every function returns its output in the shape and dtype of `x` and computes in
 float32 or wider; masks are those of `ops.norms`. Nothing here owns a parameter.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
@@ -53,9 +51,8 @@ def filter_response_norm(
     validate.refuse_vector_numbers(eps=eps)
     wide = _behind(where, moments.widen(x))
     spatial = tuple(range(1, x.ndim - 1))
-    square = moments.over(jnp.square(wide), spatial, where=where).mean
-    mean = jnp.zeros_like(square)
-    y = norms.standardize(wide, mean, square, scale, bias, eps=jnp.abs(eps))
+    m = moments.mean_square(wide, spatial, where=where)
+    y = norms.standardize(wide, m.mean, m.var, scale, bias, eps=jnp.abs(eps))
     y = jnp.maximum(y, threshold.reshape((1,) * (x.ndim - 1) + threshold.shape))
     return _behind(where, y).astype(x.dtype)
 
@@ -95,7 +92,9 @@ def evonorm_s0(
     where = validate.where(x, mask)
     validate.refuse_vectors(x, gate=gate, scale=scale, bias=bias)
     wide = _behind(where, moments.widen(x))
-    var = _group_var(wide, num_groups, where)
+    validate.refuse_groups(x.shape[-1], num_groups)
+    _, var = norms.group_moments(wide, num_groups, where=where)
+    var = jnp.repeat(var, x.shape[-1] // num_groups, -1)
     y = wide * jax.nn.sigmoid(gate.reshape((1,) * (x.ndim - 1) + gate.shape) * wide)
     mean = jnp.zeros_like(var)
     y = norms.standardize(y, mean, var, scale, bias, eps=eps, where=where)
@@ -158,19 +157,6 @@ def evonorm_b0(
     y = wide / jnp.maximum(jnp.sqrt(var + eps), gated)
     y = y * scale.reshape(row) + bias.reshape(row)
     return _behind(where, y).astype(x.dtype), running_var
-
-
-def _group_var(x, num_groups, where) -> Array:
-    """The variance of each example's groups, `[batch, *ones, features]`."""
-    channels = x.shape[-1]
-    validate.refuse_groups(channels, num_groups)
-    size = channels // num_groups
-    count = math.prod(x.shape[1:-1]) * size
-    validate.refuse_single(x, count, "use fewer groups")
-    grouped = x.reshape(*x.shape[:-1], num_groups, size)
-    axes = (*range(1, x.ndim - 1), x.ndim)
-    where = None if where is None else where[..., None]
-    return jnp.repeat(moments.over(grouped, axes, where=where).var[..., 0], size, -1)
 
 
 def _behind(where: Bool[Array, "..."] | None, x: Array) -> Array:

@@ -1,10 +1,11 @@
 """Normalization as pure functions of arrays.
 
 Every function returns its output in the shape and dtype of `x` and computes in
-float32 or wider. `scale` and `bias` lie along the last axis; none is 1 and 0. A
-mask is true where `x` counts and has the shape of `x` without its last axis; where
-it is false `x` may be nan or inf, the output is 0 and so are all gradients. Nothing
-here owns a parameter, a key or a config.
+float32 or wider. `scale` and `bias` have the size of the last axis, the features.
+`None` means a scale of 1 and a bias of 0. A mask is true where `x` counts. It has the
+shape of `x`, or that without the last axis, which masks whole positions. Where it is
+false `x` may be nan or inf, the output is 0 and so are all gradients (flax normalizes
+these elements too). Nothing here owns a parameter, a key or a config.
 """
 
 import math
@@ -106,7 +107,8 @@ def batch_norm(
         decay: weight of the past in `running`, per step; `moments.debiased` makes
             that of a debiased average.
         eps: added to the variance, in the squared units of `x`.
-        mask: `[*batch]`. A batch without a single true entry leaves `running`.
+        mask: `[*batch]` or `[*batch, features]`. A feature without a single true
+            entry leaves `running` as it is.
         unbiased: `running` gets the variance over n - 1, as in the paper and in
             PyTorch; flax and Keras put in the one that normalizes.
         axis_name: axes of `vmap` or `shard_map` over which the batch is spread;
@@ -158,11 +160,11 @@ def learns(
 ) -> Bool[Array, ""]:
     """Whether `batch_norm` blends anything into `running` when it trains on `x`."""
     where = validate.where(x, mask)
-    where = jnp.ones(x.shape[:-1], bool) if where is None else where
-    number = jnp.sum(where, dtype=jnp.int32)
+    where = jnp.ones((*x.shape[:-1], 1), bool) if where is None else where
+    number = jnp.sum(where, tuple(range(x.ndim - 1)), dtype=jnp.int32)
     if axis_name is not None:
         number = jax.lax.psum(number, axis_name)
-    return number > (1 if single == "running" else 0)
+    return jnp.any(number > (1 if single == "running" else 0))
 
 
 def scalar_batch_norm(
@@ -197,7 +199,9 @@ def layer_norm(
     scale: Vector = None,
     bias: Vector = None,
     *,
+    reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
+    mask: Mask = None,
 ) -> Float[Array, "*batch features"]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias` over the last axis.
 
@@ -206,36 +210,52 @@ def layer_norm(
     moments are per pixel, as in flax; `group_norm` with one group takes them
     over the whole image, as Ba et al. do.
 
+    Args:
+        x: activations, features last.
+        scale: `[features]`.
+        bias: `[features]`.
+        reduction_axes: the axes that each mean and variance are over.
+        eps: added to the variance, in the squared units of `x`.
+        mask: `[*batch]` or `[*batch, features]`.
+
     Raises:
-        InputError: if `x` is not floating or has a single feature.
+        InputError: if `x` is not floating, a mean would be over a single element,
+            or the mask has another shape or dtype.
 
     References:
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
-    validate.refuse_empty(x)
-    validate.refuse_single(x, x.shape[-1], "give the layer more features")
-    m = moments.over(x, -1)
-    return standardize(x, m.mean, m.var, scale, bias, eps=eps)
+    where = validate.where(x, mask)
+    axes = moments.checked(x, reduction_axes)
+    size = math.prod(x.shape[axis] for axis in axes)
+    validate.refuse_single(x, size, "give the layer more features")
+    m = moments.over(x, axes, where=where)
+    return standardize(x, m.mean, m.var, scale, bias, eps=eps, where=where)
 
 
 def rms_norm(
-    x: Num[Array, "*batch features"], scale: Vector = None, *, eps: float = 1e-5
+    x: Num[Array, "*batch features"],
+    scale: Vector = None,
+    *,
+    reduction_axes: moments.Axes = -1,
+    eps: float = 1e-5,
+    mask: Mask = None,
 ) -> Float[Array, "*batch features"]:
     """`y = scale * x / sqrt(mean(x^2) + eps)` over the last axis.
 
-    Invariant, but for `eps`, to the scale of a row and not to a shift. Flax'
-    default eps is 1e-6.
+    Invariant, but for `eps`, to the scale of a row and not to a shift. Flax's
+    default eps is 1e-6. The arguments are those of `layer_norm`.
 
     Raises:
-        InputError: if `x` is not floating.
+        InputError: if `x` is not floating or the mask has another shape or dtype.
 
     References:
         Zhang and Sennrich, 2019. Root Mean Square Layer Normalization.
         arXiv:1910.07467.
     """
-    validate.refuse_empty(x)
-    square = jnp.mean(jnp.square(moments.widen(x)), -1, keepdims=True)
-    return standardize(x, jnp.zeros_like(square), square, scale, eps=eps)
+    where = validate.where(x, mask)
+    m = moments.mean_square(x, reduction_axes, where=where)
+    return standardize(x, m.mean, m.var, scale, eps=eps, where=where)
 
 
 def group_norm(
@@ -260,7 +280,7 @@ def group_norm(
         bias: `[features]`.
         num_groups: divides the number of channels.
         eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]`.
+        mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
 
     Raises:
         InputError: if `x` is not floating, `num_groups` does not divide the
@@ -270,16 +290,28 @@ def group_norm(
     References:
         Wu and He, 2018. Group Normalization. arXiv:1803.08494.
     """
-    where, channels = validate.where(x, mask), x.shape[-1]
-    validate.refuse_groups(channels, num_groups)
-    size = channels // num_groups
-    validate.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
-
-    grouped = x.reshape(*x.shape[:-1], num_groups, size)
-    axes = (*range(1, x.ndim - 1), x.ndim)
-    m = moments.over(grouped, axes, where=None if where is None else where[..., None])
-    mean, var = (jnp.repeat(a.squeeze(-1), size, -1) for a in (m.mean, m.var))
+    where = validate.where(x, mask)
+    validate.refuse_groups(x.shape[-1], num_groups)
+    both = group_moments(x, num_groups, where=where)
+    mean, var = (jnp.repeat(a, x.shape[-1] // num_groups, -1) for a in both)
     return standardize(x, mean, var, scale, bias, eps=eps, where=where)
+
+
+def group_moments(
+    x: Num[Array, "batch *spatial features"],
+    num_groups: int,
+    *,
+    where: Bool[Array, "..."] | None = None,
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Mean and variance of each example and group, `[batch, *ones, num_groups]`."""
+    size = x.shape[-1] // num_groups
+    validate.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
+    grouped = (*x.shape[:-1], num_groups, size)
+    if where is not None:
+        where = jnp.broadcast_to(where, x.shape).reshape(grouped)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    m = moments.over(x.reshape(grouped), axes, where=where)
+    return m.mean[..., 0], m.var[..., 0]
 
 
 def instance_norm(

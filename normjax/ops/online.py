@@ -51,7 +51,8 @@ def online_norm(
         train: whether `x` moves the moments.
         decay: weight of the past, per example.
         eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]`. An example without a true entry moves nothing.
+        mask: `[batch, *spatial]`, for all features alike. An example without a
+            true entry moves nothing.
 
     Raises:
         InputError: if `x` is not floating or the mask has another shape or dtype.
@@ -60,12 +61,12 @@ def online_norm(
         Chiley et al., 2019. Online Normalization for Training Neural Networks.
         arXiv:1905.05894.
     """
-    where = validate.where(x, mask)
+    where = validate.where(x, mask, of_features=False)
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
     now = moments.over(x, tuple(range(1, x.ndim - 1)), where=where)
-    m, v = (a.reshape(len(x), -1) for a in (now.mean, now.var))
+    m, v = (a.reshape(x.shape[0], x.shape[-1]) for a in (now.mean, now.var))
     seen = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(m.shape)[:, 0]
 
     past_weight, weights = _stream(seen, decay, m.dtype)

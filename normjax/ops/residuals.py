@@ -49,20 +49,27 @@ def layer_norm(
     x: Num[Array, "*batch features"],
     scale: Vector = None,
     bias: Vector = None,
+    where: Where = None,
     *,
+    axes: tuple[int, ...] = (-1,),
     eps: float = 1e-5,
 ) -> tuple[Output, Residuals]:
     """A mean and an inverse per row."""
-    m = moments.over(x, -1)
-    return standardize(x, m.mean, m.var, scale, bias, eps=eps)
+    m = moments.over(x, axes, where=where)
+    return standardize(x, m.mean, m.var, scale, bias, where, eps=eps)
 
 
 def rms_norm(
-    x: Num[Array, "*batch features"], scale: Vector = None, *, eps: float = 1e-5
+    x: Num[Array, "*batch features"],
+    scale: Vector = None,
+    where: Where = None,
+    *,
+    axes: tuple[int, ...] = (-1,),
+    eps: float = 1e-5,
 ) -> tuple[Output, Residuals]:
     """An inverse per row."""
-    square = jnp.mean(jnp.square(moments.widen(x)), -1, keepdims=True)
-    y, kept = standardize(x, jnp.zeros_like(square), square, scale, eps=eps)
+    m = moments.mean_square(x, axes, where=where)
+    y, kept = standardize(x, m.mean, m.var, scale, None, where, eps=eps)
     return y, kept._replace(mean=None)
 
 
@@ -76,12 +83,8 @@ def group_norm(
     eps: float = 1e-5,
 ) -> tuple[Output, Residuals]:
     """A mean and an inverse per example and group."""
-    size = x.shape[-1] // num_groups
-    grouped = x.reshape(*x.shape[:-1], num_groups, size)
-    axes = (*range(1, x.ndim - 1), x.ndim)
-    m = moments.over(grouped, axes, where=None if where is None else where[..., None])
-    mean, var = m.mean.squeeze(-1), m.var.squeeze(-1)
-    spread = (jnp.repeat(a, size, -1) for a in (mean, var))
+    mean, var = norms.group_moments(x, num_groups, where=where)
+    spread = (jnp.repeat(a, x.shape[-1] // num_groups, -1) for a in (mean, var))
     y = norms.standardize(x, *spread, scale, bias, eps=eps, where=where)
     return y, Residuals(x, mean, jax.lax.rsqrt(var + eps), scale, where)
 

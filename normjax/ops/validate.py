@@ -10,24 +10,34 @@ from normjax.errors import InputError
 Mask = Shaped[Array, "..."] | None  # bool; another dtype is refused by name
 
 
-def where(x: Shaped[Array, "..."], mask: Mask) -> Bool[Array, "..."] | None:
-    """The mask with an axis for the features, once it is known to be one.
+def where(
+    x: Shaped[Array, "..."], mask: Mask, *, of_features: bool = True
+) -> Bool[Array, "..."] | None:
+    """Returns the mask with as many axes as `x`: it broadcasts to `x`.
+
+    Args:
+        x: what is normalized.
+        mask: true where `x` counts. It has the shape of `x` without its last axis
+            or, if `of_features`, the shape of `x`.
+        of_features: whether the features of one position may differ in it.
 
     Raises:
-        InputError: if it has not the shape of `x` without its last axis, or is not
-            bool, or as `refuse_empty`.
+        InputError: if the mask has another shape or is not bool, or as `refuse_empty`.
     """
     refuse_empty(x)
     if mask is None:
         return None
-    if mask.shape != x.shape[:-1]:
+    if mask.shape != x.shape[:-1] and not (of_features and mask.shape == x.shape):
+        also = f" or {x.shape}" if of_features else ""
         raise InputError(
-            f"mask.shape={mask.shape}: must be {x.shape[:-1]}, that of x without its"
-            " last axis; broadcast a mask of examples over the spatial axes."
+            "mask.shape",
+            mask.shape,
+            f"must be {x.shape[:-1]}{also} for x of shape {x.shape}",
+            "broadcast a mask of examples over the spatial axes",
         )
     if mask.dtype != bool:
-        raise InputError(f"mask.dtype={mask.dtype}: must be bool; pass mask > 0.")
-    return mask[..., None]
+        raise InputError("mask.dtype", mask.dtype.name, "must be bool", "pass mask > 0")
+    return mask if mask.ndim == x.ndim else mask[..., None]
 
 
 def refuse_empty(x: Shaped[Array, "..."]) -> None:
