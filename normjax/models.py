@@ -179,7 +179,7 @@ class ResNet(Model):
                 "model.widths",
                 self.widths,
                 "must not fall from stage to stage, for a shortcut only adds channels",
-                "the paper has 16, 32, 64",
+                "the paper's are 16, 32, 64",
             )
         first = self.placement == "pre" and not self.norm.owns_activation
         x = self._conv(images(inputs), self.widths[0], 1, "conv", train)
@@ -221,10 +221,9 @@ def images(inputs: Array) -> Array:
     """`[batch, height, width, channels]`; a missing channel is added."""
     if inputs.ndim not in (3, 4):
         raise InputError(
-            "inputs.shape",
-            inputs.shape,
-            "must be that of images, [batch, height, width, channels]",
-            "use model.name=mlp",
+            "model",
+            rule=f"convolutions need images, got examples of shape {inputs.shape[1:]}",
+            remedy="use model.name=mlp",
         )
     return inputs if inputs.ndim == 4 else inputs[..., None]
 
@@ -236,9 +235,9 @@ def check_pools(x: Array, num_pools: int) -> None:
         most = least.bit_length() - 1
         raise InputError(
             "model.widths",
-            rule=f"must have at most {most} max-pools for images of {least} pixels a"
-            f" side, got {num_pools}",
-            remedy="give fewer widths, or more convolutions per pool",
+            rule=f"{num_pools} max-pools need images of at least {2**num_pools} pixels"
+            f" a side, got {least}",
+            remedy=f"at most {most} fit",
         )
 
 

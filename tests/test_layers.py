@@ -282,7 +282,7 @@ def test_every_row_trains_with_a_finite_gradient_for_each_parameter(name):
 
 def test_layers_as_published_share_one_running_mean_and_variance():
     """The second layer blends its batch into what the first has left."""
-    net = Net(layers.NORMS["batch_as_published"])
+    net = Net(layers.NORMS["scalar_batch"])
     variables = net.init(KEY, ROWS, train=False)
     shapes = jax.tree.map(jnp.shape, variables)
     assert shapes["batch_stats"] == {"running": {"mean": (), "var": ()}}
@@ -325,7 +325,7 @@ BOTH = layers.Norm(layer=layers.LayerNorm, kernel=layers.WeightNorm)
 
 OWN = {
     "EvoNormS0": "evonorm_s0",
-    "ScalarBatchNorm": "batch_as_published",
+    "ScalarBatchNorm": "scalar_batch",
     "GroupNorm": "group",
 }
 
@@ -365,8 +365,8 @@ def test_a_norm_of_kernels_is_none_of_activations(own, known):
     with pytest.raises(InputError) as caught:
         layers.norm_named(f"normjax.layers.{own}")
     assert str(caught.value) == (
-        f"norm='normjax.layers.{own}': is a norm of kernels; must be one of"
-        f" activations; use norm='{known}'."
+        f"norm='normjax.layers.{own}': must be a norm of activations, and this is one"
+        f" of kernels; use norm='{known}'."
     )
 
 
@@ -374,14 +374,14 @@ def test_mistakes_are_named_in_one_line():
     with pytest.raises(InputError) as caught:
         layers.norm_named("normjax.layers.Dense")
     assert str(caught.value) == (
-        "norm='normjax.layers.Dense': is no norm; must be one of activations; use one"
-        " of normjax.layers.NORMS."
+        "norm='normjax.layers.Dense': must be a norm of activations; use one of"
+        " normjax.layers.NORMS."
     )
     with pytest.raises(InputError) as caught:
         layers.norm_named("bach")
     assert str(caught.value) == (
-        "norm='bach' is not known. Did you mean 'batch'?"
-        f" Known: {', '.join(sorted(layers.NORMS))}."
+        f"norm='bach': must be one of {', '.join(sorted(layers.NORMS))};"
+        " did you mean 'batch'?"
     )
     with pytest.raises(InputError) as caught:
         layers.norm_named("jax.numpy.mean")
@@ -393,6 +393,6 @@ def test_mistakes_are_named_in_one_line():
     with pytest.raises(InputError) as caught:
         net.init(KEY, ROWS, train=True, mask=jnp.ones(6, bool))
     assert str(caught.value) == (
-        "norm=LayerNorm: must take train= to be given a mask, which flax' own layers"
+        "norm='LayerNorm': must take train= to be given a mask, which flax's own layers"
         " read otherwise; use a norm of normjax."
     )

@@ -381,13 +381,13 @@ def test_ghost_batches_fit_any_batch(num_examples):
         ),
         (
             lambda: single("runing"),
-            "single='runing' is not known. Did you mean 'running'? Known: allow,"
-            " error, running.",
+            "single='runing': must be one of allow, error, running; did you mean"
+            " 'running'?",
         ),
         (
             lambda: layers.BatchNorm(single="runing").init(KEY, X[0], train=False),
-            "single='runing' is not known. Did you mean 'running'? Known: allow,"
-            " error, running.",
+            "single='runing': must be one of allow, error, running; did you mean"
+            " 'running'?",
         ),
         (
             lambda: layers.GhostBatchNorm(ghost_size=0).init(KEY, X[0], train=False),

@@ -236,7 +236,8 @@ def test_data_dependent_init_sees_the_pixels_of_a_convolution():
         (
             (3, 3),
             {"padding": "CAUSAL"},
-            "padding='CAUSAL' is not known. Known: SAME, SAME_LOWER, VALID.",
+            "padding='CAUSAL': must be one of SAME, SAME_LOWER, VALID; choose one of"
+            " them.",
         ),
         (
             (3, 3),
@@ -253,7 +254,8 @@ def test_data_dependent_init_sees_the_pixels_of_a_convolution():
         (
             (3, 3),
             {"implementation": "fft"},
-            "convolution='fft' is not known. Known: images, lax, patches.",
+            "convolution='fft': must be one of images, lax, patches; choose one of"
+            " them.",
         ),
         (
             (7, 3),

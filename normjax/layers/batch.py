@@ -109,8 +109,8 @@ class ScalarBatchNorm(RunningNorm):
     """`norms.scalar_batch_norm` with learned scale and bias, each [features].
 
     Its running moments are its own, under `running`, unless it is given some that it
-    shares: then each layer in turn blends in its own batch, and `decay` counts per layer
-    and step.
+    shares: then each layer in turn blends in its own batch, and `decay` is the weight
+    of the past per layer and step.
     """
 
     running: RunningMoments | None = None

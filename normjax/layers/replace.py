@@ -18,7 +18,8 @@ __all__ = ["replace"]
 
 # What is carried over from the replaced layer, by its names here and in flax; the
 # second only from a norm to its namesake: elsewhere the names mean something else.
-KINDS = (getattr(class_of(row.layer), "counterpart", None) for row in NORMS.values())
+OURS = [(class_of(row.layer), row) for row in NORMS.values() if row.layer]
+KINDS = (getattr(kind, "counterpart", None) for kind, _ in OURS)
 OF_FLAX: tuple[type[nn.Module], ...] = tuple(dict.fromkeys(filter(None, KINDS)))
 CARRIED = (
     ("eps", "epsilon"),
@@ -84,9 +85,8 @@ def replace(model: nn.Module, norm: str) -> nn.Module:
         )
     row = norm_named(norm)
     _refuse_row(norm, row)
-    ours = [(class_of(r.layer), r) for r in NORMS.values() if r.layer]
-    kinds = (*OF_FLAX, *(kind for kind, _ in ours))
-    owning = tuple(kind for kind, r in ours if r.owns_activation)
+    kinds = (*OF_FLAX, *(kind for kind, _ in OURS))
+    owning = tuple(kind for kind, r in OURS if r.owns_activation)
     if isinstance(model, Exchanged):
         model = model.original
     return Exchanged(model, row.layer, row.shared, kinds, owning)
