@@ -175,12 +175,11 @@ class ResNet(Model):
         normalizer = layers.normalizers(self.norm)
         norm = lambda name: functools.partial(normalizer(name=name), train=train)
         if sorted(self.widths) != list(self.widths):
-            raise InputError(
-                "model.widths",
-                self.widths,
-                "must not fall from stage to stage, for a shortcut only adds channels",
-                "the paper's are 16, 32, 64",
+            rule = (
+                "must not fall from stage to stage, for a shortcut only adds channels"
             )
+            how = "the paper's are 16, 32, 64"
+            raise InputError("model.widths", self.widths, rule, how)
         first = self.placement == "pre" and not self.norm.owns_activation
         x = self._conv(images(inputs), self.widths[0], 1, "conv", train)
         x = self.activated(x, norm("norm"))
@@ -220,11 +219,8 @@ def shortcut(x: Array, stride: int, width: int) -> Array:
 def images(inputs: Array) -> Array:
     """`[batch, height, width, channels]`; a missing channel is added."""
     if inputs.ndim not in (3, 4):
-        raise InputError(
-            "model",
-            rule=f"convolutions need images, got examples of shape {inputs.shape[1:]}",
-            remedy="use model.name=mlp",
-        )
+        rule = f"convolutions need images, got examples of shape {inputs.shape[1:]}"
+        raise InputError("model", rule=rule, remedy="use model.name=mlp")
     return inputs if inputs.ndim == 4 else inputs[..., None]
 
 
@@ -233,12 +229,9 @@ def check_pools(x: Array, num_pools: int) -> None:
     least = min(x.shape[1:3])
     if least < 2**num_pools:
         most = least.bit_length() - 1
-        raise InputError(
-            "model.widths",
-            rule=f"{num_pools} max-pools need images of at least {2**num_pools} pixels"
-            f" a side, got {least}",
-            remedy=f"at most {most} fit",
-        )
+        pixels = f"at least {2**num_pools} pixels a side, got {least}"
+        rule = f"{num_pools} max-pools need images of {pixels}"
+        raise InputError("model.widths", rule=rule, remedy=f"at most {most} fit")
 
 
 # Maps a name to a model class whose remaining fields (widths, norm, ...) come from the

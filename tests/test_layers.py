@@ -1,5 +1,6 @@
 """Layers against flax' own, what they keep, and the table a model chooses from."""
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -202,6 +203,59 @@ def test_weight_norm_starts_as_the_kernel_it_wraps(size):
     # eps, 1e-12, is half of 1e-4 of the squared norms where size is 1e-4.
     assert np.max(np.abs(scale / np.sqrt(length**2 + 1e-12) - 1)) <= 8 * EPS32
     assert np.max(np.abs(y - z)) <= 4 * EPS32 * np.max(np.abs(y))
+
+
+def test_a_filter_response_norm_is_the_same_function_at_any_size():
+    """Initialized with pixels it has no eps to learn, and without it has one."""
+    layer = layers.FilterResponseNorm()
+    pixel = X[:, :1, :1]
+    for first, other in ((X, pixel), (pixel, X)):
+        variables = layer.init(KEY, first)
+        assert ("learned_eps" in variables["params"]) == (first is pixel)
+        assert np.all(np.isfinite(layer.apply(variables, other)))
+    eps = np.float32(1e-6 + 1e-4)
+    y = layer.apply(variables, X)
+    del variables["params"]["learned_eps"]
+    right = layer.clone(eps=eps).apply(variables, X)
+    assert np.max(np.abs(y - right)) <= 4 * EPS32 * np.max(np.abs(y))
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "message"),
+    [
+        (
+            X,
+            X[:, :1, :1],
+            "x.shape=(6, 1, 1, 32): must have a spatial extent of more than 1, as where"
+            " the layer was initialized: its mean_logits mix 3 kinds of moments;"
+            " initialize the layer with inputs of this shape.",
+        ),
+        (
+            ROWS,
+            X,
+            "x.shape=(6, 4, 4, 32): must have a spatial extent of 1, as where the layer"
+            " was initialized: its mean_logits mix 2 kinds of moments; initialize the"
+            " layer with inputs of this shape.",
+        ),
+    ],
+)
+def test_a_switchable_norm_says_what_it_was_initialized_for(first, other, message):
+    layer = layers.SwitchableNorm()
+    variables = layer.init(KEY, first, train=False)
+    with pytest.raises(InputError) as caught:
+        layer.apply(variables, other, train=False)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", [n for n, row in layers.NORMS.items() if row.layer])
+def test_arrays_of_numpy_are_taken_as_jax_takes_them(name):
+    """Float64 becomes float32 without a warning, which would be an error here."""
+    layer = layers.NORMS[name].layer()
+    init = functools.partial(layer.init_with_output, train=True)
+    y, variables = init(KEY, np.asarray(X, np.float64))
+    assert y.dtype == jnp.float32
+    y, _ = layer.apply(variables, np.asarray(X, np.float64), train=True, mutable=True)
+    assert y.dtype == jnp.float32
 
 
 # ---- dropout ----------------------------------------------------------------------

@@ -439,7 +439,7 @@ SHARED = "scalar_batch"
         (
             lambda: layers.replace(Plain(), "frn"),
             "norm='frn': must be a norm alone, for the model's activation would follow"
-            " the norm's; build the model with this layer in the place of norm and"
+            " its own; build the model with this layer in the place of norm and"
             " activation.",
         ),
         (
@@ -461,8 +461,8 @@ SHARED = "scalar_batch"
         (
             lambda: layers.replace(Lifted(), SHARED).init(KEY, X),
             "norm='BatchNorm': must be called outside of lifted transforms (nn.remat,"
-            " nn.scan, ...) to share one running mean with others; use a norm with its"
-            " own, such as batch.",
+            " nn.scan, ...) to share one running mean; use a norm with its own, such as"
+            " batch.",
         ),
         (
             lambda: one(nn.BatchNorm(use_running_average=True, axis=1), "layer"),
@@ -488,7 +488,7 @@ SHARED = "scalar_batch"
             lambda: layers.replace(nnx.BatchNorm(8, rngs=nnx.Rngs(0)), "layer"),
             "model='BatchNorm': must be a module of flax.linen, whose norms are"
             " exchanged; write it in flax.linen, with flax.nnx.bridge.ToLinen around"
-            " its nnx parts.",
+            " nnx parts.",
         ),
     ],
 )

@@ -60,13 +60,12 @@ class BatchNorm(RunningNorm):
     backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
     axis: int = -1  # of the features
 
-    @nn.compact
-    def __call__(self, x: Inputs, *, train: bool, mask: Any = None) -> Array:
+    def cast(self, x: Inputs, train: bool, mask: Any) -> Array:
         if self.axis in (-1, x.ndim - 1):
-            return self.cast(x, train, mask)
+            return super().cast(x, train, mask)
         if mask is not None and jnp.ndim(mask) == x.ndim:
             mask = jnp.moveaxis(mask, self.axis, -1)
-        y = self.cast(jnp.moveaxis(x, self.axis, -1), train, mask)
+        y = super().cast(jnp.moveaxis(x, self.axis, -1), train, mask)
         return jnp.moveaxis(y, -1, self.axis)
 
     def normalize(self, x, train, mask):

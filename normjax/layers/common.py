@@ -130,7 +130,9 @@ class RunningNorm(AffineNorm, kw_only=True):
     eps: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Inputs, *, train: bool, mask: Any = None) -> Array:
+    def __call__(  # type: ignore[override]  # must be told whether to train
+        self, x: Inputs, *, train: bool, mask: Any = None
+    ) -> Array:
         return self.cast(x, train, mask)
 
     def blended(self, op: Callable, x, variables, *vectors, decay=None, **named):

@@ -112,20 +112,17 @@ class Conv(nn.Module):
         size = self.kernel_size
         rank = len(size) if isinstance(size, Sequence) else 1
         if rank > 2:
-            raise InputError(
-                "kernel_size",
-                tuple(size) if isinstance(size, Sequence) else size,
+            rule, how = (
                 "must have one or two dimensions",
                 "use flax.linen.Conv for more",
             )
+            raise InputError("kernel_size", size, rule, how)
         return rank
 
-    def _each(self, value: int | Sequence[int]) -> tuple[int, ...]:
+    def _each(self, value: Any) -> tuple[int, ...]:
         """One number for each dimension of the kernel."""
-        if isinstance(value, numbers.Integral):
-            return (int(value),) * self._rank()
-        self._rank()
-        return tuple(int(n) if isinstance(n, numbers.Integral) else n for n in value)
+        each = (value,) * self._rank() if jnp.ndim(value) == 0 else value
+        return tuple(int(n) if isinstance(n, numbers.Integral) else n for n in each)
 
     def _padded(
         self, x: Array, size: tuple[int, ...], dilation: tuple[int, ...]

@@ -51,13 +51,9 @@ def norm_named(name: str) -> Norm:
         _refuse_linear(name, imported)
         rows = (row for row in NORMS.values() if row.layer is imported)
         return next(rows, Norm(imported))
-    raise InputError(
-        "norm",
-        name,
-        "must be a flax module class or a normjax.layers.Norm, got"
-        f" {type(imported).__name__}",
-        "name the class itself",
-    )
+    kinds = "a flax module class or a normjax.layers.Norm"
+    rule = f"must be {kinds}, got {type(imported).__name__}"
+    raise InputError("norm", name, rule, "name the class itself")
 
 
 @functools.cache
@@ -88,12 +84,10 @@ def call(layer: nn.Module, x: Array, *, train: bool, mask: Any = None) -> Array:
     taken = inspect.signature(type(layer).__call__).parameters
     offered = {"train": train, "use_running_average": not train, "mask": mask}
     if mask is not None and "train" not in taken:
+        read = "which flax's own layers read otherwise"
+        rule = f"must take train= to be given a mask, {read}"
         raise InputError(
-            "norm",
-            type(layer).__qualname__,
-            "must take train= to be given a mask, which flax's own layers read"
-            " otherwise",
-            "use a norm of normjax",
+            "norm", type(layer).__qualname__, rule, "use a norm of normjax"
         )
     return layer(x, **{k: v for k, v in offered.items() if k in taken})
 

@@ -21,23 +21,10 @@ __all__ = ["replace"]
 OURS = [(class_of(row.layer), row) for row in NORMS.values() if row.layer]
 KINDS = (getattr(kind, "counterpart", None) for kind, _ in OURS)
 OF_FLAX: tuple[type[nn.Module], ...] = tuple(dict.fromkeys(filter(None, KINDS)))
-CARRIED = (
-    ("eps", "epsilon"),
-    ("num_groups",),
-    ("use_scale",),
-    ("use_bias",),
-    ("scale_init",),
-    ("bias_init",),
-    ("param_dtype",),
-)
-CARRIED_IN_KIND = (
-    ("decay", "momentum"),
-    ("axis_name",),
-    ("axis_index_groups",),
-    ("axis",),
-    ("reduction_axes",),
-    ("feature_axes",),
-)
+VECTORS = ("use_scale", "use_bias", "scale_init", "bias_init", "param_dtype")
+AXES = ("axis_name", "axis_index_groups", "axis", "reduction_axes", "feature_axes")
+CARRIED = {"eps": "epsilon", "num_groups": "num_groups", **dict(zip(VECTORS, VECTORS))}
+CARRIED_IN_KIND = {"decay": "momentum", **dict(zip(AXES, AXES))}
 
 
 def replace(model: nn.Module, norm: str) -> nn.Module:
@@ -77,12 +64,11 @@ def replace(model: nn.Module, norm: str) -> nn.Module:
             new one cannot take.
     """
     if not isinstance(model, nn.Module):
-        raise InputError(
-            "model",
-            type(model).__name__,
-            "must be a module of flax.linen, whose norms are exchanged",
-            "write it in flax.linen, with flax.nnx.bridge.ToLinen around its nnx parts",
+        rule = "must be a module of flax.linen, whose norms are exchanged"
+        how = (
+            "write it in flax.linen, with flax.nnx.bridge.ToLinen around its nnx parts"
         )
+        raise InputError("model", type(model).__name__, rule, how)
     row = norm_named(norm)
     _refuse_row(norm, row)
     kinds = (*OF_FLAX, *(kind for kind, _ in OURS))
@@ -94,19 +80,15 @@ def replace(model: nn.Module, norm: str) -> nn.Module:
 
 def _refuse_row(norm: str, row: Norm) -> None:
     if row.kernel is not None:
-        raise InputError(
-            "norm",
-            norm,
-            "must be a norm of activations, which a model calls, and not of kernels",
-            "use layers.Dense(kernel_norm=...) in the model",
-        )
+        rule = "must be a norm of activations, which a model calls, and not of kernels"
+        how = "use layers.Dense(kernel_norm=...) in the model"
+        raise InputError("norm", norm, rule, how)
     if row.owns_activation:
-        raise InputError(
-            "norm",
-            norm,
-            "must be a norm alone, for the model's activation would follow the norm's",
-            "build the model with this layer in the place of norm and activation",
+        rule = (
+            "must be a norm alone, for the model's activation would follow the norm's"
         )
+        how = "build the model with this layer in the place of norm and activation"
+        raise InputError("norm", norm, rule, how)
 
 
 class Exchanged(nn.Module):
@@ -138,13 +120,9 @@ class Exchanged(nn.Module):
             if inside or not is_norm:  # inside: what the new layer itself calls
                 return run(*args, **kwargs)
             if isinstance(was, self.owning):
-                raise InputError(
-                    "model",
-                    name,
-                    f"must call norms alone, and {type(was).__name__} owns its"
-                    " activation",
-                    "build it with another norm",
-                )
+                kind = type(was).__name__
+                rule = f"must call norms alone, and {kind} owns its activation"
+                raise InputError("model", name, rule, "build it with another norm")
             inside, num_norms = True, num_norms + 1
             try:
                 return _instead(was, self.layer, running, *args, **kwargs)
@@ -155,12 +133,9 @@ class Exchanged(nn.Module):
             y = self.original(*args, **kwargs)
         if not num_norms:
             names = ", ".join(kind.__name__ for kind in OF_FLAX)
-            raise InputError(
-                "model",
-                type(self.original).__name__,
-                f"must call a norm of flax.linen ({names}) or of normjax",
-                "build it with such a norm first",
-            )
+            rule = f"must call a norm of flax.linen ({names}) or of normjax"
+            name, how = type(self.original).__name__, "build it with such a norm first"
+            raise InputError("model", name, rule, how)
         return y
 
 
@@ -195,26 +170,21 @@ def _refuse_jitted(module: nn.Module, name: str) -> None:
     """`nn.jit` may run what it compiled before the exchange, or after it this."""
     kind, base = type(module).__mro__[:2]
     if kind.__name__ == f"Jit{base.__name__}":
-        raise InputError(
-            "model",
-            name,
-            f"must be free of nn.jit, which keeps what it once compiled of"
-            f" {base.__name__}",
-            "jit the whole training step instead",
-        )
+        kept = f"keeps what it once compiled of {base.__name__}"
+        rule = f"must be free of nn.jit, which {kept}"
+        raise InputError("model", name, rule, "jit the whole training step instead")
 
 
 def _refuse_lifted(was: nn.Module, running: nn.Module) -> None:
     theirs: Any = was.scope
     ours: Any = running.scope
     if theirs.root is not ours.root:
-        raise InputError(
-            "norm",
-            type(was).__name__,
-            "must be called outside of lifted transforms (nn.remat, nn.scan, ...) to"
-            " share one running mean with others",
-            "use a norm with its own, such as batch",
+        lifted = "lifted transforms (nn.remat, nn.scan, ...)"
+        rule = (
+            f"must be called outside of {lifted} to share one running mean with others"
         )
+        how = "use a norm with its own, such as batch"
+        raise InputError("norm", type(was).__name__, rule, how)
 
 
 def _train(was: nn.Module, given: dict[str, Any]) -> bool:
@@ -248,7 +218,7 @@ def _carried(was: nn.Module, layer, x: Array) -> dict[str, Any]:
     kind = _kind(type(was))
     alike = kind is not None and kind is _kind(class_of(layer))
     fields: dict[str, Any] = {}
-    for names in CARRIED + (CARRIED_IN_KIND if alike else ()):
+    for names in (CARRIED | (CARRIED_IN_KIND if alike else {})).items():
         values = [getattr(was, name) for name in names if hasattr(was, name)]
         if values and values[0] is not None:
             fields |= {name: values[0] for name in names if name in taken - fixed}
@@ -264,19 +234,12 @@ def _refuse_lost(was: nn.Module, new: type[nn.Module], chosen, x: Array) -> None
         axis = getattr(was, field, -1)
         last = axis in (-1, x.ndim - 1, (-1,), (x.ndim - 1,))
         if field not in chosen and not last:
-            raise InputError(
-                f"{type(was).__name__}.{field}",
-                axis,
-                f"must be -1 to be exchanged for {new.__name__}",
-                "move the features to the last axis",
-            )
+            rule = f"must be -1 to be exchanged for {new.__name__}"
+            how = "move the features to the last axis"
+            raise InputError(f"{type(was).__name__}.{field}", axis, rule, how)
     for field in ("axis_name", "axis_index_groups"):
         value = getattr(was, field, None)
         if value is not None and field not in chosen:
-            raise InputError(
-                f"{type(was).__name__}.{field}",
-                value,
-                f"must be None to be exchanged for {new.__name__}, which cannot take it"
-                " over",
-                "build the model without it",
-            )
+            exchanged = f"exchanged for {new.__name__}, which cannot take it over"
+            rule, how = f"must be None to be {exchanged}", "build the model without it"
+            raise InputError(f"{type(was).__name__}.{field}", value, rule, how)

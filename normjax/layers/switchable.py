@@ -27,16 +27,14 @@ class SwitchableNorm(RunningNorm):
     def _logits(self, name: str, x):
         kinds = switchable.kinds(x.shape)
         if self.has_variable("params", name):
-            size = self.get_variable("params", name).size
+            size: int = self.get_variable("params", name).size
             if size != len(kinds):
                 extent = "more than 1" if size > len(kinds) else "1"
-                raise InputError(
-                    "x.shape",
-                    x.shape,
-                    f"must have a spatial extent of {extent}, as where the layer was"
-                    f" initialized: its {name} mix {size} kinds of moments",
-                    "initialize the layer with inputs of this shape",
-                )
+                start = "as where the layer was initialized"
+                mixed = f"its {name} mix {size} kinds of moments"
+                rule = f"must have a spatial extent of {extent}, {start}: {mixed}"
+                how = "initialize the layer with inputs of this shape"
+                raise InputError("x.shape", x.shape, rule, how)
         return self.param(name, nn.initializers.zeros, (len(kinds),))
 
 
