@@ -19,8 +19,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks import variance_forms
 from normjax.checks import document
-from normjax.ops import variance
 
 RATIOS = tuple(10.0**k for k in range(7))  # |mean| / std
 DTYPES = ("float32", "bfloat16")
@@ -39,7 +39,7 @@ def error_rows() -> list[Row]:
     draws = np.random.default_rng(0).normal(size=SHAPE)
     forms = {
         name: jax.jit(lambda x, form=form: form(x, -1).var[:, 0])
-        for name, form in variance.FORMS.items()
+        for name, form in variance_forms.FORMS.items()
     }
     rows = []
     for dtype in DTYPES:
@@ -50,7 +50,7 @@ def error_rows() -> list[Row]:
             lost = np.max(np.abs(exact / meant.var(-1) - 1))
             for name, form in forms.items():
                 error = np.abs(np.asarray(form(x), np.float64) - exact)
-                used = np.divide(
+                relative = np.divide(
                     error, exact, np.full_like(exact, np.nan), where=exact > 0
                 )
                 rows.append(
@@ -58,7 +58,7 @@ def error_rows() -> list[Row]:
                         "dtype": dtype,
                         "ratio": ratio,
                         "form": name,
-                        "error": float(np.max(used)),
+                        "error": float(np.max(relative)),
                         "input": float(lost),
                     }
                 )
@@ -66,12 +66,12 @@ def error_rows() -> list[Row]:
 
 
 def time_rows() -> list[Row]:
-    """Seconds of each form, and its share of those of two passes."""
-    found = []
+    """Seconds of each form, and their ratio to the seconds of two passes."""
+    rows = []
     for dtype in DTYPES:
         x = jnp.asarray(np.random.default_rng(0).normal(1, 1, TIMED), dtype)
         compiled = {}
-        for name, form in variance.FORMS.items():
+        for name, form in variance_forms.FORMS.items():
             run = lambda x, form=form: form(x, (0, 1, 2))[:2]
             compiled[name] = jax.jit(run).lower(x).compile()
         seconds = {name: [] for name in compiled}
@@ -83,14 +83,12 @@ def time_rows() -> list[Row]:
         least = {name: min(times) for name, times in seconds.items()}
         for name, best in least.items():
             ratio = best / least["two_pass"]
-            found.append(
-                {"dtype": dtype, "form": name, "seconds": best, "ratio": ratio}
-            )
-    return found
+            rows.append({"dtype": dtype, "form": name, "seconds": best, "ratio": ratio})
+    return rows
 
 
 def error_table(rows: list[Row], dtype: str) -> str:
-    """Ratios down, forms across."""
+    """A line per ratio, a column per form."""
     cell = lambda a: "constant" if np.isnan(a) else f"{a:.1e}"
     lines = []
     for ratio in RATIOS:
@@ -100,14 +98,14 @@ def error_table(rows: list[Row], dtype: str) -> str:
             [f"{ratio:.0e}".replace("e+0", "e"), *errors, cell(here[0]["input"])]
         )
     return document.markdown(
-        ["mean / std", *variance.FORMS, f"rounding to {dtype}"], lines
+        ["mean / std", *variance_forms.FORMS, f"rounding to {dtype}"], lines
     )
 
 
 def time_table(rows: list[Row]) -> str:
-    """Forms down."""
+    """A line per form."""
     lines = []
-    for name in variance.FORMS:
+    for name in variance_forms.FORMS:
         here = [row for row in rows if row["form"] == name]
         lines.append(
             [name, *(f"{r['seconds'] * 1e3:.2f} ({r['ratio']:.2f})" for r in here)]
@@ -122,7 +120,7 @@ def plot(rows: list[Row], path: Path) -> None:
         figure = Figure(figsize=(7, 4), layout="constrained")
         panels = figure.subplots(1, len(DTYPES), sharex=True, sharey=True)
         for panel, dtype in zip(panels, DTYPES):
-            for name, marker in zip(variance.FORMS, "osv^"):
+            for name, marker in zip(variance_forms.FORMS, "osv^"):
                 here = [r for r in rows if r["dtype"] == dtype and r["form"] == name]
                 points = [(r["ratio"], r["error"]) for r in here]
                 panel.loglog(*zip(*points), marker=marker, markersize=4, label=name)
@@ -134,7 +132,7 @@ def plot(rows: list[Row], path: Path) -> None:
 
 
 def write(folder: str, errors: list[Row], times: list[Row]) -> None:
-    """The tables of numerics.md, and its plot."""
+    """Writes the tables of numerics.md and its plot."""
     tables = {f"variance {d}": error_table(errors, d) for d in DTYPES}
     tables["variance seconds"] = time_table(times)
     document.write(Path(folder) / "numerics.md", tables)

@@ -430,13 +430,13 @@ def test_a_second_call_does_not_compile_again():
         ),
         (
             {"strides": 0},
-            "0: must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1.",
+            "strides=0: must be a whole number of at least 1, or a pair of them;"
+            " set strides=1.",
         ),
         (
             {"kernel_dilation": (1, 2, 3)},
-            "(1, 2, 3): must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1.",
+            "kernel_dilation=(1, 2, 3): must be a whole number of at least 1, or a pair"
+            " of them; set kernel_dilation=1.",
         ),
         (
             {"padding": "SAM"},

@@ -124,7 +124,7 @@ b0 = inspect.unwrap(norm_activations.evonorm_b0)
 dyt, derf = map(inspect.unwrap, (pointwise.dynamic_tanh, pointwise.dynamic_erf))
 power = inspect.unwrap(batch_variants.power_norm)
 spectral = inspect.unwrap(weights.spectral_norm)
-checked, over = map(inspect.unwrap, (moments.checked, moments.over))
+axis_tuple, over = map(inspect.unwrap, (moments.axis_tuple, moments.over))
 GROUPS = "num_groups=2.0: must be an integer; use num_groups=1."
 
 
@@ -182,12 +182,12 @@ MISTAKES = {
         " singular(kernel).",
     ),
     "axes twice": (
-        lambda: checked(X, (0, -3)),
+        lambda: axis_tuple(X, (0, -3)),
         "axes=(0, -3): must name each of the 3 axes of x once at most; leave out what"
         " is there twice.",
     ),
     "axes of halves": (
-        lambda: checked(X, (0, 0.5)),
+        lambda: axis_tuple(X, (0, 0.5)),
         "axes=(0, 0.5): must be integers; use -1 for the last.",
     ),
     "where": (

@@ -160,8 +160,8 @@ def test_a_window_must_have_a_middle(size):
     with pytest.raises(InputError) as caught:
         pointwise.local_response_norm(X, size=size)
     assert str(caught.value) == (
-        f"size={size}: must be a positive odd number, for a window has as many channels"
-        " on either side; use size=5."
+        f"size={size}: must be a positive odd number, for as many channels on either"
+        " side; use size=5."
     )
 
 

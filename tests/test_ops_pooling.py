@@ -110,8 +110,8 @@ def test_bfloat16_stays_bfloat16():
     [
         (
             {"window": (2, 0)},
-            "(2, 0): must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1.",
+            "window=(2, 0): must be a whole number of at least 1, or a pair of them;"
+            " set window=1.",
         ),
         (
             {"window": 5},

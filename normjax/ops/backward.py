@@ -1,13 +1,13 @@
-"""Gradients of the norms by hand: what autodiff finds, derived and written out.
+"""Gradients of the norms by hand: what autodiff computes, derived and written out.
 
 Each function takes `dy`, the gradient of a loss with respect to the norm's output,
-and what the forward pass kept (see `residuals`); it returns the gradients with respect
-to the norm's inputs. In the derivations
+and what the forward pass kept, and returns the gradients with respect to the norm's
+inputs. In the derivations
 
     z = (x - mean) * r,  r = (var + eps)^(-1/2),  y = scale * z + bias,
     n = elements behind each mean, d<name> = gradient with respect to <name>,
 
-and sums are over what a mean is taken over unless they say otherwise. All is computed
+and a sum is over the elements behind a mean unless it says otherwise. All is computed
 in float32 or wider; `dx` is returned in the dtype of `x`, the others as computed.
 Outside the mask `dy` counts for nothing and `dx` is 0, even if `x` is nan there.
 Plain functions of arrays: every transform of JAX applies to them.
@@ -23,21 +23,21 @@ from normjax.ops import moments
 
 
 class Residuals(NamedTuple):
-    """What a norm keeps for its backward: `x` as it came, nothing else of its size.
+    """What a norm keeps for its backward: `x` as given, nothing else of its size.
 
     `mean` and `inverse` have as many axes as `x`, with size 1 where a mean is over
     the whole axis and one entry per group on the last axis of a group norm.
     """
 
     x: Num[Array, "..."]
-    mean: Float[Array, "..."] | None  # none is 0
+    mean: Float[Array, "..."] | None  # None is 0
     inverse: Float[Array, "..."]  # r = 1 / sqrt(var + eps)
-    scale: Float[Array, " features"] | None = None  # none is 1
+    scale: Float[Array, " features"] | None = None  # None is 1
     where: Bool[Array, "..."] | None = None  # broadcasts to `x`
 
 
 class Gradients(NamedTuple):
-    """Of the loss, with respect to the inputs of a norm; none where it has no such."""
+    """Gradients of the loss by the inputs of a norm; None for an input it lacks."""
 
     x: Float[Array, "..."]
     scale: Float[Array, " features"] | None = None
@@ -74,9 +74,9 @@ def batch_norm(
         dy: in the shape of `x`.
         residuals: of training.
         now: gradients with respect to the batch's mean and (biased) variance, in
-            the shape of `residuals.mean`; none is 0.
+            the shape of `residuals.mean`; None is 0.
     """
-    dy, z = _seen(dy, residuals)
+    dy, z = _dy_and_z(dy, residuals)
     axes = tuple(range(dy.ndim - 1))
     n = _count(residuals, axes)
     dbias, dscale = _sum(dy, axes), _sum(dy * z, axes)
@@ -87,7 +87,7 @@ def batch_norm(
         direct = direct - now.mean
         along = along - 2 * now.var / residuals.inverse
     dx = factor * dy - direct / n - z * (along / n)
-    return Gradients(_shown(dx, residuals), dscale.ravel(), dbias.ravel())
+    return Gradients(_as_dx(dx, residuals), dscale.ravel(), dbias.ravel())
 
 
 def batch_norm_evaluation(
@@ -100,14 +100,14 @@ def batch_norm_evaluation(
         drunning.mean = -r * scale * dbias
         drunning.var  = -r^2 / 2 * scale * dscale.
     """
-    dy, z = _seen(dy, residuals)
+    dy, z = _dy_and_z(dy, residuals)
     axes = tuple(range(dy.ndim - 1))
     dbias, dscale = _sum(dy, axes), _sum(dy * z, axes)
 
     factor = residuals.inverse * _row(residuals.scale, dy)
     mean, var = -factor * dbias, -factor * residuals.inverse / 2 * dscale
     running = moments.Running(mean.ravel(), var.ravel())
-    dx = _shown(factor * dy, residuals)
+    dx = _as_dx(factor * dy, residuals)
     return Gradients(dx, dscale.ravel(), dbias.ravel(), running)
 
 
@@ -120,11 +120,11 @@ def layer_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradi
 
         dbias = sum over rows of dy,  dscale = sum over rows of dy * z.
     """
-    dy, z = _seen(dy, residuals)
+    dy, z = _dy_and_z(dy, residuals)
     dz = dy * _row(residuals.scale, dy)
     dx = residuals.inverse * (dz - _mean(dz, residuals) - z * _mean(dz * z, residuals))
     rows = tuple(range(dy.ndim - 1))
-    return Gradients(_shown(dx, residuals), jnp.sum(dy * z, rows), jnp.sum(dy, rows))
+    return Gradients(_as_dx(dx, residuals), jnp.sum(dy * z, rows), jnp.sum(dy, rows))
 
 
 def rms_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradients:
@@ -138,11 +138,11 @@ def rms_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradien
 
     No mean is subtracted, so none comes back: that is layer norm's middle term.
     """
-    dy, z = _seen(dy, residuals)
+    dy, z = _dy_and_z(dy, residuals)
     dz = dy * _row(residuals.scale, dy)
     dx = residuals.inverse * (dz - z * _mean(dz * z, residuals))
     rows = tuple(range(dy.ndim - 1))
-    return Gradients(_shown(dx, residuals), jnp.sum(dy * z, rows))
+    return Gradients(_as_dx(dx, residuals), jnp.sum(dy * z, rows))
 
 
 def group_norm(
@@ -167,7 +167,7 @@ def group_norm(
     inverse, mean = (
         jnp.repeat(a, size, -1) for a in (residuals.inverse, residuals.mean)
     )
-    dy, z = _seen(dy, residuals._replace(inverse=inverse, mean=mean))
+    dy, z = _dy_and_z(dy, residuals._replace(inverse=inverse, mean=mean))
     space = tuple(range(1, dy.ndim - 1))
     scale = _row(residuals.scale, dy)
     a = jnp.sum(dy, space, keepdims=True)
@@ -184,7 +184,7 @@ def group_norm(
     direct, along = over_group(scale * a) / n, over_group(scale * b) / n
     dx = inverse * (scale * dy - direct - z * along)
     dscale, dbias = (jnp.sum(sums, 0).ravel() for sums in (b, a))
-    return Gradients(_shown(dx, residuals), dscale, dbias)
+    return Gradients(_as_dx(dx, residuals), dscale, dbias)
 
 
 def weight_norm(dw: Num[Array, "*inputs features"], residuals: Residuals) -> Gradients:
@@ -200,11 +200,11 @@ def weight_norm(dw: Num[Array, "*inputs features"], residuals: Residuals) -> Gra
 
     For eps = 0 it is eq. 3 of Salimans and Kingma (2016, arXiv:1602.07868).
     """
-    dw, unit = _seen(dw, residuals)
+    dw, unit = _dy_and_z(dw, residuals)
     dscale = jnp.sum(dw * unit, tuple(range(dw.ndim - 1)), keepdims=True)
     factor = residuals.inverse * _row(residuals.scale, dw)
     dv = factor * (dw - unit * dscale)
-    return Gradients(_shown(dv, residuals), dscale.ravel())
+    return Gradients(_as_dx(dv, residuals), dscale.ravel())
 
 
 def weight_standardization(
@@ -218,7 +218,7 @@ def weight_standardization(
     return Gradients(batch_norm(dw, residuals._replace(scale=None)).x)
 
 
-def _seen(dy, residuals):
+def _dy_and_z(dy, residuals):
     """`dy` and `z` in float32 or wider, both 0 outside the mask."""
     x, dy = moments.widen(residuals.x), moments.widen(dy)
     where = residuals.where
@@ -229,8 +229,8 @@ def _seen(dy, residuals):
     return dy, z if where is None else jnp.where(where, z, 0)
 
 
-def _shown(dx, residuals):
-    """`dx` as it leaves: 0 outside the mask, in the dtype of `x`."""
+def _as_dx(dx, residuals):
+    """`dx` with zeros outside the mask, in the dtype of `x`."""
     if residuals.where is not None:
         dx = jnp.where(residuals.where, dx, 0)
     return dx.astype(residuals.x.dtype)
@@ -242,7 +242,7 @@ def _sum(x, axes):
 
 
 def _row(vector, like):
-    """A vector of features along the last axis of `like`; 1 if there is none."""
+    """A vector along the last axis of an array with the rank of `like`; None is 1."""
     return 1 if vector is None else vector.reshape((1,) * (like.ndim - 1) + (-1,))
 
 

@@ -1,8 +1,9 @@
 """Relatives of batch norm, as pure functions of arrays.
 
 The conventions are those of `norms`: output in the shape and dtype of `x`, arithmetic
-in float32 or wider, `scale` and `bias` along the last axis, masks without it. Each
-takes what it remembers as an argument and returns it; in evaluation as it came.
+in float32 or wider, `scale` and `bias` along the last axis, masks with or without it.
+Each function takes its running moments as an argument and returns the new ones. In
+evaluation it returns them unchanged.
 """
 
 import math
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from normjax.errors import InputError
 from normjax.ops import moments, validate
-from normjax.ops.norms import Vector, evaluate, refuse_running, standardize
+from normjax.ops.affine import Vector, evaluate, refuse_running, standardize
 from normjax.ops.validate import Mask
 
 
@@ -43,6 +44,11 @@ def batch_renorm(
     `std`, not of the variance: `running.var` is the square of that average less
     eps, as Keras derives its own.
 
+        >>> running = moments.Running(jnp.zeros(1), jnp.ones(1))
+        >>> x, limits = jnp.array([[0.0], [3.0]]), {"r_max": 3.0, "d_max": 5.0}
+        >>> batch_renorm(x, running, train=True, eps=0.0, **limits)[0].tolist()
+        [[0.0], [3.0]]
+
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean and var, each `[features]`.
@@ -53,7 +59,8 @@ def batch_renorm(
         d_max: at least 0, in standard deviations; may be traced.
         decay: weight of the past in `running`, per step; 1 - alpha of the paper.
         eps: added to the variance, in the squared units of `x`.
-        mask: `[*batch]`. A batch without a single true entry leaves `running`.
+        mask: `[*batch]` or `[*batch, features]`. A feature without a single true
+            entry leaves `running` as it is.
 
     Raises:
         InputError: as `norms.batch_norm`, or if a limit is a number out of range.
@@ -84,7 +91,7 @@ def batch_renorm(
     past = moments.Running(running.mean, past_std)
     mean, new_std = moments.blend(past, now._replace(var=std), decay=decay)
     var = jnp.maximum(jnp.square(new_std) - eps, 0)
-    var = jnp.where(new_std == past_std, running.var, var)  # nothing seen: to the bit
+    var = jnp.where(new_std == past_std, running.var, var)  # nothing new: to the bit
     return y, moments.Running(mean, var)
 
 
@@ -99,9 +106,12 @@ def renorm_limits(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`(r_max, d_max)` of `batch_renorm` at a step: the paper's schedule by default.
 
-    Until `start_step` they are 1 and 0, which is batch norm; then they grow
-    linearly and reach their ends at `r_end_step` and `d_end_step`. Where all three
-    are 0 they are at their ends from the first step.
+    Until `start_step` they are 1 and 0, which is batch norm. Then they grow linearly
+    and reach `r_max` at `r_end_step` and `d_max` at `d_end_step`. Where all three
+    steps are 0 they have these values from the first step.
+
+        >>> [float(limit) for limit in renorm_limits(jnp.array(22_500))]
+        [2.0, 4.375]
 
     Raises:
         InputError: if a limit is out of range, or its end before the start.
@@ -109,10 +119,9 @@ def renorm_limits(
     _refuse_limits(r_max, d_max)
     for name, end_step in {"r_end_step": r_end_step, "d_end_step": d_end_step}.items():
         if end_step < start_step:
-            raise InputError(
-                f"{name}={end_step}: must be at least start_step={start_step};"
-                f" set {name}={start_step} to have no warm-up."
-            )
+            rule = f"must be at least start_step={start_step}"
+            remedy = f"set {name}={start_step} to have no warm-up"
+            raise InputError(name, end_step, rule, remedy)
 
     def share(end_step):
         grown = jnp.clip((step - start_step) / max(end_step - start_step, 1), 0, 1)
@@ -124,10 +133,8 @@ def renorm_limits(
 def _refuse_limits(r_max, d_max) -> None:
     for name, value, least in (("r_max", r_max, 1), ("d_max", d_max, 0)):
         if isinstance(value, int | float) and not value >= least:
-            raise InputError(
-                f"{name}={value}: must be at least {least}; set {name}={least} for"
-                " what batch norm does."
-            )
+            remedy = f"set {name}={least} for what batch norm does"
+            raise InputError(name, value, f"must be at least {least}", remedy)
 
 
 def ghost_batch_norm(
@@ -147,6 +154,11 @@ def ghost_batch_norm(
     Also called virtual batch norm. `running` is blended with one ghost batch after
     the other, as if they were steps, so after g of them the past weighs `decay^g`.
 
+        >>> running = moments.Running(jnp.zeros(1), jnp.ones(1))
+        >>> x = jnp.array([[1.0], [3.0], [10.0], [30.0]])
+        >>> ghost_batch_norm(x, running, train=True, ghost_size=2, eps=0.0)[0].tolist()
+        [[-1.0], [1.0], [-1.0], [1.0]]
+
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean and var, each `[features]`.
@@ -154,11 +166,11 @@ def ghost_batch_norm(
         bias: `[features]`.
         train: whether to use, and blend in, the moments of `x`.
         ghost_size: examples; divides the batch. The whole batch is batch norm, and
-            none is the divisor nearest to 32: see `ghost_size_for`.
+            None is the divisor nearest to 32: see `ghost_size_for`.
         decay: weight of the past in `running`, per ghost batch.
         eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]`. A ghost batch without a single true entry leaves
-            `running`.
+        mask: `[batch, *spatial]` or `[batch, *spatial, features]`. A ghost batch
+            without a single true entry leaves `running` as it is.
 
     Raises:
         InputError: as `norms.batch_norm`, and, in training, if `ghost_size` does
@@ -195,14 +207,17 @@ def ghost_batch_norm(
         return moments.blend(past, now, decay=decay), None
 
     each = now._replace(count=jnp.broadcast_to(now.count, now.mean.shape))
-    return y.reshape(x.shape), jax.lax.scan(one, running, each)[0]
+    # Under `shard_map` the running moments differ between devices from here on.
+    zero = jnp.zeros_like(now.mean, shape=())
+    start = jax.tree.map(lambda a: a + zero.astype(a.dtype), running)
+    return y.reshape(x.shape), jax.lax.scan(one, start, each)[0]
 
 
 def ghost_size_for(num_examples: int, *, wanted: int = 32) -> int:
     """The divisor of a batch that is nearest to `wanted`, in ratio: 32 of 128."""
     divisors = [n for n in range(1, num_examples + 1) if num_examples % n == 0]
     apart = lambda n: max(n, wanted) / min(n, wanted)
-    return min(divisors, key=apart, default=1)  # an empty batch is for norms to refuse
+    return min(divisors, key=apart, default=1)  # the norm refuses an empty batch
 
 
 def power_norm(
@@ -225,6 +240,10 @@ def power_norm(
     pass knows, which a function without side effects cannot keep. They also scale
     each example by its own root mean square before, which is left out here.
 
+        >>> x = jnp.array([[1.0], [7.0]])
+        >>> power_norm(x, jnp.ones(1), train=True, decay=0.5)[1].tolist()
+        [13.0]
+
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean square, `[features]`.
@@ -233,7 +252,8 @@ def power_norm(
         train: whether to use, and blend in, the mean square of `x`.
         decay: weight of the past in `running`, per step.
         eps: added to the mean square, in its units.
-        mask: `[*batch]`. A batch without a single true entry leaves `running`.
+        mask: `[*batch]` or `[*batch, features]`. A feature without a single true
+            entry leaves `running` as it is.
 
     Raises:
         InputError: if `x` is not floating or the mask has another shape or dtype.

@@ -1,29 +1,32 @@
 """The norms with the gradients of `backward` for a custom VJP: drop-in replacements.
 
-Each has the signature, the values and the errors of its namesake; batch norm refuses
-what spreads a batch over devices. Reverse mode runs the backward by hand, and forward
-over reverse (Hessian-vector products) works, for that backward is made of plain
-operations. Forward mode alone (`jax.jvp`, `jax.jacfwd`, reverse over forward) cannot
-pass a custom VJP in JAX: it is refused, inside of `jit` by JAX' own TypeError.
+Each has the signature, the values and the errors of the function of the same name in
+`norms` or `weights`. Batch norm refuses what spreads a batch over devices, and `eps`
+must be a number. Reverse mode runs the backward by hand, and forward over reverse
+(Hessian-vector products) works, for that backward is made of plain operations. Forward
+mode alone (`jax.jvp`, `jax.jacfwd`, reverse over forward) cannot pass a custom VJP in
+JAX: it is refused, inside of `jit` by JAX's own TypeError.
 
 Less is kept between the passes: of float32 images half as much for batch, group and
 instance norm, a third for layer and RMS norm; of bfloat16 a quarter and a fifth. Speed
 is mixed (`benchmarks/backward.py`, two CPU cores, autodiff's seconds over these): batch
 norm in training 1.1 to 1.3, in evaluation 0.7 to 0.9; layer and RMS norm 0.8 to 1.3;
 group norm 0.9 to 1.9; instance norm 0.9 for one lane and 2.4 for ten; a whole step of
-an MLP 0.9 to 1.0. That does not pay for forward mode: layers take autodiff unless told.
+an MLP 0.9 to 1.0. That does not pay for forward mode: layers take autodiff by default.
 """
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError, pick
-from normjax.ops import backward, moments, norms, residuals, validate
-from normjax.ops.norms import Vector
+from normjax.ops import affine, backward, moments, norms, validate, weights
+from normjax.ops.affine import Vector
+from normjax.ops.backward import Residuals
 from normjax.ops.validate import Mask
 
 
@@ -49,16 +52,17 @@ def batch_norm(
     """
     where = validate.where(x, mask)
     pick("single", norms.SINGLE, single)
-    norms.refuse_running(x, running, scale=scale, bias=bias)
+    affine.refuse_running(x, running, scale=scale, bias=bias)
     if not train:
-        return _EVALUATION(
-            x, *_vectors(x, running, scale, bias), where, eps=eps
-        ), running
-    if axis_name is not None or single == "running":
-        raise InputError(
-            f"axis_name={axis_name!r}, single={single!r}: must be None and 'error' or"
-            " 'allow' where backward='analytic'; set backward='autodiff'."
-        )
+        vectors = _vectors(x, running, scale, bias)
+        return _EVALUATION(x, *vectors, where, eps=eps), running
+    remedy = "set backward='autodiff'"
+    if axis_name is not None:
+        rule = "must be None in training where backward='analytic'"
+        raise InputError("axis_name", axis_name, rule, remedy)
+    if single == "running":
+        rule = "must be 'error' or 'allow' in training where backward='analytic'"
+        raise InputError("single", single, rule, remedy)
     if single == "error":
         size = math.prod(x.shape[:-1])
         validate.refuse_single(x, size, "train on batches of 2 or more")
@@ -77,7 +81,7 @@ def layer_norm(
 ) -> Float[Array, "*batch features"]:
     """`norms.layer_norm`, differentiated by `backward.layer_norm`."""
     where = validate.where(x, mask)
-    axes = moments.checked(x, reduction_axes)
+    axes = moments.axis_tuple(x, reduction_axes)
     size = math.prod(x.shape[axis] for axis in axes)
     validate.refuse_single(x, size, "give the layer more features")
     return _LAYER(x, *_vectors(x, None, scale, bias)[1:], where, axes=axes, eps=eps)
@@ -93,7 +97,7 @@ def rms_norm(
 ) -> Float[Array, "*batch features"]:
     """`norms.rms_norm`, differentiated by `backward.rms_norm`."""
     where = validate.where(x, mask)
-    axes = moments.checked(x, reduction_axes)
+    axes = moments.axis_tuple(x, reduction_axes)
     return _RMS(x, _vectors(x, None, scale)[1], where, axes=axes, eps=eps)
 
 
@@ -107,10 +111,8 @@ def group_norm(
     mask: Mask = None,
 ) -> Float[Array, "batch *spatial features"]:
     """`norms.group_norm`, differentiated by `backward.group_norm`."""
-    where, channels = validate.where(x, mask), x.shape[-1]
-    validate.refuse_groups(channels, num_groups)
-    size = math.prod(x.shape[1:-1]) * channels // num_groups
-    validate.refuse_single(x, size, "use fewer groups")
+    where = validate.where(x, mask)
+    validate.refuse_groups(x.shape[-1], num_groups)
     vectors = _vectors(x, None, scale, bias)[1:]
     return _GROUP(x, *vectors, where, num_groups=num_groups, eps=eps)
 
@@ -124,8 +126,7 @@ def instance_norm(
     mask: Mask = None,
 ) -> Float[Array, "batch *spatial features"]:
     """`norms.instance_norm`, differentiated by `backward.group_norm`."""
-    if x.ndim < 3:
-        norms.instance_norm(x)  # says why not
+    norms.refuse_no_space(x)
     return group_norm(x, scale, bias, num_groups=x.shape[-1], eps=eps, mask=mask)
 
 
@@ -149,81 +150,126 @@ def weight_standardization(
     return _STANDARDIZATION(kernel, eps=eps)
 
 
-def _vectors(x, running, scale, bias=None):
-    """In the widest dtype about, so that the backward knows theirs; ones and zeros.
+# ---- forward passes: (output, Residuals), from inputs that have been checked --------
 
-    Each meets a zero that comes from `x`: a vector that devices share under
-    `shard_map` varies with them from here on, and JAX sums their gradients.
+
+def batch_norm_with_residuals(x, scale=None, bias=None, where=None, *, eps=1e-5):
+    """Batch norm in training; the output is `y` and the moments of the batch."""
+    now = moments.over(x, tuple(range(x.ndim - 1)), where=where)
+    y, residuals = _standardize(x, now.mean, now.var, scale, bias, where, eps=eps)
+    return (y, now), residuals
+
+
+def _evaluation(x, running, scale, bias, where, *, eps):
+    row = (1,) * (x.ndim - 1) + (-1,)
+    mean, var = (a.reshape(row) for a in running)
+    return _standardize(x, mean, var, scale, bias, where, eps=eps)
+
+
+def _layer(x, scale, bias, where, *, axes, eps):
+    m = moments.over(x, axes, where=where)
+    return _standardize(x, m.mean, m.var, scale, bias, where, eps=eps)
+
+
+def _rms(x, scale, where, *, axes, eps):
+    m = moments.mean_square(x, axes, where=where)
+    y, residuals = _standardize(x, m.mean, m.var, scale, None, where, eps=eps)
+    return y, residuals._replace(mean=None)
+
+
+def _group(x, scale, bias, where, *, num_groups, eps):
+    mean, var = moments.group_moments(x, num_groups, where=where)
+    both = (jnp.repeat(a, x.shape[-1] // num_groups, -1) for a in (mean, var))
+    y = affine.standardize(x, *both, scale, bias, eps=eps, where=where)
+    return y, Residuals(x, mean, jax.lax.rsqrt(var + eps), scale, where)
+
+
+def _weight(kernel, scale, *, eps):
+    inverse = 1 / weights.feature_norms(kernel, eps=eps)
+    row = (1,) * (kernel.ndim - 1) + (-1,)
+    w = weights.weight_norm(kernel, scale, eps=eps)
+    return w, Residuals(kernel, None, inverse.reshape(row), scale)
+
+
+def _standardization(kernel, *, eps):
+    m = moments.over(kernel, tuple(range(kernel.ndim - 1)))
+    return _standardize(kernel, m.mean, m.var, eps=eps)
+
+
+def _standardize(x, mean, var, scale=None, bias=None, where=None, *, eps):
+    y = affine.standardize(x, mean, var, scale, bias, eps=eps, where=where)
+    return y, Residuals(x, mean, jax.lax.rsqrt(var + eps), scale, where)
+
+
+# ---- from a forward and a backward pass to a function with a custom VJP -------------
+
+
+def _vectors(x, running, scale, bias=None):
+    """The vectors in the widest dtype of all inputs; 1 and 0 in the place of None.
+
+    So the backward knows the dtype of their gradients. Each vector is added to a zero
+    made from `x`: under `shard_map` a vector that devices share varies with them from
+    here on, and JAX sums its gradients over them.
     """
     validate.refuse_vectors(x, scale=scale, bias=bias)
-    given = (running, scale, bias)
-    dtypes = [a.dtype for a in jax.tree.leaves(given)]
+    dtypes = [jnp.result_type(a) for a in jax.tree.leaves((running, scale, bias))]
     dtype = functools.reduce(jnp.promote_types, dtypes, moments.widen(x[:0]).dtype)
-    zero = jnp.where(x[(0,) * x.ndim] > 0, 0, 0).astype(dtype)
+    zero = jnp.zeros_like(x, dtype, shape=())
     scale = jnp.ones(x.shape[-1:], dtype) if scale is None else scale
     bias = jnp.zeros(x.shape[-1:], dtype) if bias is None else bias
     return jax.tree.map(lambda a: a.astype(dtype) + zero, (running, scale, bias))
 
 
-def _custom(forward, gradients):
-    """`forward(*arrays, **settings)[0]` with the VJP `gradients(residuals, dy)`."""
+def _custom(forward: Callable, gradients: Callable, *names: str) -> Callable:
+    """`forward(*arrays, **settings)[0]` with the VJP of `gradients(dy, residuals)`.
+
+    `names` are the fields of `backward.Gradients` for each array: None for a mask.
+    """
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
     def op(settings, *arrays):
         return forward(*arrays, **dict(settings))[0]
 
+    def backward_pass(settings, residuals, dy):
+        by_name = gradients(dy, residuals)._asdict() | {"where": None}
+        if residuals.scale is not None:  # in the dtype of all vectors
+            cast = lambda a: a.astype(residuals.scale.dtype)
+            vectors = {name: by_name[name] for name in ("scale", "bias", "running")}
+            by_name |= jax.tree.map(cast, vectors)
+        return tuple(by_name[name] for name in names)
+
     op.defvjp(
-        lambda settings, *arrays: forward(*arrays, **dict(settings)),
-        lambda settings, *given: gradients(*given),
+        lambda settings, *arrays: forward(*arrays, **dict(settings)), backward_pass
     )
 
-    def call(*arrays, **settings):
+    def call(*arrays, eps, **settings):
+        if isinstance(eps, jax.core.Tracer):
+            rule = "must be a number, not a traced array, where backward='analytic'"
+            raise InputError("eps", rule=rule, remedy="set backward='autodiff'")
         try:
-            return op(tuple(settings.items()), *arrays)
+            return op((("eps", eps), *settings.items()), *arrays)
         except TypeError as error:
             if "forward-mode" not in str(error):
                 raise
-            raise InputError(
-                "backward='analytic': forward mode alone (jvp, jacfwd) cannot pass a"
-                " custom VJP; use backward='autodiff', or forward over reverse."
-            ) from error
+            rule = "forward mode alone (jvp, jacfwd) cannot pass a custom VJP"
+            remedy = "use backward='autodiff', or forward over reverse"
+            raise InputError("backward", "analytic", rule, remedy) from error
 
     return call
 
 
-def _by_hand(function, *names):
-    """The VJP of a norm from its backward: a gradient per input, none for a mask."""
-
-    def run(kept, dy):
-        found = function(dy, kept)
-        if kept.scale is not None:  # in the dtype of all vectors
-            vectors = found.scale, found.bias, found.running
-            vectors = jax.tree.map(lambda a: a.astype(kept.scale.dtype), vectors)
-            found = backward.Gradients(found.x, *vectors)
-        return tuple(getattr(found, name, None) for name in names)
-
-    return run
-
-
-def _batch_by_hand(kept, cotangents):
+def _batch_gradients(cotangents, residuals):
     dy, now = cotangents
-    given = functools.partial(backward.batch_norm, now=now)
-    return _by_hand(given, "x", "scale", "bias", "where")(kept, dy)
+    return backward.batch_norm(dy, residuals, now=now)
 
 
-_BATCH = _custom(residuals.batch_norm, _batch_by_hand)
-_EVALUATION = _custom(
-    residuals.batch_norm_evaluation,
-    _by_hand(backward.batch_norm_evaluation, "x", "running", "scale", "bias", "where"),
+_BATCH = _custom(
+    batch_norm_with_residuals, _batch_gradients, "x", "scale", "bias", "where"
 )
-_LAYER = _custom(
-    residuals.layer_norm, _by_hand(backward.layer_norm, "x", "scale", "bias", "where")
-)
-_RMS = _custom(residuals.rms_norm, _by_hand(backward.rms_norm, "x", "scale", "where"))
-_GROUP = _custom(
-    residuals.group_norm, _by_hand(backward.group_norm, "x", "scale", "bias", "where")
-)
-_WEIGHT = _custom(residuals.weight_norm, _by_hand(backward.weight_norm, "x", "scale"))
-_STANDARDIZATION = _custom(
-    residuals.weight_standardization, _by_hand(backward.weight_standardization, "x")
-)
+_EVALUATION_INPUTS = ("x", "running", "scale", "bias", "where")
+_EVALUATION = _custom(_evaluation, backward.batch_norm_evaluation, *_EVALUATION_INPUTS)
+_LAYER = _custom(_layer, backward.layer_norm, "x", "scale", "bias", "where")
+_RMS = _custom(_rms, backward.rms_norm, "x", "scale", "where")
+_GROUP = _custom(_group, backward.group_norm, "x", "scale", "bias", "where")
+_WEIGHT = _custom(_weight, backward.weight_norm, "x", "scale")
+_STANDARDIZATION = _custom(_standardization, backward.weight_standardization, "x")

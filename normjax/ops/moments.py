@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from normjax.errors import InputError
+from normjax.ops import validate
 
 Axes = int | tuple[int, ...]
 Decay = float | Float[Array, ""]
@@ -34,48 +35,33 @@ class Running(NamedTuple):
 
 
 def widen(x: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`x` in float32, or as it is when that is wider.
+    """Returns `x` in float32, or in its own dtype where that is wider.
 
     Raises:
         InputError: if `x` is not floating.
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise InputError(
-            f"x.dtype={x.dtype}: must be a floating type; "
-            'call x.astype("float32") first.'
-        )
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        rule, remedy = "must be a floating type", 'call x.astype("float32") first'
+        raise InputError("x.dtype", x.dtype.name, rule, remedy)
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
-def checked(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
-    """The axes as a tuple.
+def axis_tuple(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
+    """Returns the axes as a tuple.
 
     Raises:
         InputError: if `x` has no such axis, or one of them is named twice.
     """
     several = tuple(axes) if isinstance(axes, tuple | list) else (axes,)
     if not all(isinstance(axis, numbers.Integral) for axis in several):
-        raise InputError(f"axes={axes}: must be integers; use -1 for the last.")
+        raise InputError("axes", axes, "must be integers", "use -1 for the last")
     if not all(-x.ndim <= axis < x.ndim for axis in several):
-        raise InputError(
-            f"axes={axes}: must be axes of x, {-x.ndim} to {x.ndim - 1} for its shape"
-            f" {x.shape}; use -1 for the last."
-        )
+        rule = f"must be axes of x, {-x.ndim} to {x.ndim - 1} for its shape {x.shape}"
+        raise InputError("axes", axes, rule, "use -1 for the last")
     if len({axis % x.ndim for axis in several}) < len(several):
-        raise InputError(
-            f"axes={axes}: must name each of the {x.ndim} axes of x once at most;"
-            " leave out what is there twice."
-        )
+        rule = f"must name each of the {x.ndim} axes of x at most once"
+        raise InputError("axes", axes, rule, "leave out the second one")
     return several
-
-
-def _refuse_where(x, where) -> None:
-    pairs = zip(where.shape[::-1], x.shape[::-1])
-    if where.ndim > x.ndim or any(size not in (1, full) for size, full in pairs):
-        raise InputError(
-            f"where.shape={where.shape}: must broadcast to that of x, {x.shape};"
-            " give it as many axes, of size 1 where all is alike."
-        )
 
 
 def over(
@@ -87,37 +73,38 @@ def over(
 ) -> Moments:
     """`mean = sum(x) / n; var = sum((x - mean)^2) / n` over `axes`, in two passes.
 
-    The one-pass form `E[x^2] - E[x]^2`, flax' default, saves a read of `x` but
-    cancels when the mean is large: at |mean| = 1000 std it is 13% wrong in
+    The one-pass form `E[x^2] - E[x]^2`, flax's default, saves a read of `x` but
+    cancels when the mean is large: at |mean| = 1000 std it is 15% wrong in
     float32, this form 1e-7. Sums are in float32, or wider if `x` is.
 
     Args:
         x: any shape.
         axes: axes to average over; they stay, with size 1.
-        where: broadcasts to `x` without gaining an axis. Elements where it is
+        where: broadcasts to `x` without adding an axis. Elements where it is
             false count for nothing, even if they are nan or inf, and get a zero
-            gradient. Where it leaves none, mean, var and count are 0.
+            gradient. Where it leaves no element, mean, var and count are 0.
         axis_name: axes of `vmap` or `shard_map` to sum over too, counts as well
-            as values: each element weighs the same wherever it lies. Flax and
-            haiku average the means of the devices, and flax' two-pass form, as
-            here, the squares around the common mean.
+            as values: each element has the same weight on whichever device it is.
+            Flax and haiku average the means of the devices. Flax's two-pass form
+            takes the squares around the common mean, as here.
 
     Raises:
         InputError: if `x` is not floating or has no such axis, or `where` does not
             broadcast to it.
     """
     x = widen(x)
-    axes = checked(x, axes)
+    axes = axis_tuple(x, axes)
     if where is not None:
-        _refuse_where(x, where)
+        validate.refuse_where(x, where)
     if where is None and axis_name is None:
         mean = jnp.mean(x, axes, keepdims=True)
         var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
-        return Moments(mean, var, jnp.asarray(x.size / mean.size, x.dtype))
+        count = math.prod(x.shape[axis] for axis in axes)
+        return Moments(mean, var, jnp.asarray(count, x.dtype))
 
     def total(values):
-        here = jnp.sum(values, axes, dtype=values.dtype, keepdims=True)
-        return here if axis_name is None else jax.lax.psum(here, axis_name)
+        local = jnp.sum(values, axes, dtype=values.dtype, keepdims=True)
+        return local if axis_name is None else jax.lax.psum(local, axis_name)
 
     where = jnp.broadcast_to(True if where is None else where, x.shape)
     # Counted as integers: float32 stops counting at 2^24.
@@ -134,7 +121,7 @@ def mean_square(
 ) -> Moments:
     """`mean = 0; var = sum(x^2) / n` over `axes`: the moments around 0.
 
-    Arguments and errors are those of `over`.
+    The arguments and errors are those of `over`.
     """
     x = widen(x)
     if where is not None:
@@ -143,8 +130,27 @@ def mean_square(
     return Moments(jnp.zeros_like(square.mean), square.mean, square.count)
 
 
+def group_moments(
+    x: Num[Array, "batch *spatial features"],
+    num_groups: int,
+    *,
+    where: Bool[Array, "..."] | None = None,
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Mean and variance of each example and group, `[batch, *ones, num_groups]`.
+
+    A group is some neighbouring features at all positions of an example.
+    """
+    size = x.shape[-1] // num_groups
+    validate.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
+    grouped = (*x.shape[:-1], num_groups, size)
+    if where is not None:
+        where = jnp.broadcast_to(where, x.shape).reshape(grouped)
+    m = over(x.reshape(grouped), (*range(1, x.ndim - 1), x.ndim), where=where)
+    return m.mean[..., 0], m.var[..., 0]
+
+
 def unless_single(now: Moments, running: Running) -> Moments:
-    """`now`, but `running` where fewer than two elements are behind it.
+    """Returns `now`, but `running` where fewer than two elements are behind it.
 
     There the count is 0, so that `blend` leaves `running` as it is.
     """
@@ -167,44 +173,49 @@ def blend(
 
     Args:
         past: the running moments.
-        now: those of the batch.
+        now: the moments of the batch.
         decay: in [0, 1]; may be traced, see `debiased`.
-        unbiased: blend in `var * n / (n - 1)`, n the elements that count (0 for
-            a single one), as the paper and PyTorch; flax and Keras do not.
+        unbiased: blend in `var * n / (n - 1)`, where n is the number of elements
+            (0 for a single one), as the paper and PyTorch; flax and Keras do not.
+
+    Raises:
+        InputError: if `decay` is a number outside of [0, 1].
     """
-    seen = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(past.mean.shape)
+    validate.refuse_decay(decay)
+    counted = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(past.mean.shape)
     var = now.var
     if unbiased:
         var = var * (now.count / jnp.maximum(now.count - 1, 1))
 
-    def one(past, now):
-        new = decay * past + (1 - decay) * now.reshape(past.shape)
-        return jnp.where(seen, new, past).astype(past.dtype)
+    def average(past, now):
+        wide = jnp.promote_types(jnp.result_type(past), now.dtype)
+        new = jnp.asarray(past, wide) * decay + (1 - decay) * now.reshape(past.shape)
+        return jnp.where(counted, new, past).astype(jnp.result_type(past))
 
-    return Running(one(past.mean, now.mean), one(past.var, var))
+    return Running(average(past.mean, now.mean), average(past.var, var))
 
 
 def debiased(decay: float, step: Int[Array, ""]) -> Float[Array, ""]:
     """`decay * (1 - decay^(t-1)) / (1 - decay^t)`: the decay of step t = 1, 2, ...
 
-    With it `blend` makes the average that Adam and haiku make of a hidden one,
-    which starts at 0 and is divided by `1 - decay^t`: what it started from has
-    no weight after the first step, and the first batches weigh as the later do.
+    With it `blend` computes what Adam and haiku compute by an average that starts
+    at 0 and is divided by `1 - decay^t`: the initial moments have no weight after
+    the first step, and all batches are weighted alike.
 
     Raises:
         InputError: if `decay` is not between 0 and 1.
     """
     if not 0 < decay < 1:
-        raise InputError(
-            f"decay={decay}: must be between 0 and 1 to be debiased; set debias=False."
-        )
+        rule = "must be between 0 and 1 to be debiased"
+        raise InputError("decay", decay, rule, "set debias=False")
     # expm1, because 1 - 0.999^t would keep four digits of float32
     log = math.log(decay)
-    return decay * jnp.expm1((step - 1) * log) / jnp.expm1(step * log)
+    t = jnp.asarray(step, float)
+    return decay * jnp.expm1((t - 1) * log) / jnp.expm1(t * log)
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """Moments of the elements of `a` and `b` together.
+    """Returns the moments of the elements of `a` and `b` together.
 
     `mean = mean_a + d n_b / n` and `var = (n_a var_a + n_b var_b) / n
     + d^2 n_a n_b / n^2` with `d = mean_b - mean_a`, `n = n_a + n_b`.

@@ -1,14 +1,14 @@
 """Norms that end in a nonlinearity of their own: they replace norm and activation.
 
 Every function returns its output in the shape and dtype of `x` and computes in
-float32 or wider; masks are those of `ops.norms`. Nothing here owns a parameter.
+float32 or wider. Masks are those of `ops.norms`. Nothing here owns a parameter.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from normjax.ops import moments, norms, validate
+from normjax.ops import affine, moments, validate
 from normjax.types import Number
 
 Vector = Float[Array, " features"]
@@ -25,11 +25,15 @@ def filter_response_norm(
 ) -> Float[Array, "batch *spatial features"]:
     """`y = max(scale * x / sqrt(nu^2 + |eps|) + bias, threshold)`, `nu^2 = mean(x^2)`.
 
-    The mean is per example and channel, over all spatial axes; no mean is taken
-    away, which is why the threshold of the activation is learned. Where the
-    spatial extent is 1, as in a dense layer, `nu^2 = x^2` and what is left is the
-    smooth sign `x / sqrt(x^2 + |eps|)`, whose slope at 0 is `1 / sqrt(|eps|)`: Singh
-    and Krishnan then learn eps.
+    The mean is per example and channel, over all spatial axes. No mean is subtracted,
+    which is why the threshold of the activation is learned. Where the spatial extent
+    is 1, as in a dense layer, `nu^2 = x^2` and the result is the smooth sign
+    `x / sqrt(x^2 + |eps|)`, whose slope at 0 is `1 / sqrt(|eps|)`: Singh and Krishnan
+    then learn eps.
+
+        >>> x, ones, zeros = jnp.array([[[-1.0], [7.0]]]), jnp.ones(1), jnp.zeros(1)
+        >>> filter_response_norm(x, ones, zeros, zeros).round(3).ravel()
+        Array([0. , 1.4], dtype=float32)
 
     Args:
         x: activations, channels last.
@@ -37,7 +41,7 @@ def filter_response_norm(
         bias: `[features]`.
         threshold: `[features]`; zeros with zero bias make it a ReLU.
         eps: added, as its absolute value, to `nu^2`; a number or a traced scalar.
-        mask: `[batch, *spatial]`.
+        mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
 
     Raises:
         InputError: if `x` is not floating or the mask has another shape or dtype.
@@ -49,12 +53,12 @@ def filter_response_norm(
     where = validate.where(x, mask)
     validate.refuse_vectors(x, scale=scale, bias=bias, threshold=threshold)
     validate.refuse_vector_numbers(eps=eps)
-    wide = _behind(where, moments.widen(x))
+    wide = _zero_outside(where, moments.widen(x))
     spatial = tuple(range(1, x.ndim - 1))
     m = moments.mean_square(wide, spatial, where=where)
-    y = norms.standardize(wide, m.mean, m.var, scale, bias, eps=jnp.abs(eps))
+    y = affine.standardize(wide, m.mean, m.var, scale, bias, eps=jnp.abs(eps))
     y = jnp.maximum(y, threshold.reshape((1,) * (x.ndim - 1) + threshold.shape))
-    return _behind(where, y).astype(x.dtype)
+    return _zero_outside(where, y).astype(jnp.result_type(x))
 
 
 def evonorm_s0(
@@ -73,6 +77,10 @@ def evonorm_s0(
     channels of a group, which are neighbours on the last axis. The nonlinearity is
     a swish whose input is not normalized.
 
+        >>> x, ones, zeros = jnp.array([[-1.0, 1.0]]), jnp.ones(2), jnp.zeros(2)
+        >>> evonorm_s0(x, ones, ones, zeros, num_groups=1).round(3)
+        Array([[-0.269,  0.731]], dtype=float32)
+
     Args:
         x: activations, channels last.
         gate: `[features]`, `v1` of the paper.
@@ -80,7 +88,7 @@ def evonorm_s0(
         bias: `[features]`.
         num_groups: divides the number of channels.
         eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]`.
+        mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
 
     Raises:
         InputError: as `norms.group_norm`.
@@ -91,14 +99,14 @@ def evonorm_s0(
     """
     where = validate.where(x, mask)
     validate.refuse_vectors(x, gate=gate, scale=scale, bias=bias)
-    wide = _behind(where, moments.widen(x))
+    wide = _zero_outside(where, moments.widen(x))
     validate.refuse_groups(x.shape[-1], num_groups)
-    _, var = norms.group_moments(wide, num_groups, where=where)
+    _, var = moments.group_moments(wide, num_groups, where=where)
     var = jnp.repeat(var, x.shape[-1] // num_groups, -1)
     y = wide * jax.nn.sigmoid(gate.reshape((1,) * (x.ndim - 1) + gate.shape) * wide)
     mean = jnp.zeros_like(var)
-    y = norms.standardize(y, mean, var, scale, bias, eps=eps, where=where)
-    return y.astype(x.dtype)
+    y = affine.standardize(y, mean, var, scale, bias, eps=eps, where=where)
+    return y.astype(jnp.result_type(x))
 
 
 def evonorm_b0(
@@ -118,7 +126,11 @@ def evonorm_b0(
     `batch` is the variance per channel over the batch and all spatial axes, in
     evaluation `running_var`; `instance` that of each example over its spatial
     axes, 0 in a dense layer. Both are biased. The maximum is the nonlinearity:
-    where it takes its second argument, a large `x` divides itself away.
+    where it is its second argument, a large `x` cancels and `y` is near `1 / gate`.
+
+        >>> x, ones, zeros = jnp.array([[-1.0], [1.0]]), jnp.ones(1), jnp.zeros(1)
+        >>> evonorm_b0(x, ones, ones, ones, zeros, train=True, eps=0.0)[0].tolist()
+        [[-1.0], [1.0]]
 
     Args:
         x: activations, channels last.
@@ -129,8 +141,8 @@ def evonorm_b0(
         train: whether to use, and blend in, the variance of this batch.
         decay: weight of the past in `running_var`, per step.
         eps: added to both variances, in the squared units of `x`.
-        mask: `[batch, *spatial]`. A batch without a single true entry leaves
-            `running_var`.
+        mask: `[batch, *spatial]` or `[batch, *spatial, features]`. A feature without
+            a single true entry leaves `running_var` as it is.
 
     Raises:
         InputError: as `norms.batch_norm`.
@@ -139,11 +151,12 @@ def evonorm_b0(
         Liu, Brock, Simonyan and Le, 2020. Evolving Normalization-Activation Layers.
         arXiv:2004.02967.
     """
+    validate.refuse_eps(eps)
     where = validate.where(x, mask)
     vectors = {"running_var": running_var, "gate": gate, "scale": scale, "bias": bias}
     validate.refuse_vectors(x, **vectors)
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
-    wide = _behind(where, moments.widen(x))
+    wide = _zero_outside(where, moments.widen(x))
     var = running_var.reshape(row)
     if train:
         validate.refuse_single(
@@ -156,9 +169,8 @@ def evonorm_b0(
     gated = gate.reshape(row) * wide + jnp.sqrt(instance + eps)
     y = wide / jnp.maximum(jnp.sqrt(var + eps), gated)
     y = y * scale.reshape(row) + bias.reshape(row)
-    return _behind(where, y).astype(x.dtype), running_var
+    return _zero_outside(where, y).astype(jnp.result_type(x)), running_var
 
 
-def _behind(where: Bool[Array, "..."] | None, x: Array) -> Array:
-    """`x`, and 0 outside `where`."""
+def _zero_outside(where: Bool[Array, "..."] | None, x: Array) -> Array:
     return x if where is None else jnp.where(where, x, 0)

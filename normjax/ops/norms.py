@@ -2,10 +2,12 @@
 
 Every function returns its output in the shape and dtype of `x` and computes in
 float32 or wider. `scale` and `bias` have the size of the last axis, the features.
-`None` means a scale of 1 and a bias of 0. A mask is true where `x` counts. It has the
-shape of `x`, or that without the last axis, which masks whole positions. Where it is
-false `x` may be nan or inf, the output is 0 and so are all gradients (flax normalizes
-these elements too). Nothing here owns a parameter, a key or a config.
+`None` means a scale of 1 and a bias of 0. `eps` is in the squared units of `x`.
+
+A mask is true where `x` counts. It has the shape of `x`, or that shape without the
+last axis, which masks whole positions. Where it is false `x` may be nan or inf, the
+output is 0 and so are all gradients; flax normalizes these elements too. Nothing here
+owns a parameter, a key or a config.
 """
 
 import math
@@ -16,66 +18,14 @@ from jaxtyping import Array, Bool, Float, Num
 
 from normjax.errors import InputError, pick
 from normjax.ops import moments, validate
+from normjax.ops.affine import Vector, evaluate, refuse_running, standardize
 from normjax.ops.validate import Mask
-
-Vector = Float[Array, "..."] | None  # [features]; another shape is refused by name
 
 SINGLE = {
     "error": "refuse a mean over one element, where shapes alone tell",
-    "running": "do not use it: running moments stand in, and stay as they are",
-    "allow": "use it: the variance is 0, the output the bias",
+    "running": "do not use it: running moments replace it, and stay as they are",
+    "allow": "use it: the variance is 0, the output is the bias",
 }
-
-
-def standardize(
-    x: Num[Array, "*batch features"],
-    mean: Float[Array, "..."],
-    var: Float[Array, "..."],
-    scale: Vector = None,
-    bias: Vector = None,
-    *,
-    eps: float | Float[Array, ""],
-    where: Bool[Array, "..."] | None = None,
-) -> Float[Array, "*batch features"]:
-    """`y = (x - mean) * (scale / sqrt(var + eps)) + bias`, and 0 outside `where`.
-
-    Computed in the wider of float32 and the dtypes given, returned in that of
-    `x`. `mean`, `var` and `where` have as many axes as `x` and broadcast to it.
-
-    Raises:
-        InputError: if `x` is not floating, or scale or bias has another shape.
-    """
-    validate.refuse_vectors(x, scale=scale, bias=bias)
-    row = (1,) * (x.ndim - 1) + x.shape[-1:]
-    y = moments.widen(x)
-    if where is not None:
-        y = jnp.where(where, y, 0)
-    factor = jax.lax.rsqrt(var + eps)
-    if scale is not None:
-        factor = factor * scale.reshape(row)
-    y = (y - mean) * factor
-    if bias is not None:
-        y = y + bias.reshape(row)
-    if where is not None:
-        y = jnp.where(where, y, 0)
-    return y.astype(x.dtype)
-
-
-def evaluate(
-    x: Num[Array, "*batch features"],
-    running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
-    *,
-    eps: float,
-    where: Bool[Array, "..."] | None = None,
-) -> Float[Array, "*batch features"]:
-    """`standardize` with running moments: one of each, or one per feature."""
-    if running.mean.ndim:
-        refuse_running(x, running)
-    row = (1,) * (x.ndim - 1) + running.mean.shape[-1:]
-    mean, var = (a.reshape(row if a.ndim else (1,) * x.ndim) for a in running)
-    return standardize(x, mean, var, scale, bias, eps=eps, where=where)
 
 
 def batch_norm(
@@ -95,8 +45,14 @@ def batch_norm(
     """`y = scale * (x - mean) / sqrt(var + eps) + bias`, mean and var per feature.
 
     In training they are over every axis but the last, and `running` is blended
-    with them; in evaluation they are `running`, which is returned as it is. The
+    with them; in evaluation they are `running`, which is returned unchanged. The
     variance that normalizes is biased.
+
+        >>> running = moments.Running(jnp.zeros(1), jnp.ones(1))
+        >>> x = jnp.array([[2.0], [6.0]])
+        >>> y, running = batch_norm(x, running, train=True, decay=0.5, eps=0.0)
+        >>> y.tolist(), running.mean.tolist(), running.var.tolist()
+        ([[-1.0], [1.0]], [2.0], [2.5])
 
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
@@ -104,13 +60,13 @@ def batch_norm(
         scale: `[features]`.
         bias: `[features]`.
         train: whether to use, and blend in, the moments of `x`.
-        decay: weight of the past in `running`, per step; `moments.debiased` makes
-            that of a debiased average.
-        eps: added to the variance, in the squared units of `x`.
+        decay: weight of the past in `running`, per step, in [0, 1];
+            `moments.debiased` makes that of a debiased average.
+        eps: added to the variance.
         mask: `[*batch]` or `[*batch, features]`. A feature without a single true
             entry leaves `running` as it is.
         unbiased: `running` gets the variance over n - 1, as in the paper and in
-            PyTorch; flax and Keras put in the one that normalizes.
+            PyTorch; flax and Keras use the one that normalizes.
         axis_name: axes of `vmap` or `shard_map` over which the batch is spread;
             in training the moments are those of all its unmasked elements.
         single: what to do in training where a mean would be over one element: a
@@ -143,14 +99,6 @@ def batch_norm(
     return y, moments.blend(running, now, decay=decay, unbiased=unbiased)
 
 
-def refuse_running(
-    x: Num[Array, "..."], running: moments.Running, **vectors: Vector
-) -> None:
-    """Raises an InputError unless mean, var and vectors have the length of `x`."""
-    named = {f"running.{name}": a for name, a in running._asdict().items()}
-    validate.refuse_vectors(x, **named, **vectors)
-
-
 def learns(
     x: Num[Array, "*batch features"],
     mask: Mask = None,
@@ -181,9 +129,13 @@ def scalar_batch_norm(
     """Batch norm with one mean and one variance for the whole of `x`.
 
     This is not batch normalization: features keep their relative means and
-    scales. It is what the source of the placement study computes, kept so that
-    its numbers can be reproduced. `running` holds two scalars; all else is as
-    in `batch_norm`.
+    scales. `running` holds two scalars; the other arguments are those of
+    `batch_norm`.
+
+        >>> running = moments.Running(jnp.zeros(()), jnp.ones(()))
+        >>> x = jnp.array([[1.0, 3.0], [1.0, 3.0]])
+        >>> scalar_batch_norm(x, running, train=True, eps=0.0)[0].tolist()
+        [[-1.0, 1.0], [-1.0, 1.0]]
     """
     where = validate.where(x, mask)
     if not train:
@@ -205,17 +157,24 @@ def layer_norm(
 ) -> Float[Array, "*batch features"]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias` over the last axis.
 
-    Each row is on its own, so `y` does not change when a row of `x` is shifted
-    or, but for `eps`, scaled. A constant row maps to `bias`. On images the
-    moments are per pixel, as in flax; `group_norm` with one group takes them
-    over the whole image, as Ba et al. do.
+    Each row is normalized alone, so `y` does not change when a row of `x` is shifted
+    or, but for `eps`, scaled. On images the moments are per pixel, as in flax;
+    `group_norm` with one group takes them over the whole image, as Ba et al. do.
+
+    A constant row maps to `bias` where its mean is exact. Else the rounding of the
+    mean, up to 1e-7 of it, is divided by `sqrt(eps)`: at 1e4 that is up to 0.3.
+    PyTorch returns `bias` there, flax what is returned here.
+
+        >>> layer_norm(jnp.array([[1.0, 3.0], [5.0, 5.0]])).round(3)
+        Array([[-1.,  1.],
+               [ 0.,  0.]], dtype=float32)
 
     Args:
         x: activations, features last.
         scale: `[features]`.
         bias: `[features]`.
-        reduction_axes: the axes that each mean and variance are over.
-        eps: added to the variance, in the squared units of `x`.
+        reduction_axes: the axes of `x` that each mean and variance is over.
+        eps: added to the variance.
         mask: `[*batch]` or `[*batch, features]`.
 
     Raises:
@@ -226,7 +185,7 @@ def layer_norm(
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
     where = validate.where(x, mask)
-    axes = moments.checked(x, reduction_axes)
+    axes = moments.axis_tuple(x, reduction_axes)
     size = math.prod(x.shape[axis] for axis in axes)
     validate.refuse_single(x, size, "give the layer more features")
     m = moments.over(x, axes, where=where)
@@ -244,10 +203,11 @@ def rms_norm(
     """`y = scale * x / sqrt(mean(x^2) + eps)` over the last axis.
 
     Invariant, but for `eps`, to the scale of a row and not to a shift. Flax's
-    default eps is 1e-6. The arguments are those of `layer_norm`.
+    default eps is 1e-6. Arguments and errors are those of `layer_norm`; a mean over
+    a single element is allowed.
 
-    Raises:
-        InputError: if `x` is not floating or the mask has another shape or dtype.
+        >>> rms_norm(jnp.array([[1.0, 7.0]]), eps=0.0).round(3)
+        Array([[0.2, 1.4]], dtype=float32)
 
     References:
         Zhang and Sennrich, 2019. Root Mean Square Layer Normalization.
@@ -271,47 +231,22 @@ def group_norm(
 
     Mean and variance are over all spatial axes and the group's channels, which
     are neighbours on the last axis. One group is layer norm over space and
-    channels; as many groups as channels is instance norm. Flax' default eps is
-    1e-6.
+    channels; as many groups as channels is instance norm. Flax's default eps is
+    1e-6. Arguments and errors are those of `layer_norm`; `num_groups` must divide
+    the number of channels.
 
-    Args:
-        x: activations, channels last.
-        scale: `[features]`.
-        bias: `[features]`.
-        num_groups: divides the number of channels.
-        eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
-
-    Raises:
-        InputError: if `x` is not floating, `num_groups` does not divide the
-            channels, a mean would be over a single element, or the mask has
-            another shape or dtype.
+        >>> x = jnp.array([[1.0, 3.0, 10.0, 30.0]])
+        >>> group_norm(x, num_groups=2, eps=0.0).tolist()
+        [[-1.0, 1.0, -1.0, 1.0]]
 
     References:
         Wu and He, 2018. Group Normalization. arXiv:1803.08494.
     """
     where = validate.where(x, mask)
     validate.refuse_groups(x.shape[-1], num_groups)
-    both = group_moments(x, num_groups, where=where)
+    both = moments.group_moments(x, num_groups, where=where)
     mean, var = (jnp.repeat(a, x.shape[-1] // num_groups, -1) for a in both)
     return standardize(x, mean, var, scale, bias, eps=eps, where=where)
-
-
-def group_moments(
-    x: Num[Array, "batch *spatial features"],
-    num_groups: int,
-    *,
-    where: Bool[Array, "..."] | None = None,
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Mean and variance of each example and group, `[batch, *ones, num_groups]`."""
-    size = x.shape[-1] // num_groups
-    validate.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
-    grouped = (*x.shape[:-1], num_groups, size)
-    if where is not None:
-        where = jnp.broadcast_to(where, x.shape).reshape(grouped)
-    axes = (*range(1, x.ndim - 1), x.ndim)
-    m = moments.over(x.reshape(grouped), axes, where=where)
-    return m.mean[..., 0], m.var[..., 0]
 
 
 def instance_norm(
@@ -324,6 +259,9 @@ def instance_norm(
 ) -> Float[Array, "batch *spatial features"]:
     """`group_norm` with one channel per group: moments over space alone.
 
+        >>> instance_norm(jnp.array([[[1.0], [3.0]]]), eps=0.0).tolist()
+        [[[-1.0], [1.0]]]
+
     Raises:
         InputError: as `group_norm`, and if `x` has no spatial axes.
 
@@ -331,9 +269,12 @@ def instance_norm(
         Ulyanov, Vedaldi and Lempitsky, 2016. Instance Normalization: The Missing
         Ingredient for Fast Stylization. arXiv:1607.08022.
     """
-    if x.ndim < 3:
-        raise InputError(
-            f"x.shape={x.shape}: instance norm needs spatial axes, "
-            "[batch, *spatial, channels]; use layer or group norm here."
-        )
+    refuse_no_space(x)
     return group_norm(x, scale, bias, num_groups=x.shape[-1], eps=eps, mask=mask)
+
+
+def refuse_no_space(x: Num[Array, "..."]) -> None:
+    """Refuses an `x` without spatial axes."""
+    if x.ndim < 3:
+        rule = "instance norm needs spatial axes, [batch, *spatial, channels]"
+        raise InputError("x.shape", x.shape, rule, "use layer or group norm here")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from normjax.ops import moments, validate
-from normjax.ops.norms import Vector, evaluate, refuse_running, standardize
+from normjax.ops.affine import Vector, evaluate, refuse_running, standardize
 from normjax.ops.validate import Mask
 
 
@@ -27,8 +27,8 @@ def online_norm(
 ) -> tuple[Float[Array, "batch *spatial features"], moments.Running]:
     """`y_t = scale * (x_t - mean) / sqrt(var + eps) + bias`, from examples before t.
 
-    In training the examples of a batch are a stream. Example t, of mean m and
-    variance v over its pixels (of a dense layer: itself and 0), first is normalized
+    In training the examples of a batch are a stream. Example t has the mean m and the
+    variance v over its pixels (in a dense layer: itself and 0). It is normalized first
     and then moves the moments,
 
         var  <- decay * var + (1 - decay) * v + decay * (1 - decay) * (m - mean)^2,
@@ -37,11 +37,11 @@ def online_norm(
     so a batch of one is no special case, and the order within a batch matters.
     Unrolled, both are one product with a triangular matrix of powers of `decay`.
 
-    The forward pass is that of Chiley et al. Its gradient here is the exact one
-    over the batch, with what was before a constant. Theirs goes further back, by
+    The forward pass is that of Chiley et al. Its gradient here is the exact one over
+    the batch; all earlier examples are constants. Their gradient goes further back, by
     two averages that only the backward pass knows, which a function without side
     effects cannot keep: with a long memory (theirs is 0.999) and small batches the
-    gradient here sees little of the moments. Their layer scaling is left out.
+    gradient here contains little of the moments. Their layer scaling is left out.
 
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
@@ -61,15 +61,16 @@ def online_norm(
         Chiley et al., 2019. Online Normalization for Training Neural Networks.
         arXiv:1905.05894.
     """
+    validate.refuse_decay(decay)
     where = validate.where(x, mask, of_features=False)
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
     now = moments.over(x, tuple(range(1, x.ndim - 1)), where=where)
     m, v = (a.reshape(x.shape[0], x.shape[-1]) for a in (now.mean, now.var))
-    seen = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(m.shape)[:, 0]
+    counts = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(m.shape)[:, 0]
 
-    past_weight, weights = _stream(seen, decay, m.dtype)
+    past_weight, weights = _stream(counts, decay, m.dtype)
     stream = functools.partial(jnp.dot, weights, precision="highest")
     mean = past_weight * running.mean.reshape(1, -1) + stream((1 - decay) * m)
     jump = decay * jnp.square(m - mean[:-1])
@@ -77,22 +78,23 @@ def online_norm(
 
     each = lambda a: a[:-1].reshape(now.mean.shape)
     y = standardize(x, each(mean), each(var), scale, bias, eps=eps, where=where)
-    last = (a[-1].astype(b.dtype) for a, b in zip((mean, var), running))
+    last = (a[-1].astype(jnp.result_type(b)) for a, b in zip((mean, var), running))
     return y, moments.Running(*last)
 
 
-def _stream(seen, decay: float, dtype):
-    """Weights before each example, and after the last: of the past, of each example.
+def _stream(counts, decay: float, dtype):
+    """The weights of the past and of each example, before each example and at the end.
 
-    [examples + 1, 1] and [examples + 1, examples]: `decay` to the number of seen
-    examples since, 0 for an example that is still to come or not seen.
+    Shapes [examples + 1, 1] and [examples + 1, examples]. A weight is `decay` to the
+    number of examples since that count, and 0 for an example that comes later or
+    does not count.
     """
-    number = jnp.cumsum(seen, dtype=jnp.int32)  # seen, up to and with each
+    number = jnp.cumsum(counts, dtype=jnp.int32)  # up to and with each
     before = jnp.concatenate([jnp.zeros(1, jnp.int32), number]).reshape(-1, 1)
     since = before - number.reshape(1, -1)
     power = lambda n: jnp.asarray(decay, dtype) ** n.astype(dtype)
     rows, columns = (
         jax.lax.broadcasted_iota(jnp.int32, since.shape, a) for a in (0, 1)
     )
-    come = (columns < rows) & seen.reshape(1, -1)
-    return power(before), jnp.where(come, power(jnp.maximum(since, 0)), 0)
+    earlier = (columns < rows) & counts.reshape(1, -1)
+    return power(before), jnp.where(earlier, power(jnp.maximum(since, 0)), 0)

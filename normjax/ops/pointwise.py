@@ -1,4 +1,4 @@
-"""What stands where a norm stands but takes no mean: each position on its own.
+"""What replaces a norm without taking a mean: each position is mapped on its own.
 
 Every function returns its output in the shape and dtype of `x` and computes in
 float32 or wider. Nothing here owns a parameter.
@@ -20,9 +20,13 @@ def dynamic_tanh(
 ) -> Float[Array, "*batch features"]:
     """`y = scale * tanh(alpha * x) + bias` (DyT): a norm's squashing without a mean.
 
-    `alpha` is one number for the whole layer, which the paper starts at 0.5, but in
-    language models, where it is tuned to the width. `y` does depend on the length
-    of `x`: saturation stands in for the division by it.
+    `alpha` is one number for the whole layer. The paper initializes it with 0.5, but
+    in language models, where it is tuned to the width. `y` does depend on the length
+    of `x`: the saturation of tanh replaces the division by it.
+
+        >>> ones = jnp.ones(2)
+        >>> dynamic_tanh(jnp.array([[0.0, 99.0]]), 0.5, ones, ones).tolist()
+        [[1.0, 2.0]]
 
     Raises:
         InputError: if `x` is not floating.
@@ -34,7 +38,7 @@ def dynamic_tanh(
     validate.refuse_empty(x)
     validate.refuse_vectors(x, scale=scale, bias=bias)
     validate.refuse_vector_numbers(alpha=alpha)
-    return _affine(jnp.tanh(alpha * moments.widen(x)), scale, bias, x.dtype)
+    return _affine(jnp.tanh(alpha * moments.widen(x)), scale, bias, jnp.result_type(x))
 
 
 def dynamic_erf(
@@ -47,8 +51,12 @@ def dynamic_erf(
     """`y = scale * erf(alpha * x + shift) + bias` (Derf), after `dynamic_tanh`.
 
     `erf(z) = 2 / sqrt(pi) * integral of exp(-t^2) over t from 0 to z`. `alpha` and
-    `shift` are one number each for the whole layer, which the paper starts at 0.5
-    and 0.
+    `shift` are one number each for the whole layer. The paper initializes them with
+    0.5 and 0.
+
+        >>> ones = jnp.ones(2)
+        >>> dynamic_erf(jnp.array([[0.0, 99.0]]), 0.5, 0.0, ones, ones).tolist()
+        [[1.0, 2.0]]
 
     Raises:
         InputError: if `x` is not floating.
@@ -60,7 +68,8 @@ def dynamic_erf(
     validate.refuse_empty(x)
     validate.refuse_vectors(x, scale=scale, bias=bias)
     validate.refuse_vector_numbers(alpha=alpha, shift=shift)
-    return _affine(jax.lax.erf(alpha * moments.widen(x) + shift), scale, bias, x.dtype)
+    y = jax.lax.erf(alpha * moments.widen(x) + shift)
+    return _affine(y, scale, bias, jnp.result_type(x))
 
 
 def local_response_norm(
@@ -75,10 +84,14 @@ def local_response_norm(
 
     Channels beyond the first and the last count as zeros. Names and defaults are
     the paper's. `torch.nn.functional.local_response_norm` divides its alpha by
-    `size` and has k = 1 by default: this is it at `alpha = torch_alpha / size`.
+    `size` and has k = 1 by default: set `alpha = torch_alpha / size` here.
     `tf.nn.local_response_normalization` takes alpha as here, calls k bias (1 by
     default), and the window `depth_radius = (size - 1) / 2` (5 by default), with
     other defaults for alpha (1) and beta (0.5).
+
+        >>> x = jnp.array([[1.0, 2.0, 3.0]])
+        >>> local_response_norm(x, size=3, alpha=1.0, beta=1.0, k=1.0).round(3)
+        Array([[0.167, 0.133, 0.214]], dtype=float32)
 
     Args:
         x: activations, channels last.
@@ -96,17 +109,16 @@ def local_response_norm(
     """
     validate.refuse_empty(x)
     if size < 1 or size % 2 == 0:
-        raise InputError(
-            f"size={size}: must be a positive odd number, for a window has as many"
-            " channels on either side; use size=5."
-        )
+        rule = "must be a positive odd number, for as many channels on either side"
+        raise InputError("size", size, rule, "use size=5")
     wide = moments.widen(x)
     reach = size // 2
     padding = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
     square = jnp.pad(jnp.square(wide), padding)
     features = x.shape[-1]
     total = sum(square[..., i : i + features] for i in range(size))
-    return (wide * jnp.power(k + alpha * total, -beta)).astype(x.dtype)
+    y = wide * jnp.power(k + alpha * total, -beta)
+    return y.astype(jnp.result_type(x))
 
 
 def _affine(y, scale: Vector, bias: Vector, dtype) -> Array:

@@ -6,16 +6,16 @@ import jax
 from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError
-from normjax.ops import moments, norms, validate
+from normjax.ops import affine, moments, validate
 
 Vector = Float[Array, " features"]
 Logits = Float[Array, " kinds"]
 
 
 def kinds(shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The moments that are mixed for activations of a shape, in order.
+    """Names the moments that are mixed for activations of a shape, in order.
 
-    Those of instance norm are left out where the spatial extent is 1, as in a
+    The moments of instance norm are left out where the spatial extent is 1, as in a
     dense layer: each would be over a single element.
     """
     spatial = math.prod(shape[1:-1]) > 1
@@ -53,8 +53,8 @@ def switchable_norm(
         train: whether to use, and blend in, the moments of this batch.
         decay: weight of the past in `running`, per step.
         eps: added to the mixed variance, in the squared units of `x`.
-        mask: `[batch, *spatial]`. A batch without a single true entry leaves
-            `running`.
+        mask: `[batch, *spatial]` or `[batch, *spatial, features]`. A feature without
+            a single true entry leaves `running` as it is.
 
     Raises:
         InputError: if `x` is not floating, the mask or the logits have another
@@ -68,7 +68,7 @@ def switchable_norm(
     _refuse_other_kinds(names, mean_logits=mean_logits, var_logits=var_logits)
     per_example, per_channel = math.prod(x.shape[1:]), math.prod(x.shape[:-1])
     validate.refuse_single(x, per_example, "give the layer more features")
-    norms.refuse_running(x, running, scale=scale, bias=bias)
+    affine.refuse_running(x, running, scale=scale, bias=bias)
     spatial = tuple(range(1, x.ndim - 1))
     axes = {"instance": spatial, "layer": (*spatial, x.ndim - 1)}
     mixed = [moments.over(x, axes[name], where=where) for name in names[:-1]]
@@ -86,14 +86,13 @@ def switchable_norm(
 
     mean = mix(mean_logits, [m.mean for m in mixed])
     var = mix(var_logits, [m.var for m in mixed])
-    y = norms.standardize(x, mean, var, scale, bias, eps=eps, where=where)
+    y = affine.standardize(x, mean, var, scale, bias, eps=eps, where=where)
     return y, running
 
 
 def _refuse_other_kinds(names: tuple[str, ...], **logits: Array) -> None:
     for name, given in logits.items():
         if given.shape != (len(names),):
-            raise InputError(
-                f"{name}.shape={given.shape}: must be ({len(names)},), one for each of"
-                f" {', '.join(names)}; make them for activations of this shape."
-            )
+            rule = f"must be ({len(names)},), one for each of {', '.join(names)}"
+            remedy = "make them for activations of this shape"
+            raise InputError(f"{name}.shape", given.shape, rule, remedy)

@@ -1,4 +1,8 @@
-"""What a norm refuses, in one line each: shapes, masks, groups, means over nothing."""
+"""What the norms refuse: wrong shapes, masks, groups, numbers, means over nothing.
+
+Each `refuse_*` raises an InputError that names the argument. Numbers are checked where
+they are Python or NumPy numbers; traced ones pass.
+"""
 
 import numbers
 
@@ -41,57 +45,76 @@ def where(
 
 
 def refuse_empty(x: Shaped[Array, "..."]) -> None:
-    """Raises an InputError if `x` has no axis of features, or no element."""
+    """Refuses an `x` without an axis of features, or without an element."""
     if x.ndim == 0:
-        raise InputError(
-            "x.shape=(): must end in an axis of features; pass x.reshape(1, 1)."
-        )
+        rule, remedy = "must end in an axis of features", "pass x.reshape(1, 1)"
+        raise InputError("x.shape", x.shape, rule, remedy)
     if x.size == 0:
-        raise InputError(
-            f"x.shape={x.shape}: must have at least 1 element; leave empty batches out."
-        )
+        rule, remedy = "must have at least 1 element", "leave empty batches out"
+        raise InputError("x.shape", x.shape, rule, remedy)
 
 
 def refuse_single(x: Shaped[Array, "..."], count: int, remedy: str) -> None:
-    """Raises an InputError if a mean would be over fewer than two elements."""
+    """Refuses means over fewer than two elements."""
     if count < 2:
-        raise InputError(
-            f"x.shape={x.shape}: each mean would be over {count} element; must be at"
-            f" least 2, or the output is the same for every x; {remedy}."
+        rule = (
+            f"each mean would be over {count} element; must be at least 2, or the"
+            " output is the same for every x"
         )
+        raise InputError("x.shape", x.shape, rule, remedy)
+
+
+def refuse_where(x: Shaped[Array, "..."], where: Shaped[Array, "..."]) -> None:
+    """Refuses a `where` that does not broadcast to `x`."""
+    pairs = zip(where.shape[::-1], x.shape[::-1])
+    if where.ndim > x.ndim or any(size not in (1, full) for size, full in pairs):
+        rule = f"must broadcast to the shape of x, {x.shape}"
+        remedy = "give it as many axes, of size 1 where all elements are alike"
+        raise InputError("where.shape", where.shape, rule, remedy)
 
 
 def refuse_groups(channels: int, num_groups: object) -> None:
-    """Raises an InputError if the groups do not divide the channels."""
+    """Refuses groups that do not divide the channels."""
     if not isinstance(num_groups, numbers.Integral):
-        raise InputError(
-            f"num_groups={num_groups!r}: must be an integer; use num_groups=1."
-        )
+        rule = "must be an integer"
+        raise InputError("num_groups", num_groups, rule, "set num_groups=1")
     if num_groups < 1 or channels % num_groups:
         divisors = [n for n in range(1, channels + 1) if channels % n == 0]
-        raise InputError(
-            f"num_groups={num_groups}: must divide the {channels} channels; "
-            f"use one of {', '.join(map(str, divisors))}."
-        )
+        rule = f"must divide the {channels} channels"
+        remedy = f"use one of {', '.join(map(str, divisors))}"
+        raise InputError("num_groups", num_groups, rule, remedy)
 
 
 def refuse_vectors(
     x: Shaped[Array, "..."], *, of: str = "x", **vectors: Shaped[Array, "..."] | None
 ) -> None:
-    """Raises an InputError if one of them has not one entry per feature of `x`."""
+    """Refuses vectors that have not one entry per feature of `x`."""
     for name, vector in vectors.items():
         if vector is not None and vector.shape != x.shape[-1:]:
-            raise InputError(
-                f"{name}.shape={vector.shape}: must be {x.shape[-1:]}, one entry per"
-                f" feature of {of}, whose shape is {x.shape}; make it for this {of}."
+            rule = (
+                f"must be {x.shape[-1:]}, one entry per feature of {of}, whose shape is"
+                f" {x.shape}"
             )
+            remedy = f"make it for this {of}"
+            raise InputError(f"{name}.shape", vector.shape, rule, remedy)
 
 
 def refuse_vector_numbers(**values: float | Shaped[Array, "..."]) -> None:
-    """Raises an InputError if one of them is not a single number."""
+    """Refuses arrays where a single number is needed."""
     for name, value in values.items():
-        if jnp.ndim(value):
-            raise InputError(
-                f"{name}.shape={value.shape}: must be (), one number for the whole"
-                f" layer; pass {name}.mean()."
-            )
+        if shape := jnp.shape(value):
+            rule, remedy = "must be (), one number for the whole layer", "pass its mean"
+            raise InputError(f"{name}.shape", shape, rule, remedy)
+
+
+def refuse_eps(eps: object) -> None:
+    """Refuses a negative number: a root of it would be nan."""
+    if isinstance(eps, numbers.Real) and not eps >= 0:
+        raise InputError("eps", eps, "must be at least 0", "set eps=1e-5")
+
+
+def refuse_decay(decay: object) -> None:
+    """Refuses a weight of the past outside of [0, 1]."""
+    if isinstance(decay, numbers.Real) and not 0 <= decay <= 1:
+        rule = "must be in [0, 1], the weight of the past"
+        raise InputError("decay", decay, rule, "set decay=0.9")

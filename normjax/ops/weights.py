@@ -9,16 +9,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError
-from normjax.ops import moments, validate
+from normjax.ops import affine, moments, validate
 
 
 def feature_norms(
     kernel: Num[Array, "*inputs features"], *, eps: float = 1e-12
 ) -> Float[Array, " features"]:
-    """`sqrt(sum(v^2) + eps)` over all axes but the last, in float32 or wider."""
+    """`sqrt(sum(v^2) + eps)` over all axes but the last, in float32 or wider.
+
+    >>> feature_norms(jnp.array([[3.0, 0.0], [4.0, 2.0]])).tolist()
+    [5.0, 2.0]
+    """
+    validate.refuse_eps(eps)
     v = moments.widen(kernel)
     return jnp.sqrt(jnp.sum(jnp.square(v), tuple(range(v.ndim - 1))) + eps)
 
@@ -37,6 +43,9 @@ def weight_norm(
     `scale / sqrt(eps)` times that of `w`: finite, and the identity when `scale`
     comes from `feature_norms`.
 
+        >>> weight_norm(jnp.array([[3.0], [4.0]]), jnp.array([10.0])).tolist()
+        [[6.0], [8.0]]
+
     Args:
         kernel: the direction `v`; its dtype is that of the result.
         scale: the length `g` of each feature's weights.
@@ -53,7 +62,8 @@ def weight_norm(
     validate.refuse_vectors(kernel, of="kernel", scale=scale)
     factor = scale / feature_norms(kernel, eps=eps)
     row = (1,) * (kernel.ndim - 1) + factor.shape
-    return (moments.widen(kernel) * factor.reshape(row)).astype(kernel.dtype)
+    w = moments.widen(kernel) * factor.reshape(row)
+    return w.astype(jnp.result_type(kernel))
 
 
 def weight_standardization(
@@ -66,6 +76,9 @@ def weight_standardization(
     it is made to be followed by a norm of the activations. Qiao et al. add 1e-5 to
     the standard deviation over n - 1; eps and place are those of Kolesnikov et al.
     (2019, arXiv:1912.11370), small beside the variance of any usual kernel.
+
+        >>> weight_standardization(jnp.array([[1.0], [3.0]])).tolist()
+        [[-1.0], [1.0]]
 
     Args:
         kernel: `v`; its dtype is that of the result.
@@ -81,8 +94,7 @@ def weight_standardization(
     num_inputs = math.prod(kernel.shape[:-1])
     validate.refuse_single(kernel, num_inputs, "give the layer more inputs")
     m = moments.over(kernel, tuple(range(kernel.ndim - 1)))
-    w = (moments.widen(kernel) - m.mean) * jax.lax.rsqrt(m.var + eps)
-    return w.astype(kernel.dtype)
+    return affine.standardize(kernel, m.mean, m.var, eps=eps)
 
 
 class Singular(NamedTuple):
@@ -106,11 +118,20 @@ def spectral_norm(
     Without a step `sigma` has the sign of the pair it is given, as in PyTorch.
     To derivatives both vectors are constants. They are stepped in the order of
     PyTorch, and kept both: without a step, as in evaluation, `sigma` is that of
-    the last one. A kernel of zeros stays as it is.
+    the last one.
+
+    Where `|sigma| < eps`, as for a kernel of zeros, the kernel is not divided, as in
+    flax. A product that is shorter than `eps` leaves its vector as it is, so that the
+    iteration goes on once the kernel is not zero.
+
+        >>> kernel = jnp.array([[3.0, 0.0], [0.0, 1.0]])
+        >>> spectral_norm(kernel, singular(kernel), steps=0)[0].round(3)
+        Array([[1.   , 0.   ],
+               [0.   , 0.333]], dtype=float32)
 
     Args:
         kernel: `W`, with all axes but the last flattened; its dtype is that of `w`.
-        vectors: from the last call, or from `singular`.
+        vectors: from the last call, or from `singular`; they keep their dtypes.
         steps: of power iteration; usually 1 in training, 0 in evaluation.
         eps: least length that is divided by, in the units of `W`.
 
@@ -121,30 +142,35 @@ def spectral_norm(
         Miyato, Kataoka, Koyama and Yoshida, 2018. Spectral Normalization for
         Generative Adversarial Networks. arXiv:1802.05957.
     """
+    validate.refuse_eps(eps)
     wide = moments.widen(kernel)
     matrix = wide.reshape(-1, wide.shape[-1])
     dot = functools.partial(jnp.dot, precision="highest")
     _refuse_other_vectors(kernel, vectors)
     constant = jax.lax.stop_gradient(matrix)
-    u, v = (jax.lax.stop_gradient(a) for a in vectors)
+    u, v = (jax.lax.stop_gradient(jnp.asarray(a, wide.dtype)) for a in vectors)
     for _ in range(steps):
-        u = _unit(dot(v, constant), eps)
-        v = _unit(dot(constant, u), eps)
+        u = _unit(dot(v, constant), eps, otherwise=u)
+        v = _unit(dot(constant, u), eps, otherwise=v)
     sigma = dot(v, dot(matrix, u))
-    sigma = jnp.where(jnp.abs(sigma) < eps, eps, sigma)
-    return (wide / sigma).astype(kernel.dtype), Singular(u, v)
+    sigma = jnp.where(jnp.abs(sigma) < eps, 1, sigma)
+    u, v = (a.astype(jnp.result_type(b)) for a, b in zip((u, v), vectors))
+    return (wide / sigma).astype(jnp.result_type(kernel)), Singular(u, v)
 
 
 def singular(kernel: Num[Array, "*inputs features"], *, steps: int = 15) -> Singular:
-    """First singular vectors of a kernel by power iteration from its longest row.
+    """First singular vectors of a kernel by power iteration from fixed noise.
 
-    Fifteen steps, as PyTorch takes them when it wraps a kernel; it starts from
-    noise, this without a key.
+    Fifteen steps, as PyTorch takes them when it wraps a kernel. It and flax draw the
+    noise from a generator; here it is the same for each shape, so no key is needed.
+    A vector of the kernel's own, such as its longest row, would not do: it may be
+    orthogonal to the first singular vector, and power iteration keeps it so.
     """
-    matrix = moments.widen(kernel).reshape(-1, kernel.shape[-1])
-    longest = jnp.argmax(jnp.sum(jnp.square(matrix), 1))
-    row = jnp.arange(len(matrix)) == longest
-    start = Singular(jnp.zeros_like(matrix[0]), row.astype(matrix.dtype))
+    dtype = moments.widen(kernel).dtype
+    draws = np.random.default_rng(0)
+    sizes = kernel.shape[-1], math.prod(kernel.shape[:-1])
+    noise = (jnp.asarray(draws.normal(size=size), dtype) for size in sizes)
+    start = Singular(*(a / jnp.linalg.norm(a) for a in noise))
     return spectral_norm(kernel, start, steps=steps)[1]
 
 
@@ -153,11 +179,12 @@ def _refuse_other_vectors(kernel, vectors: Singular) -> None:
     for name, size in sizes.items():
         shape = getattr(vectors, name).shape
         if shape != (size,):
-            raise InputError(
-                f"vectors.{name}.shape={shape}: must be ({size},) for a kernel of"
-                f" shape {kernel.shape}; start from singular(kernel)."
-            )
+            rule = f"must be ({size},) for a kernel of shape {kernel.shape}"
+            remedy = "start from singular(kernel)"
+            raise InputError(f"vectors.{name}.shape", shape, rule, remedy)
 
 
-def _unit(x, eps):
-    return x / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), eps)
+def _unit(x, eps, *, otherwise):
+    """`x` at length 1, or `otherwise` where `x` is shorter than `eps`."""
+    length = jnp.sqrt(jnp.sum(jnp.square(x)))
+    return jnp.where(length < eps, otherwise, x / jnp.maximum(length, eps))

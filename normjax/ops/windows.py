@@ -1,5 +1,6 @@
-"""How a window moves over images, and what it sees: for convolution and pooling."""
+"""How a window moves over images, and what it covers: for convolution and pooling."""
 
+import numbers
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,15 +25,19 @@ class Window(NamedTuple):
     dilation: Pair  # 1 is dense
 
 
-def pair(value: int | Sequence[int]) -> Pair:
-    """A number for both dimensions, or one for each."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(n, int) and n >= 1 for n in both):
-        raise InputError(
-            f"{value!r}: must be a whole number of at least 1, or two, for strides,"
-            " dilations and windows of images; use 1."
-        )
-    return both
+def pair(field: str, value: int | Sequence[int]) -> Pair:
+    """Returns a number for each of both dimensions.
+
+    Raises:
+        InputError: if `value` is neither a positive integer nor a pair of them.
+    """
+    both = (value, value) if isinstance(value, numbers.Integral) else tuple(value)
+    if len(both) != 2 or not all(
+        isinstance(n, numbers.Integral) and n >= 1 for n in both
+    ):
+        rule = "must be a whole number of at least 1, or a pair of them"
+        raise InputError(field, value, rule, f"set {field}=1")
+    return int(both[0]), int(both[1])
 
 
 def window_of(
@@ -44,31 +49,32 @@ def window_of(
     dilation: int | Sequence[int] = 1,
     input_dilation: Pair = (1, 1),
 ) -> Window:
-    """The window in full; flax' ways to write a padding are understood.
+    """Returns the window with its padding worked out, which may be written as in flax.
 
     Raises:
-        InputError: the padding is none, or the window is larger than the padded images.
+        InputError: if the padding has another form, or the window is larger than the
+            padded images.
     """
-    strides, dilation = pair(strides), pair(dilation)
-    seen = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
+    strides, dilation = pair("strides", strides), pair("kernel_dilation", dilation)
+    reach = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
     pixels = [(n - 1) * i + 1 for n, i in zip(x_shape[1:3], input_dilation)]
     if isinstance(padding, str):
-        pick("padding", NAMED, padding)
-        edges = lax.padtype_to_pads(pixels, seen, strides, padding)
+        pick("padding", NAMED, padding.upper())
+        edges = lax.padtype_to_pads(pixels, reach, strides, padding.upper())
     else:
-        each = (padding, padding) if isinstance(padding, int) else padding
-        edges = [(p, p) if isinstance(p, int) else p for p in each]
+        alike = lambda p: (p, p) if isinstance(p, numbers.Integral) else p
+        edges = [alike(p) for p in alike(padding)]
         if [len(p) for p in edges] != [2, 2]:
-            raise InputError(
-                f"padding={padding!r}: must be a name, a number, or a number or a pair"
-                f" for each dimension; use one of {', '.join(NAMED)}."
-            )
+            rule = "must be a name, a number, or a number or a pair for each dimension"
+            remedy = f"use one of {', '.join(NAMED)}"
+            raise InputError("padding", padding, rule, remedy)
     edges = tuple(tuple(map(int, p)) for p in edges)
-    if any(n + sum(p) < w for n, p, w in zip(pixels, edges, seen)):
-        raise InputError(
-            f"window of {seen[0]} by {seen[1]} pixels: must fit into images of"
-            f" {pixels[0]} by {pixels[1]} with padding {edges}; use padding='SAME'."
+    if any(n + sum(p) < w for n, p, w in zip(pixels, edges, reach)):
+        rule = (
+            f"must fit into images of {pixels[0]} by {pixels[1]} with padding {edges}"
         )
+        field = f"window of {reach[0]} by {reach[1]} pixels"
+        raise InputError(field, rule=rule, remedy="use padding='SAME'")
     return Window(strides, edges, dilation)
 
 
@@ -76,19 +82,26 @@ def patches(
     x: Images, size: Sequence[int], window: Window
 ) -> Float[Array, "batch new_height new_width columns"]:
     """`[batch, height, width, rows * columns * inputs]`, ordered as a kernel is."""
-    x = padded(x, window.padding)
+    x = pad(x, window.padding)
     parts = [
-        strided(x, (r * window.dilation[0], c * window.dilation[1]), size, window)
+        entries(x, (r * window.dilation[0], c * window.dilation[1]), size, window)
         for r in range(size[0])
         for c in range(size[1])
     ]
     return jnp.concatenate(parts, axis=-1)
 
 
-def strided(
+def entries(
     x: Images, start: Pair, size: Sequence[int], window: Window
 ) -> Float[Array, "batch new_height new_width features"]:
-    """What one entry of the kernel sees of the padded images."""
+    """The pixels of the padded images that one entry of the window meets.
+
+    Args:
+        x: the padded images.
+        start: row and column of the first pixel.
+        size: rows and columns of the window.
+        window: how it moves.
+    """
     counts = [
         (n - d * (k - 1) - 1) // s + 1
         for n, k, s, d in zip(x.shape[1:3], size, window.strides, window.dilation)
@@ -102,9 +115,9 @@ def strided(
     )
 
 
-def padded(
+def pad(
     x: Images, edges: Sequence[Pair], value: float = 0.0, between: Pair = (0, 0)
 ) -> Float[Array, "batch new_height new_width features"]:
-    """`value` before, after and between the rows and columns; less than 0 crops."""
+    """Pads before, after and between the rows and columns; less than 0 crops."""
     config = [(0, 0, 0), *((*p, b) for p, b in zip(edges, between)), (0, 0, 0)]
     return lax.pad(x, jnp.full((), value, x.dtype), config)

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from normjax.ops import moments, variance
+from benchmarks import variance_forms
+from normjax.ops import moments
 
 UNIT = 2.0**-24
-FORMS = sorted(variance.FORMS)
+FORMS = sorted(variance_forms.FORMS)
 
 
 def normals(ratio, shape=(8, 512)):
@@ -19,7 +20,7 @@ def normals(ratio, shape=(8, 512)):
 
 def errors(form, x, axes=-1):
     """Largest relative errors of mean and variance."""
-    m = jax.jit(lambda x: variance.FORMS[form](x, axes)[:2])(x)
+    m = jax.jit(lambda x: variance_forms.FORMS[form](x, axes)[:2])(x)
     exact = np.asarray(x, np.float64)
     right = exact.mean(axes, keepdims=True), exact.var(axes, keepdims=True)
     return [np.max(np.abs(np.float64(a) / b - 1)) for a, b in zip(m, right)]
@@ -46,7 +47,7 @@ def test_forms_agree_near_zero_whatever_the_axes(form, axes):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_axes_stay_and_the_count_is_a_scalar(form):
-    m = variance.FORMS[form](jnp.ones((3, 4, 5)), (0, 2))
+    m = variance_forms.FORMS[form](jnp.ones((3, 4, 5)), (0, 2))
     assert (m.mean.shape, m.var.shape, m.count.shape) == ((1, 4, 1), (1, 4, 1), ())
     assert m.count == 15
 
@@ -65,7 +66,7 @@ def test_one_pass_is_that_of_flax():
     """
     x = normals(1e4)
     y = nn.LayerNorm(epsilon=1e-3, use_bias=False, use_scale=False).apply({}, x)
-    m = variance.one_pass(x, -1)
+    m = variance_forms.one_pass(x, -1)
     found = (x - m.mean) / jnp.sqrt(m.var + 1e-3)
     assert np.min(m.var) == 0
     assert np.max(np.abs(y - found)) <= 4 * UNIT * np.max(np.abs(found))
@@ -92,7 +93,7 @@ def test_a_shift_is_as_good_as_its_pivot():
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 127, 129, 4097])
 def test_chunks_need_not_divide_the_elements(n):
     x = normals(1.0, (n, 3))
-    m, right = variance.welford(x, 0), moments.over(x, 0)
+    m, right = variance_forms.welford(x, 0), moments.over(x, 0)
     assert np.max(np.abs(m.mean - right.mean)) <= 64 * UNIT
     assert np.max(np.abs(m.var - right.var)) <= 128 * UNIT
     assert m.count == n
@@ -101,14 +102,15 @@ def test_chunks_need_not_divide_the_elements(n):
 @pytest.mark.parametrize("form", FORMS)
 def test_bfloat16_is_taken_in_float32(form):
     x = normals(3.0).astype(jnp.bfloat16)
-    found, wide = (variance.FORMS[form](a, -1) for a in (x, x.astype(jnp.float32)))
-    assert all(np.array_equal(a, b) for a, b in zip(found, wide))
+    both = x, x.astype(jnp.float32)
+    narrow, wide = (variance_forms.FORMS[form](a, -1) for a in both)
+    assert all(np.array_equal(a, b) for a, b in zip(narrow, wide))
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_are_differentiable(form):
     """The slope d var / dx = 2 (x - mean) / n."""
     x = normals(1.0, (4, 130))
-    grad = jax.grad(lambda x: jnp.sum(variance.FORMS[form](x, -1).var))(x)
+    grad = jax.grad(lambda x: jnp.sum(variance_forms.FORMS[form](x, -1).var))(x)
     right = 2 * (x - x.mean(-1, keepdims=True)) / 130
     assert np.max(np.abs(grad - right)) <= 64 * UNIT * 3 / 130 * 2

@@ -1,6 +1,6 @@
-"""Four ways to take a variance: what they cost and lose is in docs/numerics.md.
+"""Four ways to compute a variance, which `benchmarks.variance` compares.
 
-Norms use the two-pass form, `moments.over`; the others are here to be compared.
+Norms use the two-pass form, `moments.over`.
 """
 
 import math
@@ -24,7 +24,7 @@ def two_pass(x: Num[Array, "..."], axes: Axes) -> Moments:
 
 
 def one_pass(x: Num[Array, "..."], axes: Axes) -> Moments:
-    """`var = max(E[x^2] - E[x]^2, 0)`: reads `x` once, as flax' fast variance.
+    """`var = max(E[x^2] - E[x]^2, 0)`: reads `x` once, as flax's fast variance.
 
     Both terms are near mean^2, so their roundings are (mean / std)^2 roundings of the
     variance: at |mean| = 4000 std nothing is left in float32.
@@ -40,7 +40,7 @@ def shifted(x: Num[Array, "..."], axes: Axes) -> Moments:
     """`one_pass` of `x - pivot`, the pivot the first element behind each mean.
 
     Reads `x` once. The difference is exact where x is near its pivot (Sterbenz), and
-    what is left has |mean| of the order of its std, unless the pivot is an outlier.
+    what remains has |mean| of the order of its std, unless the pivot is an outlier.
     """
     x = moments.widen(x)
     pivot = x
@@ -84,7 +84,7 @@ def welford(x: Num[Array, "..."], axes: Axes) -> Moments:
 
 
 def _positive(x, axes: Axes) -> tuple[int, ...]:
-    axes = moments.checked(x, axes)
+    axes = moments.axis_tuple(x, axes)
     return tuple(axis % x.ndim for axis in axes)
 
 

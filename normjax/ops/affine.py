@@ -1,0 +1,70 @@
+"""The last step of the norms: subtract, divide, scale, shift."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Num
+
+from normjax.ops import moments, validate
+
+Vector = Float[Array, "..."] | None  # [features]; another shape is refused by name
+
+
+def standardize(
+    x: Num[Array, "*batch features"],
+    mean: Float[Array, "..."],
+    var: Float[Array, "..."],
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    eps: float | Float[Array, ""],
+    where: Bool[Array, "..."] | None = None,
+) -> Float[Array, "*batch features"]:
+    """`y = (x - mean) * (scale / sqrt(var + eps)) + bias`, and 0 outside `where`.
+
+    Computed in the widest of float32 and the dtypes given, returned in that of
+    `x`. `mean`, `var` and `where` have as many axes as `x` and broadcast to it.
+
+    Raises:
+        InputError: if `x` is not floating, `eps` is a negative number, or scale or
+            bias has another shape.
+    """
+    validate.refuse_eps(eps)
+    validate.refuse_vectors(x, scale=scale, bias=bias)
+    row = (1,) * (x.ndim - 1) + x.shape[-1:]
+    y = moments.widen(x)
+    if where is not None:
+        y = jnp.where(where, y, 0)
+    factor = jax.lax.rsqrt(var + eps)
+    if scale is not None:
+        factor = factor * scale.reshape(row)
+    y = (y - mean) * factor
+    if bias is not None:
+        y = y + bias.reshape(row)
+    if where is not None:
+        y = jnp.where(where, y, 0)
+    return y.astype(jnp.result_type(x))
+
+
+def evaluate(
+    x: Num[Array, "*batch features"],
+    running: moments.Running,
+    scale: Vector = None,
+    bias: Vector = None,
+    *,
+    eps: float,
+    where: Bool[Array, "..."] | None = None,
+) -> Float[Array, "*batch features"]:
+    """`standardize` with running moments: one of each, or one per feature."""
+    if running.mean.ndim:
+        refuse_running(x, running)
+    row = (1,) * (x.ndim - 1) + running.mean.shape[-1:]
+    mean, var = (a.reshape(row if a.ndim else (1,) * x.ndim) for a in running)
+    return standardize(x, mean, var, scale, bias, eps=eps, where=where)
+
+
+def refuse_running(
+    x: Num[Array, "..."], running: moments.Running, **vectors: Vector
+) -> None:
+    """Refuses running moments or vectors that have not one entry per feature."""
+    named = {f"running.{name}": a for name, a in running._asdict().items()}
+    validate.refuse_vectors(x, **named, **vectors)
