@@ -175,11 +175,9 @@ class ResNet(Model):
         normalizer = layers.normalizers(self.norm)
         norm = lambda name: functools.partial(normalizer(name=name), train=train)
         if sorted(self.widths) != list(self.widths):
-            rule = (
-                "must not fall from stage to stage, for a shortcut only adds channels"
-            )
-            how = "the paper's are 16, 32, 64"
-            raise InputError("model.widths", self.widths, rule, how)
+            why = "for a shortcut only adds channels"
+            rule, how = f"must not fall from stage to stage, {why}", "the paper's are"
+            raise InputError("model.widths", self.widths, rule, f"{how} 16, 32, 64")
         first = self.placement == "pre" and not self.norm.owns_activation
         x = self._conv(images(inputs), self.widths[0], 1, "conv", train)
         x = self.activated(x, norm("norm"))

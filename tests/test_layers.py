@@ -213,7 +213,7 @@ def test_a_filter_response_norm_is_the_same_function_at_any_size():
         variables = layer.init(KEY, first)
         assert ("learned_eps" in variables["params"]) == (first is pixel)
         assert np.all(np.isfinite(layer.apply(variables, other)))
-    eps = np.float32(1e-6 + 1e-4)
+    eps = 1e-6 + 1e-4
     y = layer.apply(variables, X)
     del variables["params"]["learned_eps"]
     right = layer.clone(eps=eps).apply(variables, X)

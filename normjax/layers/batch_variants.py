@@ -73,8 +73,6 @@ class GhostBatchNorm(RunningNorm):
 
     def normalize(self, x, train, mask):
         variables, size = self.statistics(x), self.ghost_size
-        if size is None:  # evaluation needs none, and may not know the batch
-            size = batch_variants.ghost_size_for(x.shape[0]) if train else 1
         op, vectors = batch_variants.ghost_batch_norm, self.vectors(x)
         return self.blended(
             op, x, variables, *vectors, train=train, ghost_size=size, mask=mask

@@ -112,11 +112,8 @@ class Conv(nn.Module):
         size = self.kernel_size
         rank = len(size) if isinstance(size, Sequence) else 1
         if rank > 2:
-            rule, how = (
-                "must have one or two dimensions",
-                "use flax.linen.Conv for more",
-            )
-            raise InputError("kernel_size", size, rule, how)
+            rule = "must have one or two dimensions"
+            raise InputError("kernel_size", size, rule, "use flax.linen.Conv for more")
         return rank
 
     def _each(self, value: Any) -> tuple[int, ...]:

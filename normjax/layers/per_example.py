@@ -18,7 +18,7 @@ from normjax.layers.common import (
     differentiated,
     num_groups,
 )
-from normjax.ops import moments, norms, pointwise, validate
+from normjax.ops import affine, moments, norms, pointwise, validate
 
 __all__ = [
     "Derf",
@@ -35,8 +35,8 @@ Axes = int | Sequence[int]
 
 def positive(axes: Axes, x: Array) -> tuple[int, ...]:
     """The axes of `x` in order, counted from the first."""
-    several = axes if isinstance(axes, Sequence) else (axes,)
-    return tuple(sorted(axis % x.ndim for axis in moments.checked(x, tuple(several))))
+    several = moments.axis_tuple(x, tuple(axes) if isinstance(axes, Sequence) else axes)
+    return tuple(sorted(axis % x.ndim for axis in several))
 
 
 def apply_where(op: Callable[[Array], Array], x: Array, mask: validate.Mask) -> Array:
@@ -67,7 +67,7 @@ class AxesNorm(ScaledNorm, kw_only=True):
             op = differentiated(op, self.backward)
             return op(x, *vectors, eps=self.eps, mask=mask)
         y = self.standardized(moments.widen(x), axes, mask)
-        return affine(y, *vectors, axes=features, mask=mask)
+        return scaled(y, *vectors, axes=features, mask=mask)
 
     def standardized(self, x: Array, axes: Sequence[int], mask) -> Array:
         """`(x - mean) / sqrt(var + eps)`, the moments over any axes and devices."""
@@ -80,17 +80,15 @@ class AxesNorm(ScaledNorm, kw_only=True):
         if self.centered and name is None:
             count = math.prod(x.shape[axis] for axis in axes)
             validate.refuse_single(x, count, "reduce over more axes")
+        kept = x
         if not self.centered:
-            square = jnp.square(x if where is None else jnp.where(where, x, 0))
-            var = moments.over(square, tuple(axes), where=where, axis_name=name).mean
-            mean = jnp.zeros_like(var)
-        else:
-            m = moments.over(x, tuple(axes), where=where, axis_name=name)
-            mean, var = m.mean, m.var
-        return norms.standardize(x, mean, var, eps=self.eps, where=where)
+            kept = jnp.square(x if where is None else jnp.where(where, x, 0))
+        m = moments.over(kept, tuple(axes), where=where, axis_name=name)
+        mean, var = m[:2] if self.centered else (jnp.zeros_like(m.mean), m.mean)
+        return affine.standardize(x, mean, var, eps=self.eps, where=where)
 
 
-def affine(y: Array, scale, bias=None, *, axes, mask: validate.Mask) -> Array:
+def scaled(y: Array, scale, bias=None, *, axes, mask: validate.Mask) -> Array:
     """`y * scale + bias` with vectors along these axes, and 0 outside of the mask."""
     row = [size if axis in axes else 1 for axis, size in enumerate(y.shape)]
     y = y * scale.reshape(row)
@@ -186,7 +184,7 @@ class GroupNorm(AxesNorm, AffineNorm):
             split = jnp.broadcast_to(validate.where(x, mask), x.shape).reshape(grouped)
         wide = moments.widen(x).reshape(grouped)
         y = self.standardized(wide, (*axes[:-1], x.ndim), split).reshape(x.shape)
-        return affine(y, *vectors, axes=axes[-1:], mask=mask)
+        return scaled(y, *vectors, axes=axes[-1:], mask=mask)
 
     def _groups(self, channels: int) -> int:
         if self.group_size is None:

@@ -84,11 +84,9 @@ def call(layer: nn.Module, x: Array, *, train: bool, mask: Any = None) -> Array:
     taken = inspect.signature(type(layer).__call__).parameters
     offered = {"train": train, "use_running_average": not train, "mask": mask}
     if mask is not None and "train" not in taken:
-        read = "which flax's own layers read otherwise"
+        name, read = type(layer).__qualname__, "which flax's own layers read otherwise"
         rule = f"must take train= to be given a mask, {read}"
-        raise InputError(
-            "norm", type(layer).__qualname__, rule, "use a norm of normjax"
-        )
+        raise InputError("norm", name, rule, "use a norm of normjax")
     return layer(x, **{k: v for k, v in offered.items() if k in taken})
 
 

@@ -65,9 +65,7 @@ def replace(model: nn.Module, norm: str) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         rule = "must be a module of flax.linen, whose norms are exchanged"
-        how = (
-            "write it in flax.linen, with flax.nnx.bridge.ToLinen around its nnx parts"
-        )
+        how = "write it in flax.linen, with flax.nnx.bridge.ToLinen around nnx parts"
         raise InputError("model", type(model).__name__, rule, how)
     row = norm_named(norm)
     _refuse_row(norm, row)
@@ -84,9 +82,7 @@ def _refuse_row(norm: str, row: Norm) -> None:
         how = "use layers.Dense(kernel_norm=...) in the model"
         raise InputError("norm", norm, rule, how)
     if row.owns_activation:
-        rule = (
-            "must be a norm alone, for the model's activation would follow the norm's"
-        )
+        rule = "must be a norm alone, for the model's activation would follow its own"
         how = "build the model with this layer in the place of norm and activation"
         raise InputError("norm", norm, rule, how)
 
@@ -180,9 +176,7 @@ def _refuse_lifted(was: nn.Module, running: nn.Module) -> None:
     ours: Any = running.scope
     if theirs.root is not ours.root:
         lifted = "lifted transforms (nn.remat, nn.scan, ...)"
-        rule = (
-            f"must be called outside of {lifted} to share one running mean with others"
-        )
+        rule = f"must be called outside of {lifted} to share one running mean"
         how = "use a norm with its own, such as batch"
         raise InputError("norm", type(was).__name__, rule, how)
 
