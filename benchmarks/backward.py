@@ -1,11 +1,11 @@
-"""Time and memory of the backward passes by hand beside those of autodiff.
+"""Compares time and memory of the backward passes by hand with those of autodiff.
 
 Run    python -m benchmarks.backward [--json]
 
 Forward and backward compiled together, warm, one lane and ten, vmapped: of one norm
 alone, on activations of a dense layer and of images, in float32 and bfloat16, and of
 an MLP 784-128-128-128-10 with it. The two take turns and the fastest of the rounds
-counts, so that other work on the machine counts least. Residual bytes are what
+counts, so that other work on the machine has the least effect. Residual bytes are what
 `jax.vjp` of the compiled forward pass holds for one lane, its own inputs included, each
 array counted once.
 """
@@ -40,8 +40,8 @@ def trained(ops, train):
     return norm
 
 
-# From a module with the ops, by autodiff or by hand, to the norm of (x, *vectors).
-ACTIVATIONS = {
+# Name -> function from a module of ops (autodiff or by hand) to norm(x, *vectors).
+ACTIVATION_NORMS = {
     "batch": lambda ops: trained(ops, True),
     "batch, evaluation": lambda ops: trained(ops, False),
     "layer": lambda ops: ops.layer_norm,
@@ -49,7 +49,7 @@ ACTIVATIONS = {
     "group": lambda ops: functools.partial(ops.group_norm, num_groups=8),
     "instance": lambda ops: ops.instance_norm,
 }
-KERNELS = {
+KERNEL_NORMS = {
     "weight norm": lambda ops: ops.weight_norm,
     "weight standardization": lambda ops: ops.weight_standardization,
 }
@@ -75,16 +75,18 @@ def network(module, backward):
 
 
 def cases():
-    """Name, autodiff and by hand, shape and dtype of x, other arguments' shapes."""
+    """Yields name, (autodiff, by hand), shape and dtype of x, shapes of the others."""
     vectors = lambda name, shape: [
         jax.ShapeDtypeStruct(shape[-1:], "float32") for _ in range(VECTORS.get(name, 2))
     ]
     inputs = (DENSE, "float32"), (IMAGES, "float32"), (IMAGES, "bfloat16")
-    for (name, norm), (shape, dtype) in itertools.product(ACTIVATIONS.items(), inputs):
+    for (name, norm), (shape, dtype) in itertools.product(
+        ACTIVATION_NORMS.items(), inputs
+    ):
         if name != "instance" or len(shape) > 2:
             more = vectors(name, shape)
             yield name, (norm(norms), norm(custom_vjp)), shape, dtype, more
-    for name, norm in KERNELS.items():
+    for name, norm in KERNEL_NORMS.items():
         more = vectors(name, KERNEL)
         yield name, (norm(weights), norm(custom_vjp)), KERNEL, "float32", more
     for name, module in MODULES.items():
@@ -94,7 +96,7 @@ def cases():
 
 
 def forward_and_backward(norm):
-    """`(args, dy) -> (y, gradients)`, with a gradient for y alone if there is more."""
+    """`(args, dy) -> (y, gradients)`; of several outputs only y has a cotangent."""
 
     def run(args, dy):
         def output(*args):
@@ -108,21 +110,21 @@ def forward_and_backward(norm):
 
 
 def residual_bytes(norm, args) -> int:
-    """Of all that the VJP holds between forward and backward pass."""
+    """Bytes of all arrays that the VJP holds between forward and backward pass."""
     _, vjp = jax.vjp(jax.jit(norm), *args)
     held = {id(a): a.nbytes for a in jax.tree.leaves(vjp)}
     return sum(held.values())
 
 
 def timed(function, *arguments) -> float:
-    """Seconds until the result is there."""
+    """Seconds until the result is ready."""
     start = time.perf_counter()
     jax.block_until_ready(function(*arguments))
     return time.perf_counter() - start
 
 
 def row(name, pair, shape, dtype, more, lanes) -> Row:
-    """Autodiff and by hand, taking turns."""
+    """Times one case, autodiff and by hand in turn."""
     draws = np.random.default_rng(0)
     draw = lambda a: jnp.asarray(draws.uniform(0.5, 1.5, (lanes, *a.shape)), a.dtype)
     args = jax.tree.map(draw, (jax.ShapeDtypeStruct(shape, dtype), *more))

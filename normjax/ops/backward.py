@@ -177,10 +177,8 @@ def group_norm(
         grouped = sums.reshape(*sums.shape[:-1], groups, size)
         return jnp.repeat(jnp.sum(grouped, -1), size, -1)
 
-    if residuals.where is None:
-        n = _count(residuals, space) * size
-    else:
-        n = jnp.maximum(over_group(_number(residuals, space)), 1).astype(a.dtype)
+    n = _count(residuals, space, over_group)
+    n = n * size if residuals.where is None else n
     direct, along = over_group(scale * a) / n, over_group(scale * b) / n
     dx = inverse * (scale * dy - direct - z * along)
     dscale, dbias = (jnp.sum(sums, 0).ravel() for sums in (b, a))
@@ -254,15 +252,10 @@ def _mean(x, residuals):
     return jnp.sum(x, axes, keepdims=True) / _count(residuals, axes)
 
 
-def _count(residuals, axes):
-    """Elements behind each sum over `axes`, at least 1."""
+def _count(residuals, axes, further_sum=lambda n: n):
+    """Elements behind each sum over `axes`, at least 1; of a mask the true ones."""
     if residuals.where is None:
         return math.prod(residuals.x.shape[axis] for axis in axes)
-    n = jnp.maximum(_number(residuals, axes), 1)
-    return n.astype(residuals.inverse.dtype)
-
-
-def _number(residuals, axes):
-    """True entries of the mask over `axes`, which stay with size 1."""
     where = jnp.broadcast_to(residuals.where, residuals.x.shape)
-    return jnp.sum(where, axes, dtype=jnp.int32, keepdims=True)
+    n = further_sum(jnp.sum(where, axes, dtype=jnp.int32, keepdims=True))
+    return jnp.maximum(n, 1).astype(residuals.inverse.dtype)

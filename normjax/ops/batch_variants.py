@@ -209,7 +209,7 @@ def ghost_batch_norm(
     each = now._replace(count=jnp.broadcast_to(now.count, now.mean.shape))
     # Under `shard_map` the running moments differ between devices from here on.
     zero = jnp.zeros_like(now.mean, shape=())
-    start = jax.tree.map(lambda a: a + zero.astype(a.dtype), running)
+    start = jax.tree.map(lambda a: a + zero.astype(jnp.result_type(a)), running)
     return y.reshape(x.shape), jax.lax.scan(one, start, each)[0]
 
 

@@ -56,13 +56,10 @@ def batch_norm(
     if not train:
         vectors = _vectors(x, running, scale, bias)
         return _EVALUATION(x, *vectors, where, eps=eps), running
-    remedy = "set backward='autodiff'"
-    if axis_name is not None:
-        rule = "must be None in training where backward='analytic'"
-        raise InputError("axis_name", axis_name, rule, remedy)
-    if single == "running":
-        rule = "must be 'error' or 'allow' in training where backward='analytic'"
-        raise InputError("single", single, rule, remedy)
+    if axis_name is not None or single == "running":
+        rule = "must be None and 'error' or 'allow' where backward='analytic'"
+        field = f"axis_name={axis_name!r}, single"
+        raise InputError(field, single, rule, "set backward='autodiff'")
     if single == "error":
         size = math.prod(x.shape[:-1])
         validate.refuse_single(x, size, "train on batches of 2 or more")
