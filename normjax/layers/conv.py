@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
@@ -118,7 +119,7 @@ class Conv(nn.Module):
 
     def _each(self, value: Any) -> tuple[int, ...]:
         """One number for each dimension of the kernel."""
-        each = (value,) * self._rank() if jnp.ndim(value) == 0 else value
+        each = (value,) * self._rank() if np.ndim(value) == 0 else value
         return tuple(int(n) if isinstance(n, numbers.Integral) else n for n in each)
 
     def _padded(
