@@ -3,8 +3,8 @@
 A layer keeps its name whatever the norm, the placement or the optimizer, so that the
 same key gives the same kernels in every arm. Every model is called as
 `model(inputs, train=..., dropout_rate=...)` and has the attribute `kernel_init`. The
-last layer has neither norm nor dropout; a norm of the kernel (weight norm) too applies
-to the layers before it only, so that norms differ in nothing else.
+last layer has neither a norm (of activations or of its kernel) nor dropout, so that
+arms differ in nothing else.
 """
 
 import functools
@@ -16,20 +16,20 @@ from jaxtyping import Array, Float
 
 from normjax import layers
 from normjax.errors import InputError
+from normjax.layers.common import Initializer
 from normjax.ops import pooling
 
-Initializer = Callable[..., Array]
 Step = Callable[[Array], Array]
 
 PLACEMENTS = {
     "pre": "linear, norm, activation, pooling: as Ioffe and Szegedy (2015) place it",
     "post": "linear, activation, norm, pooling",
-    "pooled": "linear, activation, pooling, norm; as `post` where nothing is pooled",
+    "pooled": "linear, activation, pooling, norm; `post` where nothing is pooled",
 }
 
 
 class Model(nn.Module):
-    """What all models have in common."""
+    """What all models have in common; a model defines `__call__`."""
 
     widths: tuple[int, ...]  # features of each hidden layer, or of each stage
     num_classes: int
@@ -54,7 +54,7 @@ class Model(nn.Module):
         return x
 
     def dropped(self, x: Array, rate, *, train: bool, name: str) -> Array:
-        """Dropout, where it is compiled in."""
+        """Applies dropout if it is compiled in."""
         return layers.Dropout(name=name)(x, rate, train=train) if self.dropout else x
 
     def logits(self, x: Array) -> Array:
@@ -67,6 +67,14 @@ class Model(nn.Module):
 
 class MLP(Model):
     """Multi-layer perceptron: `dense, norm, relu, dropout` per hidden layer.
+
+        >>> import jax, jax.numpy as jnp
+        >>> from normjax import layers, models
+        >>> model = models.MLP((128, 128), 10, norm=layers.NORMS["batch"])
+        >>> x = jnp.ones((2, 28, 28))
+        >>> y, _ = model.init_with_output(jax.random.key(0), x, train=False)
+        >>> y.shape
+        (2, 10)
 
     Shapes: `[batch, *shape] -> [batch, num_classes]`; the inputs are flattened.
     """
@@ -94,18 +102,19 @@ class MLP(Model):
         return self.logits(x)
 
 
-class ConvNet(Model):
+class CNN(Model):
     """Convolutions with a bias that keep the size, and max-pooling that halves it.
 
-    `conv, norm, relu, max-pool, dropout` per entry of `widths`, then a dense layer.
-    Where a size is odd, pooling drops the last row or column.
+    `conv, norm, relu, dropout` per entry of `widths`, with a max-pool of two by two
+    before the dropout of every `convs_per_pool`-th, then a dense layer. Where a size is
+    odd, pooling drops the last row or column.
 
     Shapes: `[batch, height, width, channels] -> [batch, num_classes]`; images of one
-    channel may come without it.
+    channel may come without that axis.
     """
 
     kernel_size: int = 3  # of every convolution, odd
-    pool_every: int = 1  # convolutions before a max-pool of two by two
+    convs_per_pool: int = 1
 
     @nn.compact
     def __call__(
@@ -117,7 +126,7 @@ class ConvNet(Model):
     ) -> Float[Array, "batch num_classes"]:
         normalizer = layers.normalizers(self.norm)
         x = images(inputs)
-        check_pools(x, len(self.widths) // self.pool_every)
+        check_pools(x, len(self.widths) // self.convs_per_pool)
         for i, width in enumerate(self.widths):
             x = layers.Conv(
                 width,
@@ -128,7 +137,7 @@ class ConvNet(Model):
                 name=f"conv_{i}",
             )(x, train=train)
             norm = functools.partial(normalizer(name=f"norm_{i}"), train=train)
-            pool = pooling.max_pool if (i + 1) % self.pool_every == 0 else None
+            pool = pooling.max_pool if (i + 1) % self.convs_per_pool == 0 else None
             x = self.activated(x, norm, pool)
             x = self.dropped(x, dropout_rate, train=train, name=f"dropout_{i}")
         return self.logits(x)
@@ -138,7 +147,7 @@ class ResNet(Model):
     """Residual network for small images: 6 n + 2 layers, 20 for n = 3.
 
     A convolution, then for each entry of `widths` a stage of n blocks of two
-    convolutions; the first block of a later stage has stride two, and its shortcut
+    convolutions; the first block of a later stage has a stride of two, and its shortcut
     drops every second pixel and adds channels of zeros, so that it has no weights
     (option A). A mean over all pixels precedes the dense layer. Convolutions have 3x3
     weights and no bias.
@@ -166,10 +175,9 @@ class ResNet(Model):
         normalizer = layers.normalizers(self.norm)
         norm = lambda name: functools.partial(normalizer(name=name), train=train)
         if sorted(self.widths) != list(self.widths):
-            raise InputError(
-                f"model.widths={self.widths}: must not fall from stage to stage, for a"
-                " shortcut only adds channels; the paper's are 16, 32, 64."
-            )
+            why = "for a shortcut only adds channels"
+            rule, how = f"must not fall from stage to stage, {why}", "the paper's are"
+            raise InputError("model.widths", self.widths, rule, f"{how} 16, 32, 64")
         first = self.placement == "pre" and not self.norm.owns_activation
         x = self._conv(images(inputs), self.widths[0], 1, "conv", train)
         x = self.activated(x, norm("norm"))
@@ -201,7 +209,7 @@ class ResNet(Model):
 
 
 def shortcut(x: Array, stride: int, width: int) -> Array:
-    """Every `stride`-th pixel, with channels of zeros up to `width`."""
+    """Every `stride`-th pixel of `x`, with channels of zeros up to `width`."""
     x = x[:, ::stride, ::stride]
     return jnp.pad(x, [(0, 0)] * 3 + [(0, width - x.shape[-1])])
 
@@ -209,32 +217,24 @@ def shortcut(x: Array, stride: int, width: int) -> Array:
 def images(inputs: Array) -> Array:
     """`[batch, height, width, channels]`; a missing channel is added."""
     if inputs.ndim not in (3, 4):
-        raise InputError(
-            f"model: convolutions need images, got examples of shape"
-            f" {inputs.shape[1:]}; use model.name=mlp."
-        )
+        rule = f"convolutions need images, got examples of shape {inputs.shape[1:]}"
+        raise InputError("model", rule=rule, remedy="use model.name=mlp")
     return inputs if inputs.ndim == 4 else inputs[..., None]
 
 
 def check_pools(x: Array, num_pools: int) -> None:
-    """At least one pixel is left after halving the size `num_pools` times."""
+    """Raises an InputError unless a pixel is left after `num_pools` halvings."""
     least = min(x.shape[1:3])
     if least < 2**num_pools:
         most = least.bit_length() - 1
-        raise InputError(
-            f"model.widths: {num_pools} max-pools need images of at least"
-            f" {2**num_pools} pixels a side, got {least}; at most {most} fit."
-        )
+        pixels = f"at least {2**num_pools} pixels a side, got {least}"
+        rule = f"{num_pools} max-pools need images of {pixels}"
+        raise InputError("model.widths", rule=rule, remedy=f"at most {most} fit")
 
 
-# Name -> class with all but widths, norm and what a config says besides.
-MODELS = {
-    "mlp": MLP,
-    "cnn": functools.partial(ConvNet, kernel_size=3, pool_every=2),
-    "small_cnn": functools.partial(ConvNet, kernel_size=3, pool_every=1),
-    "convnet": functools.partial(ConvNet, kernel_size=5, pool_every=1),
-    "resnet20": functools.partial(ResNet, blocks=3),
-}
+# Maps a name to a model class whose remaining fields (widths, norm, ...) come from the
+# config.
+MODELS = {"mlp": MLP, "cnn": CNN, "resnet20": functools.partial(ResNet, blocks=3)}
 
 KERNEL_INITS = {
     "glorot_normal": nn.initializers.glorot_normal(),

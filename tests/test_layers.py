@@ -1,5 +1,6 @@
 """Layers against flax' own, what they keep, and the table a model chooses from."""
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -204,6 +205,59 @@ def test_weight_norm_starts_as_the_kernel_it_wraps(size):
     assert np.max(np.abs(y - z)) <= 4 * EPS32 * np.max(np.abs(y))
 
 
+def test_a_filter_response_norm_is_the_same_function_at_any_size():
+    """Initialized with pixels it has no eps to learn, and without it has one."""
+    layer = layers.FilterResponseNorm()
+    pixel = X[:, :1, :1]
+    for first, other in ((X, pixel), (pixel, X)):
+        variables = layer.init(KEY, first)
+        assert ("learned_eps" in variables["params"]) == (first is pixel)
+        assert np.all(np.isfinite(layer.apply(variables, other)))
+    eps = 1e-6 + 1e-4
+    y = layer.apply(variables, X)
+    del variables["params"]["learned_eps"]
+    right = layer.clone(eps=eps).apply(variables, X)
+    assert np.max(np.abs(y - right)) <= 4 * EPS32 * np.max(np.abs(y))
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "message"),
+    [
+        (
+            X,
+            X[:, :1, :1],
+            "x.shape=(6, 1, 1, 32): must have a spatial extent of more than 1, as where"
+            " the layer was initialized: its mean_logits mix 3 kinds of moments;"
+            " initialize the layer with inputs of this shape.",
+        ),
+        (
+            ROWS,
+            X,
+            "x.shape=(6, 4, 4, 32): must have a spatial extent of 1, as where the layer"
+            " was initialized: its mean_logits mix 2 kinds of moments; initialize the"
+            " layer with inputs of this shape.",
+        ),
+    ],
+)
+def test_a_switchable_norm_says_what_it_was_initialized_for(first, other, message):
+    layer = layers.SwitchableNorm()
+    variables = layer.init(KEY, first, train=False)
+    with pytest.raises(InputError) as caught:
+        layer.apply(variables, other, train=False)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", [n for n, row in layers.NORMS.items() if row.layer])
+def test_arrays_of_numpy_are_taken_as_jax_takes_them(name):
+    """Float64 becomes float32 without a warning, which would be an error here."""
+    layer = layers.NORMS[name].layer()
+    init = functools.partial(layer.init_with_output, train=True)
+    y, variables = init(KEY, np.asarray(X, np.float64))
+    assert y.dtype == jnp.float32
+    y, _ = layer.apply(variables, np.asarray(X, np.float64), train=True, mutable=True)
+    assert y.dtype == jnp.float32
+
+
 # ---- dropout ----------------------------------------------------------------------
 
 
@@ -282,7 +336,7 @@ def test_every_row_trains_with_a_finite_gradient_for_each_parameter(name):
 
 def test_layers_as_published_share_one_running_mean_and_variance():
     """The second layer blends its batch into what the first has left."""
-    net = Net(layers.NORMS["batch_as_published"])
+    net = Net(layers.NORMS["scalar_batch"])
     variables = net.init(KEY, ROWS, train=False)
     shapes = jax.tree.map(jnp.shape, variables)
     assert shapes["batch_stats"] == {"running": {"mean": (), "var": ()}}
@@ -325,7 +379,7 @@ BOTH = layers.Norm(layer=layers.LayerNorm, kernel=layers.WeightNorm)
 
 OWN = {
     "EvoNormS0": "evonorm_s0",
-    "ScalarBatchNorm": "batch_as_published",
+    "ScalarBatchNorm": "scalar_batch",
     "GroupNorm": "group",
 }
 
@@ -365,8 +419,8 @@ def test_a_norm_of_kernels_is_none_of_activations(own, known):
     with pytest.raises(InputError) as caught:
         layers.norm_named(f"normjax.layers.{own}")
     assert str(caught.value) == (
-        f"norm='normjax.layers.{own}': is a norm of kernels; must be one of"
-        f" activations; use norm='{known}'."
+        f"norm='normjax.layers.{own}': must be a norm of activations, and this is one"
+        f" of kernels; use norm='{known}'."
     )
 
 
@@ -374,14 +428,14 @@ def test_mistakes_are_named_in_one_line():
     with pytest.raises(InputError) as caught:
         layers.norm_named("normjax.layers.Dense")
     assert str(caught.value) == (
-        "norm='normjax.layers.Dense': is no norm; must be one of activations; use one"
-        " of normjax.layers.NORMS."
+        "norm='normjax.layers.Dense': must be a norm of activations; use one of"
+        " normjax.layers.NORMS."
     )
     with pytest.raises(InputError) as caught:
         layers.norm_named("bach")
     assert str(caught.value) == (
-        "norm='bach' is not known. Did you mean 'batch'?"
-        f" Known: {', '.join(sorted(layers.NORMS))}."
+        f"norm='bach': must be one of {', '.join(sorted(layers.NORMS))};"
+        " did you mean 'batch'?"
     )
     with pytest.raises(InputError) as caught:
         layers.norm_named("jax.numpy.mean")
@@ -393,6 +447,6 @@ def test_mistakes_are_named_in_one_line():
     with pytest.raises(InputError) as caught:
         net.init(KEY, ROWS, train=True, mask=jnp.ones(6, bool))
     assert str(caught.value) == (
-        "norm=LayerNorm: must take train= to be given a mask, which flax' own layers"
+        "norm='LayerNorm': must take train= to be given a mask, which flax's own layers"
         " read otherwise; use a norm of normjax."
     )

@@ -61,8 +61,8 @@ def test_an_unknown_backward_is_named():
     with pytest.raises(InputError) as caught:
         layers.LayerNorm(backward="analytical").init(jax.random.key(0), X)
     assert str(caught.value) == (
-        "backward='analytical' is not known. Did you mean 'analytic'?"
-        " Known: analytic, autodiff."
+        "backward='analytical': must be one of analytic, autodiff; did you mean"
+        " 'analytic'?"
     )
 
 

@@ -368,6 +368,43 @@ def test_ghost_batches_fit_any_batch(num_examples):
     assert budgets(y[:size], first) <= 1 / 8
 
 
+BATCHED = {name: row for name, row in layers.NORMS.items() if row.layer}
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_a_layer_trains_on_each_device_with_its_own_statistics(name):
+    """Under `jax.shard_map` as it is by default; gradients are summed over devices."""
+    layer = BATCHED[name].layer()
+    images = jnp.asarray(XS[0])
+    variables = layer.init(KEY, images, train=False)
+    params, stats = variables.get("params", {}), dict(variables)
+    stats.pop("params", None)
+
+    def loss(params, stats, x):
+        y, new = layer.apply({"params": params, **stats}, x, train=True, mutable=True)
+        new.pop("params", None)
+        return jnp.sum(jnp.sin(y)), new
+
+    def one(params, stats, x):
+        grads, new = jax.grad(loss, has_aux=True)(params, stats, x)
+        return grads, jax.tree.map(lambda a: a[None], new)
+
+    split, whole = PartitionSpec("devices"), PartitionSpec()
+    mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
+    run = jax.shard_map(
+        one, mesh=mesh, in_specs=(whole, whole, split), out_specs=(whole, split)
+    )
+    grads, new = jax.jit(run)(params, stats, images)
+    alone = jax.jit(jax.grad(loss, has_aux=True))
+    halves = [alone(params, stats, x) for x in (images[:8], images[8:])]
+    right = jax.tree.map(lambda a, b: a + b, halves[0][0], halves[1][0])
+    kept = jax.tree.map(lambda a, b: jnp.stack([a, b]), halves[0][1], halves[1][1])
+    found, right = (grads, new), (right, kept)
+    assert jax.tree.structure(found) == jax.tree.structure(right)
+    if jax.tree.leaves(right):
+        assert budgets(found, right) <= 1
+
+
 # ---- mistakes ---------------------------------------------------------------------
 
 
@@ -381,13 +418,13 @@ def test_ghost_batches_fit_any_batch(num_examples):
         ),
         (
             lambda: single("runing"),
-            "single='runing' is not known. Did you mean 'running'? Known: allow,"
-            " error, running.",
+            "single='runing': must be one of allow, error, running; did you mean"
+            " 'running'?",
         ),
         (
             lambda: layers.BatchNorm(single="runing").init(KEY, X[0], train=False),
-            "single='runing' is not known. Did you mean 'running'? Known: allow,"
-            " error, running.",
+            "single='runing': must be one of allow, error, running; did you mean"
+            " 'running'?",
         ),
         (
             lambda: layers.GhostBatchNorm(ghost_size=0).init(KEY, X[0], train=False),

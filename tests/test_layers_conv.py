@@ -41,6 +41,15 @@ CASES = {  # name -> shape of the inputs, kernel_size, other attributes
         (3, 2),
         {"padding": "CIRCULAR", "kernel_dilation": (2, 1), "strides": 2},
     ),
+    "lower case": ((2, 6, 5, 4), (3, 3), {"padding": "valid", "use_bias": False}),
+    "lower case, circular": ((2, 6, 5, 4), (3, 3), {"padding": "circular"}),
+    "numbers of numpy": (
+        (2, 6, 5, 4),
+        (np.int64(3), 2),
+        {"strides": np.int64(2), "kernel_dilation": (np.int32(1), 1)},
+    ),
+    "dtype": ((2, 6, 5, 4), (3, 3), {"dtype": jnp.bfloat16}),
+    "param_dtype": ((2, 6, 5, 4), (3, 3), {"param_dtype": jnp.bfloat16}),
     "reflect": ((2, 6, 5, 4), (4, 3), {"padding": "REFLECT"}),
     "number": ((2, 6, 5, 4), (3, 3), {"padding": 2, "kernel_dilation": 2}),
     "numbers": ((2, 6, 5, 4), (3, 3), {"padding": (0, 2)}),
@@ -236,7 +245,8 @@ def test_data_dependent_init_sees_the_pixels_of_a_convolution():
         (
             (3, 3),
             {"padding": "CAUSAL"},
-            "padding='CAUSAL' is not known. Known: SAME, SAME_LOWER, VALID.",
+            "padding='CAUSAL': must be one of SAME, SAME_LOWER, VALID; choose one of"
+            " them.",
         ),
         (
             (3, 3),
@@ -253,7 +263,8 @@ def test_data_dependent_init_sees_the_pixels_of_a_convolution():
         (
             (3, 3),
             {"implementation": "fft"},
-            "convolution='fft' is not known. Known: images, lax, patches.",
+            "convolution='fft': must be one of images, lax, patches; choose one of"
+            " them.",
         ),
         (
             (7, 3),

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,47 @@ def test_singular_vectors_move_in_training_only():
     _, new = model.apply(variables, X, train=True, mutable=["batch_stats"])
     _, right = weights.spectral_norm(kernel, fresh, steps=1)
     assert np.array_equal(new["batch_stats"]["dense_0"]["kernel_norm"]["u"], right.u)
+
+
+def stepped(kernel, variables, num_steps):
+    """Singular values of the kernel that is used, after steps with this kernel."""
+    norm = layers.SpectralNorm
+    layer = layers.Dense(kernel.shape[1], use_bias=False, kernel_norm=norm)
+    variables = variables | {"params": {"kernel": kernel}}
+    apply = jax.jit(functools.partial(layer.apply, train=True, mutable=["batch_stats"]))
+    for _ in range(num_steps):
+        w, new = apply(variables, jnp.eye(kernel.shape[0]))
+        variables = variables | new
+    return np.linalg.svd(np.asarray(w, np.float64), compute_uv=False)
+
+
+def test_spectral_norm_recovers_from_a_kernel_of_zeros():
+    """A kernel that starts as zeros is normed once it is not: in a step or two.
+
+    Power iteration from any vector has a value between the least and the largest
+    singular value after one step, so that no result is longer than their quotient.
+    """
+    layer = layers.Dense(
+        3,
+        use_bias=False,
+        kernel_init=nn.initializers.zeros,
+        kernel_norm=layers.SpectralNorm,
+    )
+    variables = layer.init(KEY, X)
+    kernel = 0.01 * jnp.asarray(DRAW.normal(size=(12, 3)), jnp.float32)
+    values = np.linalg.svd(np.asarray(kernel, np.float64), compute_uv=False)
+    first = stepped(kernel, variables, 1)[0]
+    assert 1 - 16 * EPS32 <= first <= values[0] / values[-1]
+    assert abs(stepped(kernel, variables, 100)[0] - 1) <= 64 * EPS32
+
+
+def test_spectral_norm_leaves_a_row_that_is_orthogonal_to_the_first_vector():
+    """The longest row of [[2, 0], [0, 1], [0, 1], ...] is not the first vector."""
+    kernel = jnp.zeros((30, 2)).at[0, 0].set(2).at[1:, 1].set(1)
+    layer = layers.Dense(2, use_bias=False, kernel_norm=layers.SpectralNorm)
+    layer = layer.clone(kernel_init=lambda *_: kernel)
+    variables = layer.init(KEY, jnp.ones((1, 30)))
+    assert abs(stepped(kernel, variables, 20)[0] - 1) <= 64 * EPS32
 
 
 def test_a_layer_of_spectral_norm_stretches_nothing():

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from normjax import layers, models
 from normjax.errors import InputError
@@ -237,6 +238,9 @@ STARTS = {
         ("group", nn.GroupNorm(num_groups=None, group_size=2, **STARTS)),
         ("instance", nn.InstanceNorm(**STARTS)),
         ("rms", nn.RMSNorm(epsilon=3.0, scale_init=STARTS["scale_init"])),
+        ("batch", nn.BatchNorm(False, use_bias=False, axis=1, **STARTS)),
+        ("layer", nn.LayerNorm(use_scale=False, reduction_axes=(1, 2), **STARTS)),
+        ("instance", nn.InstanceNorm(feature_axes=(1, 3), **STARTS)),
         ("flax.linen.LayerNorm", nn.LayerNorm(**STARTS)),
         ("group", layers.GroupNorm(num_groups=2, eps=3.0)),
     ],
@@ -264,6 +268,24 @@ def test_the_dtype_of_the_result_is_that_of_the_norm_it_replaces(given, dtype, r
     assert np.array_equal(y, norm.apply({"params": VECTORS}, x))
 
 
+def test_no_norm_keeps_the_dtype_of_the_norm_it_replaces():
+    """Of flax's, the dtype of `x` and the parameters, or the one it names."""
+    norms = [
+        nn.LayerNorm(dtype=jnp.bfloat16),
+        nn.LayerNorm(),
+        nn.LayerNorm(use_scale=False, use_bias=False),
+        layers.LayerNorm(dtype=jnp.float32),
+        layers.LayerNorm(),
+    ]
+    x = X.astype(jnp.bfloat16)
+    for norm in norms:
+        right, _ = norm.init_with_output(KEY, x)
+        y = layers.replace(norm, "none").apply({}, x)
+        assert y.dtype == right.dtype
+        y = layers.replace(norm, "batch").init_with_output(KEY, x)[0]
+        assert y.dtype == right.dtype
+
+
 VECTORS = {"scale": jnp.linspace(0.5, 1.5, 8), "bias": jnp.linspace(-1.0, 1.0, 8)}
 
 
@@ -279,14 +301,23 @@ def test_a_norm_that_knew_no_training_trains_where_statistics_may_move():
     assert not near(y, right, ulps=1000)
 
 
-def test_a_mask_of_flax_reaches_the_new_norm():
-    mask = jnp.arange(4).reshape(4, 1, 1, 1) < 3
+@pytest.mark.parametrize(
+    "mask",
+    [
+        jnp.arange(4).reshape(4, 1, 1, 1) < 3,
+        jnp.arange(X.size).reshape(X.shape) % 5 < 4,
+        jnp.arange(8) % 3,  # whole numbers, of the last axis alone
+    ],
+    ids=["examples", "elements", "features"],
+)
+def test_a_mask_of_flax_reaches_the_new_norm(mask):
     norm = nn.BatchNorm(use_running_average=False, use_fast_variance=False)
     _, (y, new) = one(norm, "batch", mask=mask)
     _, (right, wanted) = one(norm, mask=mask)
     assert near(new, wanted, ulps=16)
-    assert near(y[:3], right[:3], ulps=16)
-    assert np.all(y[3] == 0)
+    seen = np.broadcast_to(mask != 0, X.shape)
+    assert near(y[seen], right[seen], ulps=16)
+    assert np.all(y[~seen] == 0)
 
 
 def test_an_axis_of_devices_is_taken_over_from_batch_norm_to_batch_norm():
@@ -394,7 +425,7 @@ class Jitted(nn.Module):
         return nn.jit(Doubled)()(x)
 
 
-SHARED = "batch_as_published"
+SHARED = "scalar_batch"
 
 
 @pytest.mark.parametrize(
@@ -402,41 +433,41 @@ SHARED = "batch_as_published"
     [
         (
             lambda: layers.replace(Plain(), "weight"),
-            "norm='weight': is a norm of kernels; must be one of activations to stand"
-            " where a model calls one; use layers.Dense(kernel_norm=...) in the model.",
+            "norm='weight': must be a norm of activations, which a model calls, and not"
+            " of kernels; use layers.Dense(kernel_norm=...) in the model.",
         ),
         (
             lambda: layers.replace(Plain(), "frn"),
-            "norm='frn': owns its activation, which that of the model would follow;"
-            " must be a norm alone; build the model with this layer for the pair.",
+            "norm='frn': must be a norm alone, for the model's activation would follow"
+            " its own; build the model with this layer in the place of norm and"
+            " activation.",
         ),
         (
             lambda: layers.replace(Bare(), "rms").init(KEY, X),
-            "model=Bare: calls no norm; must call one of flax.linen (BatchNorm,"
-            " LayerNorm, RMSNorm, GroupNorm, InstanceNorm) or of normjax to exchange"
-            " it; build it with such a norm first.",
+            "model='Bare': must call a norm of flax.linen (BatchNorm, LayerNorm,"
+            " RMSNorm, GroupNorm, InstanceNorm) or of normjax; build it with such a"
+            " norm first.",
         ),
         (
             lambda: layers.replace(One(layers.EvoNormS0()), "rms").init(KEY, X),
-            "model=One: calls EvoNormS0, which owns its activation; must call norms"
-            " alone to exchange them; build it with another norm.",
+            "model='One': must call norms alone, and EvoNormS0 owns its activation;"
+            " build it with another norm.",
         ),
         (
             lambda: layers.replace(Jitted(), "rms").init(KEY, X),
-            "model=Jitted: wraps Doubled in nn.jit, which keeps what it once compiled;"
-            " must be free of nn.jit to exchange its norms; jit the whole training step"
-            " instead.",
+            "model='Jitted': must be free of nn.jit, which keeps what it once compiled"
+            " of Doubled; jit the whole training step instead.",
         ),
         (
             lambda: layers.replace(Lifted(), SHARED).init(KEY, X),
-            "norm=BatchNorm: is called inside a lifted transform (nn.remat, nn.scan,"
-            " ...); layers that share one running mean must be outside; use a norm with"
-            " its own, such as batch.",
+            "norm='BatchNorm': must be called outside of lifted transforms (nn.remat,"
+            " nn.scan, ...) to share one running mean; use a norm with its own, such as"
+            " batch.",
         ),
         (
             lambda: one(nn.BatchNorm(use_running_average=True, axis=1), "layer"),
-            "BatchNorm.axis=1: must be -1 to be exchanged; move the features to the"
-            " last axis.",
+            "BatchNorm.axis=1: must be -1 to be exchanged for LayerNorm; move the"
+            " features to the last axis.",
         ),
         (
             lambda: one(nn.BatchNorm(True, axis_name="devices"), "ghost"),
@@ -454,9 +485,10 @@ SHARED = "batch_as_published"
             " BatchNorm, which cannot take it over; build the model without it.",
         ),
         (
-            lambda: one(nn.LayerNorm(), "batch", mask=jnp.ones(X.shape, bool)),
-            "mask.shape=(4, 6, 6, 8): must have 4 axes, the last of size 1, to be read"
-            " by another norm; mask whole positions, not features.",
+            lambda: layers.replace(nnx.BatchNorm(8, rngs=nnx.Rngs(0)), "layer"),
+            "model='BatchNorm': must be a module of flax.linen, whose norms are"
+            " exchanged; write it in flax.linen, with flax.nnx.bridge.ToLinen around"
+            " nnx parts.",
         ),
     ],
 )
@@ -467,5 +499,5 @@ def test_mistakes_are_named_in_one_line(call, message):
 
 
 def test_an_unknown_norm_is_named_with_its_neighbour():
-    with pytest.raises(InputError, match=r"^norm='layr' .* Did you mean 'layer'\?"):
+    with pytest.raises(InputError, match=r"^norm='layr': .*; did you mean 'layer'\?"):
         layers.replace(Plain(), "layr")

@@ -187,13 +187,7 @@ def test_a_norm_by_its_dotted_name_trains():
 
 SIZES = {  # row of MODELS -> widths, shape of an example, parameters with batch norm
     "mlp": ((128, 128), (28, 28), 784 * 128 + 128 * 128 + 128 * 10 + 266 + 512),
-    "cnn": (
-        (64, 64, 64, 64),
-        (28, 28),
-        9 * 64 + 3 * 9 * 64 * 64 + 49 * 64 * 10 + 266 + 512,
-    ),
-    "small_cnn": ((16, 32), (28, 28, 1), 9 * 16 * 33 + 49 * 32 * 10 + 58 + 96),
-    "convnet": ((16, 32), (28, 28), 25 * 16 * 33 + 49 * 32 * 10 + 58 + 96),
+    "cnn": ((16, 32), (28, 28, 1), 9 * 16 * 33 + 49 * 32 * 10 + 58 + 96),
     "resnet20": ((16, 32, 64), (32, 32, 3), 269_722),
 }
 
@@ -217,10 +211,29 @@ def test_logits_and_parameters_are_as_many_as_by_hand(name):
     assert wide == {jnp.dtype("float32")}
 
 
+@pytest.mark.parametrize(
+    ("widths", "fields", "count"),
+    [
+        (
+            (64, 64, 64, 64),
+            {"convs_per_pool": 2},
+            9 * 64 + 3 * 9 * 64 * 64 + 49 * 64 * 10 + 266 + 512,
+        ),
+        ((16, 32), {"kernel_size": 5}, 25 * 16 * 33 + 49 * 32 * 10 + 58 + 96),
+    ],
+)
+def test_a_cnn_has_the_kernels_and_pools_that_it_is_told(widths, fields, count):
+    """Without the axis of the channels; counted as above."""
+    model = models.CNN(widths, 10, norm=layers.NORMS["batch"], **fields)
+    init = functools.partial(model.init, train=False)
+    variables = jax.eval_shape(init, KEY, jax.ShapeDtypeStruct((4, 28, 28), float))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
+
+
 IMAGES = jnp.asarray(np.random.default_rng(1).normal(size=(2, 10, 9, 2)), jnp.float32)
 SMALL = {
     "mlp": functools.partial(models.MLP, (4, 3)),
-    "convnet": functools.partial(models.ConvNet, (4, 3)),
+    "cnn": functools.partial(models.CNN, (4, 3)),
     "resnet": functools.partial(models.ResNet, (4, 6), blocks=1),
 }
 
@@ -246,7 +259,7 @@ def test_layers_have_one_name_under_every_norm_and_placement(name):
         found[0]
         == {
             "mlp": {"dense_0": (180, 4), "dense_1": (4, 3), "logits": (3, 3)},
-            "convnet": {
+            "cnn": {
                 "conv_0": (3, 3, 2, 4),
                 "conv_1": (3, 3, 4, 3),
                 "logits": (12, 3),
@@ -263,7 +276,7 @@ def test_layers_have_one_name_under_every_norm_and_placement(name):
     )
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet"])
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
 def test_one_key_gives_one_set_of_kernels_under_every_norm(name):
     """One norm of each kind; nothing but parameters is computed, from their keys."""
 
@@ -272,7 +285,7 @@ def test_one_key_gives_one_set_of_kernels_under_every_norm(name):
 
     example = jax.ShapeDtypeStruct(IMAGES.shape, IMAGES.dtype)
     made = []
-    for norm in ("none", "batch", "batch_as_published", "weight", "evonorm_b0"):
+    for norm in ("none", "batch", "scalar_batch", "weight", "evonorm_b0"):
         model = SMALL[name](3, norm=layers.NORMS[norm], kernel_init=of_key)
         made.append(kernels(model.lazy_init(KEY, example, train=False)["params"]))
     same = functools.partial(jax.tree.map, np.array_equal, made[0])
@@ -281,7 +294,7 @@ def test_one_key_gives_one_set_of_kernels_under_every_norm(name):
     assert len(firsts) == len(made[0])
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet"])
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
 def test_every_layer_convolves_as_it_is_told(name):
     seen = {}
 
@@ -297,7 +310,7 @@ def test_every_layer_convolves_as_it_is_told(name):
     assert set(seen) == {layer for layer in PARAMS[name] if layer.startswith("conv")}
 
 
-@pytest.mark.parametrize(("name", "count"), [("mlp", 2), ("convnet", 2), ("resnet", 2)])
+@pytest.mark.parametrize(("name", "count"), [("mlp", 2), ("cnn", 2), ("resnet", 2)])
 def test_dropout_follows_each_hidden_layer_or_block(name, count):
     """Counted by what draws; without it in the model nothing does."""
     variables = {"params": PARAMS[name]}
@@ -387,8 +400,8 @@ ORDERS = {  # placement -> what follows a convolution, by hand
 }
 
 
-@pytest.mark.parametrize(("norm", "pool_every"), [("layer", 2), ("frn", 1)])
-def test_a_convolutional_network_is_in_the_order_of_its_placement(norm, pool_every):
+@pytest.mark.parametrize(("norm", "convs_per_pool"), [("layer", 2), ("frn", 1)])
+def test_a_convolutional_network_is_in_the_order_of_its_placement(norm, convs_per_pool):
     """FRN owns its activation, so that it stands for both. Sizes are odd: 9, then 5.
 
     Measured: 0 to 18 eps of the largest logit, the most where a pixel whose channels
@@ -400,13 +413,13 @@ def test_a_convolutional_network_is_in_the_order_of_its_placement(norm, pool_eve
         x = IMAGES
         for i in (0, 1):
             step = functools.partial(normed(norm, params), f"norm_{i}")
-            pool = pooled if (i + 1) % pool_every == 0 else lambda x: x
+            pool = pooled if (i + 1) % convs_per_pool == 0 else lambda x: x
             after = ORDERS[placement](step, relu, pool)
             x = after(convolved(x, params[f"conv_{i}"]))
         return last_layer(x.reshape(2, -1), params)
 
     make = functools.partial(
-        models.ConvNet, (4, 3), 3, norm=layers.NORMS[norm], pool_every=pool_every
+        models.CNN, (4, 3), 3, norm=layers.NORMS[norm], convs_per_pool=convs_per_pool
     )
     found, right = both(make, by_hand, ORDERS)
     assert [close(a, b) for a, b in zip(found, right)] == [True] * 3
@@ -449,7 +462,7 @@ def test_a_residual_network_is_that_of_the_paper(norm):
 
 def test_images_of_one_channel_may_come_without_it():
     grey = IMAGES[..., :1]
-    for name in ("convnet", "resnet"):
+    for name in ("cnn", "resnet"):
         apply = functools.partial(SMALL[name](3).init_with_output, KEY, train=False)
         with_axis, without = (jax.eval_shape(apply, x) for x in (grey, grey[..., 0]))
         assert with_axis == without
@@ -461,7 +474,7 @@ def test_data_dependent_init_goes_through_pooling():
 
     Sums of 180 and of 40 pixels, products of length 18 and 36: 64 eps; |y| < 4 std.
     """
-    model = SMALL["convnet"](3, norm=layers.NORMS["weight"], kernel_init=waves)
+    model = SMALL["cnn"](3, norm=layers.NORMS["weight"], kernel_init=waves)
 
     @jax.jit
     def run(x):
@@ -487,7 +500,7 @@ def test_data_dependent_init_goes_through_pooling():
     ("model", "shape", "message"),
     [
         (
-            models.ConvNet((4,), 3),
+            models.CNN((4,), 3),
             (2, 6),
             "model: convolutions need images, got examples of shape (6,);"
             " use model.name=mlp.",
@@ -505,13 +518,13 @@ def test_data_dependent_init_goes_through_pooling():
             " only adds channels; the paper's are 16, 32, 64.",
         ),
         (
-            models.ConvNet((4,) * 4, 3),
+            models.CNN((4,) * 4, 3),
             (2, 8, 15),
             "model.widths: 4 max-pools need images of at least 16 pixels a side,"
             " got 8; at most 3 fit.",
         ),
         (
-            models.ConvNet((4,) * 5, 3, pool_every=2),
+            models.CNN((4,) * 5, 3, convs_per_pool=2),
             (2, 3, 8, 1),
             "model.widths: 2 max-pools need images of at least 4 pixels a side,"
             " got 3; at most 1 fit.",
@@ -527,7 +540,7 @@ def test_what_cannot_be_built_is_refused(model, shape, message):
 
 
 def test_as_many_pools_as_fit():
-    model = models.ConvNet((2,) * 3, 3)
+    model = models.CNN((2,) * 3, 3)
     init = functools.partial(model.init_with_output, train=False)
     y, variables = jax.eval_shape(init, KEY, jnp.zeros((2, 8, 15)))
     assert y.shape == (2, 3)

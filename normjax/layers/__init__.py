@@ -1,78 +1,20 @@
 """The layers, and the norms among them by name: see `NORMS`.
 
-A norm is called as `layer(x, train=..., mask=None)`. Every layer accepts `train` and
+A norm is called as `layer(x, train=..., mask=None)`. Every norm accepts `train` and
 `mask`; those that do not need them ignore them, so that a model exchanges norms by
-name.
+name. What may be chosen about scale, bias, axes and dtypes is named as in flax.linen,
+but for `eps` (its `epsilon`), `decay` (its `momentum`) and `train` (its
+`use_running_average`, the other way around).
 """
 
-from normjax.layers.batch import (
-    PRESETS,
-    BatchNorm,
-    FrozenBatchNorm,
-    RunningMoments,
-    ScalarBatchNorm,
-)
-from normjax.layers.batch_variants import (
-    BatchRenorm,
-    GhostBatchNorm,
-    OnlineNorm,
-    PowerNorm,
-)
-from normjax.layers.conv import Conv
-from normjax.layers.dense import (
-    Dense,
-    Dropout,
-    SpectralNorm,
-    WeightNorm,
-    WeightStandardization,
-    data_dependent_init,
-)
-from normjax.layers.norm_activations import EvoNormB0, EvoNormS0, FilterResponseNorm
-from normjax.layers.per_example import (
-    Derf,
-    DyT,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    LocalResponseNorm,
-    RMSNorm,
-)
-from normjax.layers.registry import NORMS, Norm, batch_norm_of, norm_named, normalizers
-from normjax.layers.replace import replace
-from normjax.layers.switchable import SwitchableNorm
-
-__all__ = [
-    "NORMS",
-    "PRESETS",
-    "BatchNorm",
-    "BatchRenorm",
-    "Conv",
-    "Dense",
-    "Derf",
-    "Dropout",
-    "DyT",
-    "EvoNormB0",
-    "EvoNormS0",
-    "FilterResponseNorm",
-    "FrozenBatchNorm",
-    "GhostBatchNorm",
-    "GroupNorm",
-    "InstanceNorm",
-    "LayerNorm",
-    "LocalResponseNorm",
-    "Norm",
-    "OnlineNorm",
-    "PowerNorm",
-    "RMSNorm",
-    "RunningMoments",
-    "ScalarBatchNorm",
-    "SpectralNorm",
-    "SwitchableNorm",
-    "WeightNorm",
-    "WeightStandardization",
-    "batch_norm_of",
-    "data_dependent_init",
-    "norm_named",
-    "normalizers",
-    "replace",
-]
+# ruff: noqa: F403 (each module names in __all__ what is public)
+from normjax.layers.batch import *
+from normjax.layers.batch_variants import *
+from normjax.layers.conv import *
+from normjax.layers.dense import *
+from normjax.layers.kernel_norms import *
+from normjax.layers.norm_activations import *
+from normjax.layers.per_example import *
+from normjax.layers.registry import *
+from normjax.layers.replace import *
+from normjax.layers.switchable import *

@@ -1,14 +1,22 @@
 """Flax modules that take statistics over the batch: they keep `batch_stats`."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Num
+from jaxtyping import Array
 
-from normjax.errors import pick
-from normjax.layers.common import BACKWARD, running_moments, scale_and_bias
+from normjax.layers import common
+from normjax.layers.common import AffineNorm, Inputs, Norm, RunningNorm
 from normjax.ops import moments, norms
 
-Activations = Num[Array, "*batch features"]
+__all__ = [
+    "PRESETS",
+    "BatchNorm",
+    "FrozenBatchNorm",
+    "RunningMoments",
+    "ScalarBatchNorm",
+]
 
 
 class RunningMoments(nn.Module):
@@ -22,60 +30,69 @@ class RunningMoments(nn.Module):
         self.mean = self.variable("batch_stats", "mean", jnp.zeros, ())
         self.var = self.variable("batch_stats", "var", jnp.ones, ())
 
-    def read(self) -> moments.Running:
-        """The present values."""
-        return moments.Running(self.mean.value, self.var.value)
 
-    def write(self, new: moments.Running) -> None:
-        """Replaces them; `batch_stats` must be mutable."""
-        self.mean.value, self.var.value = new
-
-
-class BatchNorm(nn.Module):
+class BatchNorm(RunningNorm):
     """`norms.batch_norm` with learned scale and bias.
 
-    While initializing it evaluates, whatever `train` says: running statistics
-    stay as they are, and a single example will do. `BatchNorm(**PRESETS["torch"])`
-    is that of PyTorch.
+    `BatchNorm(**PRESETS["torch"])` is that of PyTorch.
+
+        >>> import jax, normjax.layers as layers
+        >>> x = jax.random.normal(jax.random.key(0), (8, 3))
+        >>> layer = layers.BatchNorm()
+        >>> variables = layer.init(jax.random.key(1), x, train=False)
+        >>> y, new = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+        >>> y.shape, new["batch_stats"]["mean"].shape
+        ((8, 3), (3,))
 
     Collections:
         params: `scale` (ones) and `bias` (zeros), each [features].
         batch_stats: `mean` (zeros) and `var` (ones), each [features]; if debiased
-            also `step`, the batches they have seen.
+            also `step`, the number of batches seen.
     """
 
+    counterpart = nn.BatchNorm
     averages_inputs = True
-    decay: float = 0.9  # weight of the past in `batch_stats`, per step
-    eps: float = 1e-5
+
     unbiased: bool = False  # `batch_stats` gets the variance over n - 1
-    debias: bool = False  # as `moments.debiased`: what it started from is forgotten
+    debias: bool = False  # as `moments.debiased`: the initial values are forgotten
     axis_name: str | tuple[str, ...] | None = None  # over which the batch is spread
     single: str = "error"  # what of a mean over one element: a row of `norms.SINGLE`
     backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+    axis: int = -1  # of the features
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool, mask=None):
-        mean, var = running_moments(self, x)
-        running = moments.Running(mean.value, var.value)
-        decay = self.decay
+    def cast(self, x: Inputs, train: bool, mask: Any) -> Array:
+        if self.axis in (-1, x.ndim - 1):
+            return super().cast(x, train, mask)
+        if mask is not None and jnp.ndim(mask) == x.ndim:
+            mask = jnp.moveaxis(mask, self.axis, -1)
+        y = super().cast(jnp.moveaxis(x, self.axis, -1), train, mask)
+        return jnp.moveaxis(y, -1, self.axis)
+
+    def normalize(self, x, train, mask):
+        variables, decay = self.statistics(x), self.decay
+        op = common.differentiated(norms.batch_norm, self.backward)
+        name, single = self.axis_name, self.single
         if self.debias:
             step = self.variable("batch_stats", "step", jnp.zeros, (), jnp.int32)
             decay = moments.debiased(self.decay, step.value + 1)
-        train = train and not self.is_initializing()
-        settings = {"train": train, "decay": decay, "eps": self.eps}
-        spread = {"mask": mask, "axis_name": self.axis_name, "single": self.single}
-        vectors = scale_and_bias(self, x)
-        y, new = pick("backward", BACKWARD, self.backward).batch_norm(
-            x, running, *vectors, unbiased=self.unbiased, **settings, **spread
+            if train:
+                learns = norms.learns(x, mask, axis_name=name, single=single)
+                step.value += learns.astype(jnp.int32)
+        return self.blended(
+            op,
+            x,
+            variables,
+            *self.vectors(x),
+            train=train,
+            decay=decay,
+            mask=mask,
+            unbiased=self.unbiased,
+            axis_name=name,
+            single=single,
         )
-        if train:
-            mean.value, var.value = new
-            if self.debias:
-                step.value += norms.learns(x, **spread)
-        return y
 
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     # Means over many batches and the variance over n - 1, by Ioffe and Szegedy
     # (2015); they name neither decay nor eps: these are ours.
     "paper": {"decay": 0.99, "eps": 1e-5, "unbiased": True, "debias": True},
@@ -87,37 +104,30 @@ PRESETS = {
 }
 
 
-class ScalarBatchNorm(nn.Module):
+class ScalarBatchNorm(RunningNorm):
     """`norms.scalar_batch_norm` with learned scale and bias, each [features].
 
-    Its running moments are its own, under `running`, unless it is given some
-    that it shares: then each layer in turn blends in its own batch.
+    Its running moments are its own, under `running`, unless it is given some that it
+    shares: then each layer in turn blends in its own batch, and `decay` is the weight
+    of the past per layer and step.
     """
 
     running: RunningMoments | None = None
-    decay: float = 0.9  # weight of the past in `batch_stats`, per layer and step
-    eps: float = 1e-5
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool, mask=None):
+    def normalize(self, x, train, mask):
         running = self.running or RunningMoments(name="running")
-        train = train and not self.is_initializing()
-        settings = {"train": train, "decay": self.decay, "eps": self.eps}
-        y, new = norms.scalar_batch_norm(
-            x, running.read(), *scale_and_bias(self, x), mask=mask, **settings
-        )
-        if train:
-            running.write(new)
-        return y
+        variables = moments.Running(running.mean, running.var)
+        op, vectors = norms.scalar_batch_norm, self.vectors(x)
+        return self.blended(op, x, variables, *vectors, train=train, mask=mask)
 
 
-class FrozenBatchNorm(nn.Module):
+class FrozenBatchNorm(AffineNorm):
     """`norms.batch_norm` that always evaluates: its statistics are constants.
 
-    For fine-tuning with the statistics of a trained `BatchNorm`, whose collections
-    it shares; in a new network it is scale and bias alone. Scale and bias are
-    learned; detectors (He et al., 2017, arXiv:1703.06870) freeze them too, which is
-    for the optimizer to do.
+    It is for fine-tuning with the statistics of a trained `BatchNorm`, whose
+    collections it shares; in a new network it is scale and bias alone. Scale and bias
+    are learned; detectors (He et al., 2017, arXiv:1703.06870) freeze them too, which
+    is for the optimizer to do.
 
     Collections:
         params: `scale` (ones) and `bias` (zeros), each [features].
@@ -126,10 +136,16 @@ class FrozenBatchNorm(nn.Module):
 
     eps: float = 1e-5
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    def normalize(self, x, train, mask):
         del train
-        running = moments.Running(*(a.value for a in running_moments(self, x)))
-        vectors = scale_and_bias(self, x)
-        settings = {"train": False, "eps": self.eps}
-        return norms.batch_norm(x, running, *vectors, mask=mask, **settings)[0]
+        running, vectors = common.values(self.statistics(x)), self.vectors(x)
+        return norms.batch_norm(
+            x, running, *vectors, train=False, eps=self.eps, mask=mask
+        )[0]
+
+
+ROWS = {
+    "batch": Norm(BatchNorm),
+    "scalar_batch": Norm(ScalarBatchNorm, shared=True),
+    "frozen": Norm(FrozenBatchNorm),
+}

@@ -1,26 +1,39 @@
 """Convolution as a flax module."""
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
+from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from normjax.errors import InputError
+from normjax.layers.common import Initializer
 from normjax.ops import conv, windows
+
+__all__ = ["Conv"]
 
 
 class Conv(nn.Module):
     """Convolution of images or sequences; takes the place of `flax.linen.Conv`.
 
-    Attributes, collections and results as in flax for kernels of one and of two
-    dimensions (without dtype and precision), with `kernel_norm` and `implementation`
-    besides; see `normjax.ops.conv`.
+    Attributes, collections and results are those of flax for kernels of one and of two
+    dimensions (without precision), and there are `kernel_norm` and `implementation`;
+    see `normjax.ops.conv`.
+
+        >>> import jax, jax.numpy as jnp, normjax.layers as layers
+        >>> layer = layers.Conv(4, (3, 3), strides=2)
+        >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 2)))[0].shape
+        (1, 4, 4, 4)
 
     Collections:
         params: `kernel` [*kernel_size, inputs / feature_group_count, features], `bias`
-            [features] (zeros), and what the kernel's norm holds, under `kernel_norm`.
+            [features] (zeros), and what the norm of the kernel keeps, under
+            `kernel_norm`.
     """
 
     features: int
@@ -32,52 +45,55 @@ class Conv(nn.Module):
     feature_group_count: int = 1
     use_bias: bool = True
     mask: Shaped[Array, "..."] | None = None  # times the kernel
-    kernel_init: Callable = nn.initializers.lecun_normal()
-    bias_init: Callable = nn.initializers.zeros
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
     kernel_norm: Callable[..., nn.Module] | None = None  # as `Norm.kernel`
     implementation: str = "auto"  # a row of conv.IMPLEMENTATIONS
+    dtype: DTypeLike | None = None  # of the result; None promotes inputs and parameters
+    param_dtype: DTypeLike = float  # float is float32, under x64 float64
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*shape"], *, train: bool = False
     ) -> Float[Array, "*new_shape"]:
-        size = self._each(self.kernel_size)
-        kernel = self._kernel(size, x.shape[-1], train)
-        dtype = jnp.promote_types(x.dtype, kernel.dtype)
-        images = x.astype(dtype).reshape(-1, *x.shape[-1 - len(size) :])
-        moves = [self.strides, self.kernel_dilation, self.input_dilation]
-        moves = [self._each(m or 1) for m in moves]
-        images, padding = self._padded(images, size, moves[1])
+        size, lead = self._each(self.kernel_size), x.shape[: -1 - self._rank()]
+        kernel, bias = self._kernel(size, x.shape[-1], train), None
+        if self.use_bias:
+            dtype = jnp.result_type(self.param_dtype)
+            bias = self.param("bias", self.bias_init, (self.features,), dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        strides, dilation, between = (
+            self._each(n or 1)
+            for n in (self.strides, self.kernel_dilation, self.input_dilation)
+        )
+        images = x.reshape(-1, *x.shape[len(lead) :])
+        images, padding = self._padded(images, size, dilation)
         if len(size) == 1:  # a sequence is an image of one row
             images, kernel = images[:, None], kernel[None]
-            moves = [(1, *m) for m in moves]
+            strides, dilation, between = (1, *strides), (1, *dilation), (1, *between)
             padding = padding if isinstance(padding, str) else [0, *padding]
         y = conv.conv(
             images,
-            kernel.astype(dtype),
-            strides=moves[0],
+            kernel,
+            strides=strides,
             padding=padding,
-            kernel_dilation=moves[1],
-            input_dilation=moves[2],
+            kernel_dilation=dilation,
+            input_dilation=between,
             feature_group_count=self.feature_group_count,
             implementation=self.chosen(x.shape[-1]),
         )
-        y = y.reshape(*x.shape[: -1 - len(size)], *y.shape[3 - len(size) :])
-        if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,))
-            y = y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
-        return y
+        y = y.reshape(*lead, *y.shape[3 - len(size) :])
+        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
     def _kernel(self, size: tuple[int, ...], num_inputs: int, train: bool) -> Array:
         """The kernel behind its mask and its norm."""
         shape = (*size, num_inputs // self.feature_group_count, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.result_type(float))
+        dtype = jnp.result_type(self.param_dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, dtype)
         if self.mask is not None:
             if self.mask.shape != shape:
-                raise InputError(
-                    f"mask.shape={self.mask.shape}: must be that of the kernel,"
-                    f" {shape}; broadcast it."
-                )
+                rule = f"must be that of the kernel, {shape}"
+                raise InputError("mask.shape", self.mask.shape, rule, "broadcast it")
             kernel = kernel * self.mask
         if self.kernel_norm is not None:
             kernel = self.kernel_norm(name="kernel_norm")(kernel, train=train)
@@ -88,35 +104,38 @@ class Conv(nn.Module):
         if self.implementation != "auto":
             return self.implementation
         size = self._each(self.kernel_size)
-        dense = self.feature_group_count == 1 and set(
-            self._each(self.input_dilation or 1)
-        ) == {1}
+        between = self._each(self.input_dilation or 1)
+        dense = self.feature_group_count == 1 and set(between) == {1}
         return conv.choose((*size, num_inputs, self.features), dense=dense)
 
-    def _each(self, value: int | Sequence[int]) -> tuple[int, ...]:
-        """One number for each dimension of the kernel."""
+    def _rank(self) -> int:
+        """The number of dimensions of the kernel, 1 or 2."""
         size = self.kernel_size
-        size = (size,) if isinstance(size, int) else tuple(size)
-        if len(size) > 2:
-            raise InputError(
-                f"kernel_size={size}: must have one or two dimensions;"
-                " use flax.linen.Conv for more."
-            )
-        return (value,) * len(size) if isinstance(value, int) else tuple(value)
+        rank = len(size) if isinstance(size, Sequence) else 1
+        if rank > 2:
+            rule = "must have one or two dimensions"
+            raise InputError("kernel_size", size, rule, "use flax.linen.Conv for more")
+        return rank
+
+    def _each(self, value: Any) -> tuple[int, ...]:
+        """One number for each dimension of the kernel."""
+        each = (value,) * self._rank() if np.ndim(value) == 0 else value
+        return tuple(int(n) if isinstance(n, numbers.Integral) else n for n in each)
 
     def _padded(
         self, x: Array, size: tuple[int, ...], dilation: tuple[int, ...]
     ) -> tuple[Array, Any]:
-        """Padding that is not zeros done beforehand, and what is left to do."""
-        if isinstance(self.padding, int):
+        """Pads with what is not zeros; returns the padding that is left to do."""
+        if isinstance(self.padding, numbers.Integral):
             return x, self._each(self.padding)
         if not isinstance(self.padding, str):
             return x, self.padding
-        seen = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
+        name = self.padding.upper()
+        widths = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
         modes = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
-        if self.padding in modes:
-            around = [(0, 0), *(((k - 1) // 2, k // 2) for k in seen), (0, 0)]
-            return jnp.pad(x, around, mode=modes[self.padding]), "VALID"
-        if self.padding == "CAUSAL" and len(size) == 1:
-            return jnp.pad(x, [(0, 0), (seen[0] - 1, 0), (0, 0)]), "VALID"
-        return x, self.padding
+        if name in modes:
+            around = [(0, 0), *(((k - 1) // 2, k // 2) for k in widths), (0, 0)]
+            return jnp.pad(x, around, mode=modes[name]), "VALID"
+        if name == "CAUSAL" and len(size) == 1:
+            return jnp.pad(x, [(0, 0), (widths[0] - 1, 0), (0, 0)]), "VALID"
+        return x, name

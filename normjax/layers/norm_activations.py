@@ -7,20 +7,20 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Num
+from jaxtyping import Array
 
-from normjax.layers.common import scale_and_bias
-from normjax.layers.groups import num_groups
+from normjax.layers.common import AffineNorm, Norm, RunningNorm, num_groups
 from normjax.ops import norm_activations
 
-Activations = Num[Array, "batch *spatial features"]
+__all__ = ["EvoNormB0", "EvoNormS0", "FilterResponseNorm"]
 
 
-class FilterResponseNorm(nn.Module):
-    """`activations.filter_response_norm` with learned scale, bias and threshold.
+class FilterResponseNorm(AffineNorm):
+    """`norm_activations.filter_response_norm` with learned scale, bias and threshold.
 
-    Where the spatial extent is 1, as in a dense layer, eps is learned too, as Singh
-    and Krishnan do: `eps + |learned_eps|`, one number, which starts at 1e-4.
+    Where it is initialized with a spatial extent of 1, as in a dense layer, eps is
+    learned too, as Singh and Krishnan do: `eps + |learned_eps|`, one number, which
+    starts at 1e-4. What was initialized decides, whatever the extent is later.
 
     Collections:
         params: `scale` (ones), `bias` and `threshold` (zeros), each [features];
@@ -29,13 +29,13 @@ class FilterResponseNorm(nn.Module):
 
     eps: float = 1e-6
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    def normalize(self, x, train, mask):
         del train
-        vectors = scale_and_bias(self, x)
-        threshold = self.param("threshold", nn.initializers.zeros, x.shape[-1:])
-        eps = self.eps
-        if math.prod(x.shape[1:-1]) == 1:
+        vectors = self.vectors(x)
+        threshold = self.vector("threshold", nn.initializers.zeros, x)
+        eps: float | Array = self.eps
+        starts = self.is_initializing() and math.prod(x.shape[1:-1]) == 1
+        if starts or self.has_variable("params", "learned_eps"):
             learned = self.param("learned_eps", nn.initializers.constant(1e-4), ())
             eps = eps + jnp.abs(learned)
         return norm_activations.filter_response_norm(
@@ -43,10 +43,10 @@ class FilterResponseNorm(nn.Module):
         )
 
 
-class EvoNormS0(nn.Module):
-    """`activations.evonorm_s0` with learned gate, scale and bias.
+class EvoNormS0(AffineNorm):
+    """`norm_activations.evonorm_s0` with learned gate, scale and bias.
 
-    Without `num_groups`: as many as `GroupNorm` takes; the paper has 32.
+    Without `num_groups` it has as many as `GroupNorm`; the paper has 32.
 
     Collections:
         params: `gate` and `scale` (ones), `bias` (zeros), each [features].
@@ -55,44 +55,32 @@ class EvoNormS0(nn.Module):
     num_groups: int | None = None
     eps: float = 1e-5
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    def normalize(self, x, train, mask):
         del train
-        groups = self.num_groups
-        if groups is None:
-            groups = num_groups(x.shape[-1])
-        vectors = _gate(self, x), *scale_and_bias(self, x)
+        groups = num_groups(x.shape[-1]) if self.num_groups is None else self.num_groups
+        learned = self.vector("gate", nn.initializers.ones, x), *self.vectors(x)
         return norm_activations.evonorm_s0(
-            x, *vectors, num_groups=groups, eps=self.eps, mask=mask
+            x, *learned, num_groups=groups, eps=self.eps, mask=mask
         )
 
 
-class EvoNormB0(nn.Module):
-    """`activations.evonorm_b0` with learned gate, scale and bias.
-
-    While initializing it evaluates, as `BatchNorm` does.
+class EvoNormB0(RunningNorm):
+    """`norm_activations.evonorm_b0` with learned gate, scale and bias.
 
     Collections:
         params: `gate` and `scale` (ones), `bias` (zeros), each [features].
         batch_stats: `var` (ones), [features].
     """
 
-    decay: float = 0.9  # weight of the past in `batch_stats`, per step
-    eps: float = 1e-5
-
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool, mask=None):
+    def normalize(self, x, train, mask):
         var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
-        vectors = _gate(self, x), *scale_and_bias(self, x)
-        train = train and not self.is_initializing()
-        settings = {"train": train, "decay": self.decay, "eps": self.eps}
-        y, new = norm_activations.evonorm_b0(
-            x, var.value, *vectors, mask=mask, **settings
-        )
-        if train:
-            var.value = new
-        return y
+        learned = self.vector("gate", nn.initializers.ones, x), *self.vectors(x)
+        op = norm_activations.evonorm_b0
+        return self.blended(op, x, var, *learned, train=train, mask=mask)
 
 
-def _gate(module: nn.Module, x: Array) -> Array:
-    return module.param("gate", nn.initializers.ones, x.shape[-1:])
+ROWS = {
+    "frn": Norm(FilterResponseNorm, owns_activation=True),
+    "evonorm_s0": Norm(EvoNormS0, owns_activation=True),
+    "evonorm_b0": Norm(EvoNormB0, owns_activation=True),
+}

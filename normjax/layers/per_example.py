@@ -1,24 +1,49 @@
 """Flax modules that normalize each example on its own: they keep no statistics."""
 
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Num
+from jaxtyping import Array
 
-from normjax.errors import pick
-from normjax.layers.common import BACKWARD, scale_and_bias
-from normjax.layers.groups import num_groups
-from normjax.ops import pointwise, validate
+from normjax.errors import InputError
+from normjax.layers.common import (
+    ActivationNorm,
+    AffineNorm,
+    Norm,
+    ScaledNorm,
+    differentiated,
+    num_groups,
+)
+from normjax.ops import affine, moments, norms, pointwise, validate
 
-Activations = Num[Array, "*batch features"]
+__all__ = [
+    "Derf",
+    "DyT",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "LocalResponseNorm",
+    "RMSNorm",
+]
+
+Axes = int | Sequence[int]
 
 
-def seen(op: Callable[[Array], Array], x: Activations, mask: validate.Mask) -> Array:
+def positive(axes: Axes, x: Array) -> tuple[int, ...]:
+    """The axes of `x` in order, counted from the first."""
+    several = moments.axis_tuple(x, tuple(axes) if isinstance(axes, Sequence) else axes)
+    return tuple(sorted(axis % x.ndim for axis in several))
+
+
+def apply_where(op: Callable[[Array], Array], x: Array, mask: validate.Mask) -> Array:
     """`op(x)`, and 0 where the mask is false, whatever `x` is there.
 
-    For what does not mix positions. The parameters of `op` get their gradients as
-    if `x` were 0 there: 0 in the gradient of `y` alone would meet nan in `x`.
+    The op gets 0 where the mask is false, and so do the gradients of its parameters: 0
+    in the gradient of the output alone would meet nan in `x`.
     """
     where = validate.where(x, mask)
     if where is None:
@@ -26,70 +51,152 @@ def seen(op: Callable[[Array], Array], x: Activations, mask: validate.Mask) -> A
     return jnp.where(where, op(jnp.where(where, x, 0)), 0)
 
 
-class LayerNorm(nn.Module):
-    """`norms.layer_norm` with learned scale and bias, each [features]."""
+class AxesNorm(ScaledNorm, kw_only=True):
+    """A norm whose axes may be chosen as those of its counterpart in flax.linen."""
+
+    centered: ClassVar[bool] = True  # else the mean is 0 and the variance that around 0
 
     eps: float = 1e-5
     backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+    axis_name: str | tuple[str, ...] | None = None  # over which each mean is spread
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    def normalized(self, op: Callable, x, mask, axes, features, *, plain: bool):
+        """`op` if `plain`; else the same over any axes, with vectors along others."""
+        vectors = self.vectors(x, features)
+        if plain and self.axis_name is None:
+            op = differentiated(op, self.backward)
+            return op(x, *vectors, eps=self.eps, mask=mask)
+        y = self.standardized(moments.widen(x), axes, mask)
+        return scaled(y, *vectors, axes=features, mask=mask)
+
+    def standardized(self, x: Array, axes: Sequence[int], mask) -> Array:
+        """`(x - mean) / sqrt(var + eps)`, the moments over any axes and devices."""
+        if self.backward != "autodiff":
+            rule = "must be 'autodiff' for axes other than the last and an axis_name"
+            remedy = "set backward='autodiff'"
+            raise InputError("backward", self.backward, rule, remedy)
+        where = validate.where(x, mask)
+        name = None if self.is_initializing() else self.axis_name
+        if self.centered and name is None:
+            count = math.prod(x.shape[axis] for axis in axes)
+            validate.refuse_single(x, count, "reduce over more axes")
+        kept = x
+        if not self.centered:
+            kept = jnp.square(x if where is None else jnp.where(where, x, 0))
+        m = moments.over(kept, tuple(axes), where=where, axis_name=name)
+        mean, var = m[:2] if self.centered else (jnp.zeros_like(m.mean), m.mean)
+        return affine.standardize(x, mean, var, eps=self.eps, where=where)
+
+
+def scaled(y: Array, scale, bias=None, *, axes, mask: validate.Mask) -> Array:
+    """`y * scale + bias` with vectors along these axes, and 0 outside of the mask."""
+    row = [size if axis in axes else 1 for axis, size in enumerate(y.shape)]
+    y = y * scale.reshape(row)
+    y = y if bias is None else y + bias.reshape(row)
+    where = validate.where(y, mask)
+    return y if where is None else jnp.where(where, y, 0)
+
+
+class RowNorm(AxesNorm):
+    """A norm over the last axis, unless other axes are named."""
+
+    op: ClassVar[Callable]
+
+    reduction_axes: Axes = -1  # which each mean is over
+    feature_axes: Axes = -1  # along which scale and bias lie
+
+    def normalize(self, x, train, mask):
         del train
-        vectors = scale_and_bias(self, x)
-        ops = pick("backward", BACKWARD, self.backward)
-        return seen(lambda x: ops.layer_norm(x, *vectors, eps=self.eps), x, mask)
+        axes, features = (
+            positive(named, x) for named in (self.reduction_axes, self.feature_axes)
+        )
+        plain = axes == features == (x.ndim - 1,)
+        return self.normalized(type(self).op, x, mask, axes, features, plain=plain)
 
 
-class RMSNorm(nn.Module):
-    """`norms.rms_norm` with a learned scale [features]."""
+class LayerNorm(RowNorm, AffineNorm):
+    """`norms.layer_norm` with learned scale and bias, each [features].
 
-    eps: float = 1e-5
-    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
-
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
-        del train
-        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        ops = pick("backward", BACKWARD, self.backward)
-        return seen(lambda x: ops.rms_norm(x, scale, eps=self.eps), x, mask)
-
-
-class GroupNorm(nn.Module):
-    """`norms.group_norm` with learned scale and bias, each [features].
-
-    Without `num_groups`: as many groups as divide the channels, at most 32 (as
-    Wu and He) and of at least 4 channels: see `groups.num_groups`.
+    >>> import jax, normjax.layers as layers
+    >>> x = jax.random.normal(jax.random.key(0), (8, 3))
+    >>> y, variables = layers.LayerNorm().init_with_output(jax.random.key(1), x)
+    >>> bool(abs(y.mean(-1)).max() < 1e-6)
+    True
     """
 
-    num_groups: int | None = None
-    eps: float = 1e-5
-    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
-
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
-        del train
-        groups = self.num_groups
-        if groups is None:
-            groups = num_groups(x.shape[-1])
-        vectors = scale_and_bias(self, x)
-        ops = pick("backward", BACKWARD, self.backward)
-        return ops.group_norm(x, *vectors, num_groups=groups, eps=self.eps, mask=mask)
+    counterpart, op = nn.LayerNorm, norms.layer_norm
 
 
-class InstanceNorm(nn.Module):
+class RMSNorm(RowNorm):
+    """`norms.rms_norm` with a learned scale [features]."""
+
+    counterpart, op, centered = nn.RMSNorm, norms.rms_norm, False
+
+
+class InstanceNorm(AxesNorm, AffineNorm):
     """`norms.instance_norm` with learned scale and bias, each [features]."""
 
-    eps: float = 1e-5
-    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+    counterpart = nn.InstanceNorm
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    feature_axes: Axes = -1  # along which scale and bias lie; not the first
+
+    def normalize(self, x, train, mask):
         del train
-        ops = pick("backward", BACKWARD, self.backward)
-        return ops.instance_norm(x, *scale_and_bias(self, x), eps=self.eps, mask=mask)
+        features = positive(self.feature_axes, x)
+        if 0 in features:
+            rule = "must not include the first axis, that of the examples"
+            remedy = "set feature_axes=-1"
+            raise InputError("feature_axes", self.feature_axes, rule, remedy)
+        axes = tuple(axis for axis in range(1, x.ndim) if axis not in features)
+        plain = features == (x.ndim - 1,)
+        op = norms.instance_norm
+        return self.normalized(op, x, mask, axes, features, plain=plain)
 
 
-class DyT(nn.Module):
+class GroupNorm(AxesNorm, AffineNorm):
+    """`norms.group_norm` with learned scale and bias, each [features].
+
+    Without `num_groups` and `group_size` there are as many groups as divide the
+    channels, at most 32 (as Wu and He) and of at least 4 channels.
+    """
+
+    counterpart = nn.GroupNorm
+
+    num_groups: int | None = None
+    group_size: int | None = None  # channels; one of both at most is given
+    reduction_axes: Axes | None = None  # with the last; None is all but the first
+
+    def normalize(self, x, train, mask):
+        del train
+        groups, vectors = self._groups(x.shape[-1]), self.vectors(x)
+        if self.reduction_axes is None and self.axis_name is None:
+            op = differentiated(norms.group_norm, self.backward)
+            return op(x, *vectors, num_groups=groups, eps=self.eps, mask=mask)
+        axes = positive(self.reduction_axes or range(1, x.ndim), x)
+        if axes[-1] != x.ndim - 1:
+            rule = "must include the last axis, on which the groups lie"
+            remedy = f"set reduction_axes={(*axes, x.ndim - 1)}"
+            raise InputError("reduction_axes", self.reduction_axes, rule, remedy)
+        validate.refuse_groups(x.shape[-1], groups)
+        grouped = (*x.shape[:-1], groups, x.shape[-1] // groups)
+        split = mask
+        if mask is not None:
+            split = jnp.broadcast_to(validate.where(x, mask), x.shape).reshape(grouped)
+        wide = moments.widen(x).reshape(grouped)
+        y = self.standardized(wide, (*axes[:-1], x.ndim), split).reshape(x.shape)
+        return scaled(y, *vectors, axes=axes[-1:], mask=mask)
+
+    def _groups(self, channels: int) -> int:
+        if self.group_size is None:
+            return num_groups(channels) if self.num_groups is None else self.num_groups
+        if self.num_groups is not None or channels % self.group_size:
+            rule = f"must divide the {channels} channels, with num_groups=None"
+            remedy = "set group_size=1, num_groups=None"
+            raise InputError("group_size", self.group_size, rule, remedy)
+        return channels // self.group_size
+
+
+class DyT(AffineNorm):
     """`pointwise.dynamic_tanh` with learned alpha, scale and bias.
 
     Collections:
@@ -99,15 +206,15 @@ class DyT(nn.Module):
 
     alpha_init: float = 0.5
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    def normalize(self, x, train, mask):
         del train
         alpha = self.param("alpha", nn.initializers.constant(self.alpha_init), ())
-        vectors = scale_and_bias(self, x)
-        return seen(lambda x: pointwise.dynamic_tanh(x, alpha, *vectors), x, mask)
+        vectors = self.vectors(x)
+        op = lambda x: pointwise.dynamic_tanh(x, alpha, *vectors)
+        return apply_where(op, x, mask)
 
 
-class Derf(nn.Module):
+class Derf(AffineNorm):
     """`pointwise.dynamic_erf` with learned alpha, shift, scale and bias.
 
     Collections:
@@ -117,30 +224,43 @@ class Derf(nn.Module):
 
     alpha_init: float = 0.5
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    def normalize(self, x, train, mask):
         del train
         alpha = self.param("alpha", nn.initializers.constant(self.alpha_init), ())
         shift = self.param("shift", nn.initializers.zeros, ())
-        learned = alpha, shift, *scale_and_bias(self, x)
-        return seen(lambda x: pointwise.dynamic_erf(x, *learned), x, mask)
+        vectors = self.vectors(x)
+        op = lambda x: pointwise.dynamic_erf(x, alpha, shift, *vectors)
+        return apply_where(op, x, mask)
 
 
-class LocalResponseNorm(nn.Module):
-    """`pointwise.local_response_norm`; nothing in it is learned."""
+class LocalResponseNorm(ActivationNorm):
+    """`pointwise.local_response_norm`; it learns nothing."""
 
     size: int = 5
-    alpha: float = 1e-4  # torch's divided by size
+    alpha: float = 1e-4  # that of torch divided by size
     beta: float = 0.75
     k: float = 2.0
 
-    @nn.compact
-    def __call__(self, x: Activations, *, train: bool = False, mask=None):
+    def normalize(self, x, train, mask):
         del train
-        fields = {
-            "size": self.size,
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "k": self.k,
-        }
-        return seen(lambda x: pointwise.local_response_norm(x, **fields), x, mask)
+        op = functools.partial(
+            pointwise.local_response_norm,
+            size=self.size,
+            alpha=self.alpha,
+            beta=self.beta,
+            k=self.k,
+        )
+        return apply_where(op, x, mask)
+
+
+ROWS = {
+    "layer": Norm(LayerNorm),
+    "rms": Norm(RMSNorm),
+    # over all features of an example: of an image all pixels and channels
+    "layer_example": Norm(functools.partial(GroupNorm, num_groups=1)),
+    "group": Norm(GroupNorm),
+    "instance": Norm(InstanceNorm),
+    "dyt": Norm(DyT),
+    "derf": Norm(Derf),
+    "local_response": Norm(LocalResponseNorm),
+}

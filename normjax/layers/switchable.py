@@ -1,16 +1,16 @@
 """The flax module that mixes the moments of other norms."""
 
 import flax.linen as nn
-from jaxtyping import Array, Num
 
-from normjax.layers.common import running_moments, scale_and_bias
-from normjax.ops import moments, switchable
+from normjax.errors import InputError
+from normjax.layers.common import Norm, RunningNorm
+from normjax.ops import switchable
+
+__all__ = ["SwitchableNorm"]
 
 
-class SwitchableNorm(nn.Module):
+class SwitchableNorm(RunningNorm):
     """`switchable.switchable_norm` with learned mixtures, scale and bias.
-
-    While initializing it evaluates, as `BatchNorm` does.
 
     Collections:
         params: `mean_logits` and `var_logits` (zeros), [kinds]: 3, or 2 where the
@@ -18,22 +18,24 @@ class SwitchableNorm(nn.Module):
         batch_stats: `mean` (zeros) and `var` (ones), each [features].
     """
 
-    decay: float = 0.9  # weight of the past in `batch_stats`, per step
-    eps: float = 1e-5
+    def normalize(self, x, train, mask):
+        variables = self.statistics(x)
+        logits = [self._logits(name, x) for name in ("mean_logits", "var_logits")]
+        op, learned = switchable.switchable_norm, (*logits, *self.vectors(x))
+        return self.blended(op, x, variables, *learned, train=train, mask=mask)
 
-    @nn.compact
-    def __call__(
-        self, x: Num[Array, "batch *spatial features"], *, train: bool, mask=None
-    ):
-        mean, var = running_moments(self, x)
-        running = moments.Running(mean.value, var.value)
-        zeros, kinds = nn.initializers.zeros, (len(switchable.kinds(x.shape)),)
-        logits = (self.param(f"{of}_logits", zeros, kinds) for of in ("mean", "var"))
-        train = train and not self.is_initializing()
-        settings = {"train": train, "decay": self.decay, "eps": self.eps}
-        y, new = switchable.switchable_norm(
-            x, running, *logits, *scale_and_bias(self, x), mask=mask, **settings
-        )
-        if train:
-            mean.value, var.value = new
-        return y
+    def _logits(self, name: str, x):
+        kinds = switchable.kinds(x.shape)
+        if self.has_variable("params", name):
+            size: int = self.get_variable("params", name).size
+            if size != len(kinds):
+                extent = "more than 1" if size > len(kinds) else "1"
+                start = "as where the layer was initialized"
+                mixed = f"its {name} mix {size} kinds of moments"
+                rule = f"must have a spatial extent of {extent}, {start}: {mixed}"
+                how = "initialize the layer with inputs of this shape"
+                raise InputError("x.shape", x.shape, rule, how)
+        return self.param(name, nn.initializers.zeros, (len(kinds),))
+
+
+ROWS = {"switchable": Norm(SwitchableNorm)}
