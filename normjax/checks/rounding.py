@@ -11,13 +11,13 @@ program under check is run here.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 UNIT32 = 2.0**-24  # largest relative error of one rounding to float32
 UNIT64 = 2.0**-53
 UNIT_BF16 = 2.0**-8
 
 Axes = int | tuple[int, ...]
+Numbers = np.ndarray | np.generic | float | int
 
 
 class Rounded:
@@ -28,7 +28,7 @@ class Rounded:
 
     __array_ufunc__ = None  # an array on the left leaves the operation to this class
 
-    def __init__(self, value: ArrayLike, error: ArrayLike, unit: float = UNIT32):
+    def __init__(self, value: Numbers, error: Numbers, unit: float = UNIT32):
         self.value: np.ndarray = np.asarray(value, np.float64)
         self.error: np.ndarray = np.broadcast_to(error, self.value.shape)
         self.unit = unit
@@ -81,7 +81,7 @@ class Rounded:
         """Applies a `function` that moves or repeats entries to value and error."""
         return Rounded(function(self.value), function(self.error), self.unit)
 
-    def _rounded(self, value: np.ndarray, error: np.ndarray) -> "Rounded":
+    def _rounded(self, value: Numbers, error: Numbers) -> "Rounded":
         return Rounded(value, error + self.unit * np.abs(value), self.unit)
 
 

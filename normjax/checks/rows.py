@@ -80,7 +80,7 @@ def parity(
 
     def judge(theirs):
         pairs = zip(jax.tree.leaves(ours()), jax.tree.leaves(right()))
-        return worst(theirs(), [Rounded(a, 2 * r.error) for a, r in pairs])
+        return worst(theirs(), [Rounded(np.asarray(a), 2 * r.error) for a, r in pairs])
 
     return Check(name, framework, theirs, judge)
 

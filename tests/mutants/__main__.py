@@ -66,7 +66,7 @@ def measured() -> dict[str, Row]:
 
 
 def defect_table() -> str:
-    """How many mutants there were and are of each kind of defect in each kind of row."""
+    """How many mutants of each kind of defect each kind of row had and has."""
     after = collections.Counter(
         (mutant.defect, mutant.row.partition(":")[0]) for mutant in MUTANTS.values()
     )
