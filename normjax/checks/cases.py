@@ -62,7 +62,7 @@ def apply(layer: Any, variables, x, *, train: bool = True, mask=None):
 def expected(name: str, variables, x, **call):
     """`(y, stats)` of the norm's reference under the settings of its case."""
     case = CASES[name]
-    return evaluate(case.formula, variables, x, **case.settings | call)
+    return evaluate(case.formula, variables, x, **{**case.settings, **call})
 
 
 def evaluate(

@@ -1,5 +1,8 @@
 """Checks of the values and the statistics of every norm against its reference."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +75,7 @@ def running_check(name: str) -> Check:
 
 def preset_check(preset: str) -> Check:
     """The same of batch norm with the conventions of a framework."""
-    settings = layers.PRESETS[preset]
+    settings: Mapping[str, Any] = layers.PRESETS[preset]
     label, layer = f"batch, {preset} preset", layers.BatchNorm(**settings)
     return _running(label, layer, references_batch.batch, settings)
 

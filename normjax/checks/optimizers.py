@@ -6,7 +6,8 @@ FORMULAS is all that a new recipe needs to be checked.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from normjax.checks.rows import Check, worst
 from normjax.optimizers import recipes
 
 STEPS = 50
+RECIPES: Mapping[str, Any] = recipes.RECIPES
 Formula = Callable[[list[Rounded]], list[Rounded]]  # gradients -> updates, by step
 
 
@@ -137,14 +139,14 @@ def compiled(tx: optax.GradientTransformation) -> Callable:
 
         return jax.lax.scan(step, tx.init(params), g)[1]
 
-    compiled_run = jax.jit(run)
-    return lambda g: compiled_run(jnp.asarray(g))
+    program = jax.jit(run)
+    return lambda g: program(jnp.asarray(g))
 
 
 @functools.cache
 def updates_of(name: str) -> np.ndarray:
     """Those of a recipe at its defaults for `gradients()`."""
-    return np.asarray(compiled(recipes.RECIPES[name]())(gradients()))
+    return np.asarray(compiled(RECIPES[name]())(gradients()))
 
 
 def check(name: str, subject: Callable, formula: Formula) -> Check:
@@ -156,9 +158,9 @@ def check(name: str, subject: Callable, formula: Formula) -> Check:
 def checks() -> list[Check]:
     """All of them, by row of RECIPES, and where the cubic term shows."""
     found = [
-        check(name, compiled(recipes.RECIPES[name]()), formula)
+        check(name, compiled(RECIPES[name]()), formula)
         for name, formula in FORMULAS.items()
     ]
     large = functools.partial(third_moment, eps=0.1)
-    subject = compiled(recipes.third_moment(eps=0.1))
+    subject = compiled(RECIPES["third_moment"](eps=0.1))
     return [*found, check("third_moment, eps 0.1", subject, large)]

@@ -4,7 +4,7 @@ Channels are last here; torch has them second, which `frameworks` turns.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -33,21 +33,12 @@ KERAS: dict[str, Callable[..., Any]] = {
 
 def flax_norm(name: str, variables, x, **settings) -> np.ndarray:
     """Flax's own layer with our parameters: they have the same names."""
-    params = variables["params"]
-    if name == "weight":  # seen through a dense layer, at the unit vectors
-        matrix = x.reshape(-1, x.shape[-1])
-        dense = {"kernel": matrix, "bias": np.zeros_like(params["scale"])}
-        wrapped = {"layer_instance": dense}
-        wrapped["layer_instance/kernel/scale"] = params["scale"]
-        layer = nn.WeightNorm(nn.Dense(x.shape[-1]), **{"epsilon": EPS} | settings)
-        y = layer.apply({"params": wrapped}, np.eye(len(matrix), dtype=np.float32))
-        return np.asarray(y).reshape(x.shape)
     layer = FLAX[name](**{"epsilon": EPS} | settings)
-    return np.asarray(layer.apply({"params": params}, x))
+    return np.asarray(layer.apply({"params": variables["params"]}, x))
 
 
 def torch_norm(name: str, variables, x, **settings) -> np.ndarray:
-    """One of `torch.nn.functional`, or of `torch.nn.utils` for kernels."""
+    """One of `torch.nn.functional`, or the one that torch has for kernels."""
     import torch
 
     functional = torch.nn.functional
@@ -68,25 +59,9 @@ def torch_norm(name: str, variables, x, **settings) -> np.ndarray:
         "local_response": lambda: on_channels(
             functional.local_response_norm, 5, **response
         ),
-        "weight": lambda: torch._weight_norm(
-            rows, affine[0], settings.get("dim", rows.ndim - 1)
-        ).numpy(),
-        "spectral": lambda: _torch_spectral(x, variables["batch_stats"], **settings),
+        "weight": lambda: torch._weight_norm(rows, p["scale"], 3).numpy(),
     }
     return calls[name]()
-
-
-def _torch_spectral(kernel: np.ndarray, stats, **settings) -> np.ndarray:
-    import torch
-
-    matrix = kernel.reshape(-1, kernel.shape[-1])
-    dense = torch.nn.Linear(*matrix.shape)
-    dense.weight.data = torch.from_numpy(matrix.T.copy())
-    torch.nn.utils.parametrizations.spectral_norm(dense, **settings)
-    norm = dense.parametrizations.weight[0]
-    norm._u.copy_(torch.from_numpy(stats["u"]))
-    norm._v.copy_(torch.from_numpy(stats["v"]))
-    return dense.weight.detach().numpy().T.reshape(kernel.shape)
 
 
 def keras_norm(name: str, variables, x, **settings) -> np.ndarray:
@@ -157,10 +132,10 @@ class Framework(NamedTuple):
 
 
 FRAMEWORKS = {
-    "flax": Framework(flax_norm, (*FLAX, "weight"), flax_batch),
+    "flax": Framework(flax_norm, tuple(FLAX), flax_batch),
     "torch": Framework(
         torch_norm,
-        ("layer", "rms", "group", "instance", "local_response", "weight", "spectral"),
+        ("layer", "rms", "group", "instance", "local_response", "weight"),
         torch_batch,
     ),
     "keras": Framework(keras_norm, tuple(KERAS), keras_batch),
@@ -195,7 +170,7 @@ def batch_inputs() -> tuple:
 
 def batch_check(framework: str) -> Check:
     """Running statistics and evaluation after 20 steps, under the preset."""
-    settings = layers.PRESETS[framework]
+    settings: Mapping[str, Any] = layers.PRESETS[framework]
     layer, (variables, xs) = layers.BatchNorm(**settings), batch_inputs()
     formula = references_batch.batch
     return parity(

@@ -54,9 +54,10 @@ def local_response(
     features, reach = g.x.value.shape[-1], size // 2
     padding = [(0, 0)] * (g.x.value.ndim - 1) + [(reach, reach)]
     square = (g.x * g.x).move(lambda a: np.pad(a, padding))
-    total = square.move(lambda a: a[..., :features])
+    shifted = lambda i: square.move(lambda a: a[..., i : i + features])
+    total = shifted(0)
     for i in range(1, size):
-        total = total + square.move(lambda a, i=i: a[..., i : i + features])
+        total = total + shifted(i)
     power = rounding.monotone(lambda a: a ** (0.0 - beta), k + alpha * total)
     return g.x * power, g.stats
 

@@ -133,8 +133,8 @@ def switchable(g: Given, *, decay: float = 0.9) -> Result:
     def mix(logits: Rounded, terms: list[Rounded]) -> Rounded:
         weights = rounding.monotone(np.exp, logits)
         weights = weights / rounding.total(weights, 0)
-        parts = [weights.move(lambda a, i=i: a[i]) * m for i, m in enumerate(terms)]
-        return parts[0] + parts[1] + parts[2]
+        one = lambda i: weights.move(lambda a: a[i]) * terms[i]
+        return one(0) + one(1) + one(2)
 
     mean, var = (
         mix(g.params[f"{of}_logits"], [m[i] for m in (*mixed, now)])

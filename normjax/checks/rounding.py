@@ -61,11 +61,7 @@ class Rounded:
     def __pow__(self, power: int) -> "Rounded":
         return self if power == 1 else self * self ** (power - 1)
 
-    def __radd__(self, other) -> "Rounded":
-        return self + other
-
-    def __rmul__(self, other) -> "Rounded":
-        return self * other
+    __radd__, __rmul__ = __add__, __mul__
 
     def __rsub__(self, other) -> "Rounded":
         return self.of(other) - self
@@ -82,7 +78,8 @@ class Rounded:
         return Rounded(function(self.value), function(self.error), self.unit)
 
     def _rounded(self, value: Numbers, error: Numbers) -> "Rounded":
-        return Rounded(value, error + self.unit * np.abs(value), self.unit)
+        error = np.asarray(error) + self.unit * np.abs(value)
+        return Rounded(value, error, self.unit)
 
 
 def rounded(value, unit: float = UNIT32) -> Rounded:

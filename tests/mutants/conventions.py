@@ -150,8 +150,8 @@ FLAX = {
         "group", nn.GroupNorm(num_groups=4, epsilon=EPS)
     ),
     "flax: momentum is the weight of the new": _batch("flax", WEIGHTS, momentum=0.01),
-    "flax: default eps of weight norm": _norm(
-        "flax", "weight", ANOTHER_EPS, epsilon=1e-12
+    "flax: default eps of group norm": _norm(
+        "flax", "group", ANOTHER_EPS, epsilon=1e-6
     ),
 }
 OPTAX = {
