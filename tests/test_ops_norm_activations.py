@@ -27,7 +27,9 @@ WIDE = [np.asarray(a, np.float64) for a in (X, GATE, SCALE, BIAS)]
 
 def b0(x, gate, scale, bias, *, train=True, **settings):
     vectors = gate, scale, bias
-    return norm_activations.evonorm_b0(x, RUNNING, *vectors, train=train, **settings)[0]
+    # in float64 where x is, or the root is rounded to float32
+    running = RUNNING.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return norm_activations.evonorm_b0(x, running, *vectors, train=train, **settings)[0]
 
 
 def frn(x, threshold, scale, bias, **settings):

@@ -24,7 +24,9 @@ def normals(offset=0.0, shape=SHAPE):
 
 
 def batch(x, scale=SCALE, bias=BIAS, *, train=True, **settings):
-    return norms.batch_norm(x, START, scale, bias, train=train, **settings)[0]
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # or 1 / std is rounded to float32
+    start = jax.tree.map(lambda a: a.astype(wide), START)
+    return norms.batch_norm(x, start, scale, bias, train=train, **settings)[0]
 
 
 def scalar(x, scale=SCALE, bias=BIAS, **settings):
