@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from _numerics import EPS32, EPS64, gradients, relative_error, worst
 from jax.sharding import AxisType, PartitionSpec
 
 from normjax.checks import differences
 from normjax.errors import InputError
 from normjax.ops import backward, custom_vjp, moments, norms, weights
 
-EPS64 = float(np.finfo(np.float64).eps)
-EPS32 = float(np.finfo(np.float32).eps)
 SHAPE = (4, 3, 2, 6)
 DRAWS = np.random.default_rng(0)
 X = DRAWS.normal(1.0, 1.0, SHAPE)
@@ -84,12 +83,6 @@ def compared(name):
     return args, dy, *both(args, dy)
 
 
-def worst(found, expected):
-    """Largest error of any array, relative to its largest entry."""
-    one = lambda a, b: np.max(np.abs(np.asarray(a) - b)) / (np.max(np.abs(b)) or 1)
-    return max(jax.tree.leaves(jax.tree.map(one, found, expected)))
-
-
 # ---- right ------------------------------------------------------------------------
 
 # Both sum up to 24 products: sqrt(24) roundings each, of terms at most 4 times what
@@ -118,7 +111,7 @@ def test_by_hand_is_the_central_difference(name):
     with jax.enable_x64(True):
         args, dy, (_, found), _ = compared(name)
         numeric = differences.central(functions(name)[0], args, dy)
-        errors = jax.tree.map(differences.relative_error, found, numeric)
+        errors = jax.tree.map(relative_error, found, numeric)
         assert max(jax.tree.leaves(errors)) <= 1e-8
 
 
@@ -185,7 +178,7 @@ def test_the_budget_catches_a_wrong_backward(wrong):
         running = jax.tree.map(jnp.asarray, START)
         norm = lambda x: norms.batch_norm(x, running, jnp.asarray(SCALE), train=True)[0]
         dy = jnp.asarray(DY)
-        (right,) = differences.gradients(norm, (jnp.asarray(X),), dy)
+        (right,) = gradients(norm, (jnp.asarray(X),), dy)
         assert worst(backward.batch_norm(dy, residuals()).x, right) <= BUDGET
         assert worst(wrong(residuals(), dy), right) > 1e6 * BUDGET
 
@@ -198,7 +191,7 @@ def test_the_budget_catches_a_forgotten_mask():
             x, running, jnp.asarray(SCALE), train=True, mask=mask
         )[0]
         dy, kept = jnp.asarray(DY), residuals(MASK)
-        (right,) = differences.gradients(norm, (jnp.asarray(X),), dy)
+        (right,) = gradients(norm, (jnp.asarray(X),), dy)
         assert worst(backward.batch_norm(dy, kept).x, right) <= BUDGET
         forgotten = backward.batch_norm(dy, kept._replace(where=None)).x
         assert worst(forgotten, right) > 1e6 * BUDGET

@@ -1,63 +1,93 @@
 """Measures every norm and optimizer against its formula and its peers.
 
-Run    python -m normjax.checks [--json] [--mutants] [--write FOLDER]
+Run    python -m normjax.checks [--json] [--write FOLDER]
 
-Exits with 1 if a row is over its budget or, with --mutants, if a mutant is not.
---write puts the tables of both into FOLDER/numerics.md.
+Exits with 1 if a row is over its budget. --write puts a table of the kinds of rows into
+FOLDER/numerics.md.
 """
 
 import argparse
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
-from normjax.checks import conventions, document, table
-from normjax.checks.rows import Row
+from normjax.checks import (
+    document,
+    forward,
+    frameworks,
+    gradients,
+    gradients_float32,
+    optimizers,
+    peers_norms,
+    peers_optimizers,
+)
+from normjax.checks.rows import Check, Row
 
 
-def as_json(found: list[Row]) -> str:
-    """Rows as objects; what is not finite as null."""
-    finite = lambda a: a if math.isfinite(a) else None
-    rows = [
-        {**row._asdict(), "error": finite(row.error), "ok": row.ok} for row in found
+def all_checks() -> dict[str, Check]:
+    """Every check by `kind: name`."""
+    found = [
+        *forward.checks(),
+        *gradients.checks(),
+        *gradients_float32.checks(),
+        *optimizers.checks(),
+        *peers_optimizers.checks(),
+        *peers_norms.checks(),
     ]
-    return json.dumps(rows, indent=1)
+    return {f"{check.kind}: {check.name}": check for check in found}
 
 
-def write(folder: str, rows: list[Row], mutants: list[Row]) -> None:
-    """The tables of numerics.md that come from here."""
-    tables = {
-        "checks": conventions.kind_table(rows),
-        "defaults": conventions.default_table(),
-        "conventions": conventions.convention_table(mutants),
-        "mutants": conventions.mutant_table(mutants),
-    }
-    document.write(Path(folder) / "numerics.md", tables)
+def as_json(rows: list[Row]) -> str:
+    """Rows as a list of objects; an error that is not finite as null."""
+    finite = lambda a: a if math.isfinite(a) else None
+    objects = [
+        {**row._asdict(), "error": finite(row.error), "ok": row.ok} for row in rows
+    ]
+    return json.dumps(objects, indent=1)
+
+
+def as_text(rows: list[Row], seconds: float) -> str:
+    """One line per row, the columns aligned; then the sum."""
+    names = max(4, *(len(row.name) for row in rows))
+    kinds = max(4, *(len(row.kind) for row in rows))
+    head = f"{'kind':{kinds}}  {'name':{names}}  {'error':>8}  {'budget':>8}     used"
+    lines = [
+        f"{row.kind:{kinds}}  {row.name:{names}}  {row.error:8.1e}"
+        f"  {row.budget:8.1e}  {row.used:7.2g}{'' if row.ok else '  over'}"
+        for row in rows
+    ]
+    over = sum(not row.ok for row in rows)
+    last = f"{len(rows)} rows, {over} over budget, {seconds:.0f} s"
+    return "\n".join([head, *lines, *frameworks.missing(), last])
+
+
+def kind_table(rows: list[Row]) -> str:
+    """How many rows there are of each kind, and the one nearest to its budget."""
+    lines = []
+    for kind in dict.fromkeys(row.kind for row in rows):
+        same = [row for row in rows if row.kind == kind]
+        row = max(same, key=lambda row: row.used)
+        numbers = f"{row.error:.1e}", f"{row.budget:.1e}", f"{row.used:.2g}"
+        lines.append((kind, f"{len(same)}", row.name, *numbers))
+    head = "kind", "rows", "nearest to its budget", "error", "budget", "error / budget"
+    return document.markdown(head, lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print a list of rows")
-    parser.add_argument(
-        "--mutants", action="store_true", help="run what is wrong on purpose instead"
-    )
-    parser.add_argument("--write", metavar="FOLDER", help="write all tables there")
+    parser.add_argument("--write", metavar="FOLDER", help="write the table there")
     arguments = parser.parse_args()
-    measure = table.mutant_rows if arguments.mutants else table.rows
-    found, seconds = table.timed(measure)
-    wrong = any(row.ok == arguments.mutants for row in found)
+    start = time.perf_counter()
+    rows = [check.row() for check in all_checks().values()]
+    seconds = time.perf_counter() - start
     if arguments.write:
-        rows = table.rows() if arguments.mutants else found
-        mutants = found if arguments.mutants else table.mutant_rows()
-        wrong = not all(row.ok for row in rows) or any(row.ok for row in mutants)
-        write(arguments.write, rows, mutants)
-    if arguments.json:
-        print(as_json(found))
-    else:
-        print(table.table(found, "row" if arguments.mutants else "kind"))
-        print(*table.missing(), table.summary(found, seconds), sep="\n")
-    sys.exit(wrong)
+        path = Path(arguments.write) / "numerics.md"
+        document.write(path, {"checks": kind_table(rows)})
+    print(as_json(rows) if arguments.json else as_text(rows, seconds))
+    sys.exit(not all(row.ok for row in rows))
 
 
 if __name__ == "__main__":

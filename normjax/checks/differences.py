@@ -1,37 +1,19 @@
-"""Central differences in float64, and how far gradients are from them.
+"""Central differences in float64: slopes of a function without differentiating it.
 
-Numbers, not verdicts: what is close enough is for the caller to say. No randomness
-but that of the generator handed in.
+These are numbers, not verdicts: the caller says what is close enough.
 """
 
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
 from normjax.errors import InputError
 
-LEVELS = 14  # steps of `central`: the first, and its halves
 NOISE = 4 * float(np.finfo(np.float64).eps)  # of two numbers near 1, subtracted
-
-
-def relative_error(
-    a: Float[Array, "*shape"] | Float[np.ndarray, "*shape"],
-    b: Float[Array, "*shape"] | Float[np.ndarray, "*shape"],
-    *,
-    floor: float = 1e-8,
-) -> float:
-    """`max |a - b| / max(floor, |a| + |b|)` over the elements.
-
-    Half of the usual relative error where the two are near, at most 1, and an
-    absolute error in units of `floor` where both are below that.
-    """
-    a, b = np.asarray(a), np.asarray(b)
-    return float(np.max(np.abs(a - b) / np.maximum(floor, np.abs(a) + np.abs(b))))
 
 
 def central(
@@ -40,12 +22,13 @@ def central(
     dy: PyTree,
     *,
     step: float = 5e-2,
+    levels: int = 14,
 ) -> tuple[PyTree, ...]:
     """`d sum(dy * f(*args)) / d args`, element by element, without autodiff.
 
     A central difference of step h errs by `h^2 f''' / 6`, which one step alone
     trades for rounding: eps^(2/3) = 4e-11 at best, for a function of size 1. Here h
-    is halved thirteen times and the differences extrapolated to 0 (Richardson: each
+    is halved at every level and the differences extrapolated to 0 (Richardson: each
     column of the table removes the next even power of h). For each element that
     entry is taken which differs least from its two parents (Ridders), the rounding
     `4 eps / h` added: a smooth element gets a large h and little rounding, one near
@@ -56,6 +39,8 @@ def central(
         args: pytrees of float64 arrays.
         dy: weighs the outputs, in their structure.
         step: the largest h, in the units of `args`.
+        levels: how many h are taken; 1 is the plain difference, whose truncation
+            has a bound.
 
     Raises:
         InputError: if an argument is not float64.
@@ -64,49 +49,11 @@ def central(
         Ridders, 1982. Accurate computation of F'(x) and F'(x)F''(x). Advances in
         Engineering Software 4(2).
     """
-    _refuse_narrow(args)
+    _check_float64(args)
     flat, unravel = ravel_pytree(args)
-    steps = step / 2.0 ** jnp.arange(LEVELS)
+    steps = step / 2.0 ** jnp.arange(levels)
     slopes = jax.jit(_slopes, static_argnums=(0, 1))(f, unravel, flat, dy, steps)
-    return unravel(jnp.asarray(_extrapolated(np.asarray(slopes), np.asarray(steps))))
-
-
-def gradient_error(
-    f: Callable[..., PyTree],
-    args: tuple[PyTree, ...],
-    draws: np.random.Generator,
-    *,
-    num_directions: int = 8,
-) -> float:
-    """Worst disagreement of reverse mode with central differences, along directions.
-
-    For random unit directions v of all `args` together and random weights dy of the
-    outputs: `|<gradient, v> - difference| * sqrt(size of args) / |gradient|`, where the
-    root makes up for how little one direction sees of a gradient: it is near the
-    relative error of the gradient in length. The differences are those of `central`.
-    """
-    _refuse_narrow(args)
-    normal = lambda a: jnp.asarray(draws.normal(size=a.shape))
-    dy = jax.tree.map(normal, jax.eval_shape(f, *args))
-    flat, unravel = ravel_pytree(args)
-    directions = draws.normal(size=(num_directions, flat.size))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-
-    def along(coefficients):
-        return f(*unravel(flat + coefficients @ jnp.asarray(directions)))
-
-    zero = jnp.zeros(num_directions)
-    (numeric,) = central(along, (zero,), dy)
-    gradient = np.asarray(ravel_pytree(gradients(f, args, dy))[0])
-    off = np.max(np.abs(directions @ gradient - np.asarray(numeric)))
-    return float(off * math.sqrt(flat.size) / np.linalg.norm(gradient))
-
-
-def gradients(
-    f: Callable[..., PyTree], args: tuple[PyTree, ...], dy: PyTree
-) -> tuple[PyTree, ...]:
-    """`d sum(dy * f(*args)) / d args` by reverse mode, with the VJPs that `f` has."""
-    return jax.jit(lambda args, dy: jax.vjp(f, *args)[1](dy))(args, dy)
+    return unravel(jnp.asarray(_extrapolate(np.asarray(slopes), np.asarray(steps))))
 
 
 def _slopes(f, unravel, flat, dy, steps):
@@ -124,8 +71,8 @@ def _slopes(f, unravel, flat, dy, steps):
     return jax.lax.map(lambda step: every(step, jnp.arange(flat.size)), steps)
 
 
-def _extrapolated(slopes, steps):
-    """Of each element the entry of Richardson's table that moved least."""
+def _extrapolate(slopes: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """For each element the entry of Richardson's table that moved least."""
     best, least = slopes[0], np.full(slopes[0].shape, np.inf)
     row = [slopes[0]]
     for slope, step in zip(slopes[1:], steps[1:]):
@@ -140,10 +87,12 @@ def _extrapolated(slopes, steps):
     return best
 
 
-def _refuse_narrow(args) -> None:
+def _check_float64(args) -> None:
     for leaf in jax.tree.leaves(args):
         if leaf.dtype != jnp.float64:
             raise InputError(
-                f"args.dtype={leaf.dtype}: must be float64, or rounding hides errors"
-                " below 1e-3; pass float64 arrays under jax.enable_x64(True)."
+                "args.dtype",
+                str(leaf.dtype),
+                "must be float64, or rounding hides errors below 1e-3",
+                "pass float64 arrays under jax.enable_x64(True)",
             )

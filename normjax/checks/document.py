@@ -22,18 +22,20 @@ def write(path: str | Path, tables: dict[str, str]) -> None:
     """Replaces the named tables of a document.
 
     Raises:
-        InputError: if it has no place for one of them.
+        InputError: if the document has no place for one of them.
     """
     path = Path(path)
     text = path.read_text()
     for name, table in tables.items():
-        place = re.compile(
-            rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.S
-        )
-        text, found = place.subn(lambda m, t=table: f"{m[1]}\n{t}\n\n{m[2]}", text)
-        if not found:
+        first, last = f"<!-- table: {name} -->", "<!-- end -->"
+        place = re.compile(rf"({re.escape(first)}\n).*?({last})", re.S)
+        parts = place.split(text, maxsplit=1)
+        if len(parts) == 1:
             raise InputError(
-                f"{path}: must hold a line <!-- table: {name} --> and, after it,"
-                " <!-- end -->; add them where the table belongs."
+                str(path),
+                rule=f"must hold a line {first} and, after it, {last}",
+                remedy="add them where the table belongs",
             )
+        before, opening, closing, after = parts
+        text = f"{before}{opening}\n{table}\n\n{closing}{after}"
     files.write_text(path, text)

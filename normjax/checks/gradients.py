@@ -1,4 +1,4 @@
-"""Gradients of every row of NORMS against central differences, in float64."""
+"""Checks of the gradient of every norm against central differences, in float64."""
 
 import functools
 from collections.abc import Callable
@@ -10,8 +10,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from normjax.checks import cases, rounding
-from normjax.checks.rows import Check, share
+from normjax.checks import cases, differences, references_batch, rounding
+from normjax.checks.references import EPS
+from normjax.checks.rows import Check, most_used
 
 SHAPE = (4, 2, 2, 8)
 RADIUS = 0.5  # in std: y is analytic in x at least that far from a draw
@@ -31,7 +32,8 @@ class Slopes(NamedTuple):
 def drawn(name: str) -> tuple[PyTree, Array]:
     """`(variables, x)` in float64."""
     variables = cases.variables_of(cases.layer_of(name), SHAPE)
-    return jax.tree.map(_widened, (variables, cases.draw(3, SHAPE)))
+    widen = lambda a: jnp.asarray(a, jnp.float64 if a.dtype.kind == "f" else a.dtype)
+    return jax.tree.map(widen, (variables, cases.draw(3, SHAPE)))
 
 
 def loss_signs() -> np.ndarray:
@@ -40,7 +42,11 @@ def loss_signs() -> np.ndarray:
 
 
 def check(name: str, *, by_hand: bool = False) -> Check:
-    """The gradient of the loss in x and all parameters; `by_hand` if not autodiff."""
+    """The gradient of the loss in x and all parameters, by autodiff or by hand.
+
+    The error is the worst of an entry, relative to the largest of the gradient, and of
+    the slope along a random direction, relative to the gradient's length.
+    """
     layer = cases.layer_of(name)
     layer = layer.clone(backward="analytic") if by_hand else layer
 
@@ -53,26 +59,18 @@ def check(name: str, *, by_hand: bool = False) -> Check:
 
     def judge(subject):
         with jax.enable_x64(True):
-            return _worst(jax.jit(subject)(*drawn(name)), slopes(name))
+            found = np.asarray(ravel_pytree(jax.jit(subject)(*drawn(name)))[0])
+            right = slopes(name)
+        errors = np.abs(right.directions @ found - right.values)
+        truth = right.values[NUM_DIRECTIONS:]
+        parts = (  # the random directions have unit variance
+            (errors[:NUM_DIRECTIONS], np.linalg.norm(truth)),
+            (errors[NUM_DIRECTIONS:], np.max(np.abs(truth))),
+        )
+        judged = [(np.max(off) / size, right.budget / size) for off, size in parts]
+        return most_used(judged)
 
     return Check(f"{name}, by hand" if by_hand else name, "gradient", subject, judge)
-
-
-def _worst(grads: PyTree, right: Slopes) -> tuple[float, float]:
-    """The worse of the random directions, relative to ||g||, and the axes, to max |g|.
-
-    The directions have unit variance: their slopes are of the size of ||g||.
-    """
-    grad = np.asarray(ravel_pytree(grads)[0])
-    errors = np.abs(right.directions @ grad - right.values)
-    random, axes = errors[:NUM_DIRECTIONS], errors[NUM_DIRECTIONS:]
-    truth = right.values[NUM_DIRECTIONS:]
-    sizes = float(np.linalg.norm(truth)), float(np.max(np.abs(truth)))
-    judged = [
-        (float(np.max(found)) / size, right.budget / size)
-        for found, size in zip((random, axes), sizes)
-    ]
-    return max(judged, key=share)
 
 
 @functools.cache
@@ -84,33 +82,23 @@ def slopes(name: str) -> Slopes:
     vanishes, at least r = half a std away, and has at most doubled there. The w are
     signs and independent of y, so by Hoeffding 4 ||y|| bounds their sum: M = 8 ||y||.
     Rounding: each of the two outputs errs by what the running error analysis of its
-    formula finds, e, and its input by one rounding of x: together
+    reference finds, e, and its input by one rounding of x: together
     4 (||e|| + unit ||g x||) / h.
     """
     variables, x = drawn(name)
-    layer = cases.layer_of(name)
-    output = CONSTANTS.get(name, _output)(layer, variables, x)
+    output = CONSTANTS.get(name, _output)(cases.layer_of(name), variables, x)
     flat, unravel = ravel_pytree((variables.get("params", {}), x))
     random = np.random.default_rng(5).normal(size=(NUM_DIRECTIONS, flat.size))
     directions = np.concatenate([random, np.eye(flat.size)])
-
-    @jax.jit
-    def along(v: Float[Array, " n"]):
-        # Outputs are subtracted before they are summed: what stays adds no rounding.
-        ahead, behind = (output(*unravel(flat + s * v)) for s in (STEP, -STEP))
-        return jnp.sum(loss_signs() * (ahead - behind)) / (2 * STEP)
-
-    values = np.asarray(jax.vmap(along)(directions))
-    right, _ = cases.expected(name, variables, x, rounding.UNIT64, train=True)
+    along = lambda shares: output(*unravel(flat + shares @ directions))
+    zeros, signs = jnp.zeros(len(directions)), loss_signs()
+    found = differences.central(along, (zeros,), signs, step=STEP, levels=1)
+    values = np.asarray(found[0])
+    right, _ = cases.expected(name, variables, x, unit=rounding.UNIT64)
     truncation = STEP**2 * 8 * np.linalg.norm(right.value) / RADIUS**3
     inputs = np.linalg.norm(values[NUM_DIRECTIONS:] * np.asarray(flat))
     noise = np.linalg.norm(right.error) + rounding.UNIT64 * inputs
     return Slopes(directions, values, float(truncation + 4 * noise / STEP))
-
-
-def _widened(a: np.ndarray) -> Array:
-    floating = np.issubdtype(a.dtype, np.floating)
-    return jnp.asarray(a, jnp.float64 if floating else a.dtype)
 
 
 def _output(layer, variables, x) -> Output:
@@ -127,9 +115,8 @@ def _spectral_output(layer, variables, x) -> Output:
 def _renorm_output(layer, variables, x) -> Output:
     """Batch norm with scale and bias that hold the constants r and d of `x`."""
     del layer
-    stats, axes = variables["batch_stats"], (0, 1, 2)
-    limits, std = cases.LIMITS, np.sqrt(np.var(x, axes) + cases.EPS)
-    past = np.sqrt(stats["var"] + cases.EPS)
+    stats, axes, limits = variables["batch_stats"], (0, 1, 2), references_batch.LIMITS
+    std, past = np.sqrt(np.var(x, axes) + EPS), np.sqrt(stats["var"] + EPS)
     most = np.float32(limits["r_max"])  # the layer's schedule is in float32
     r = np.clip(std / past, 1 / most, most)
     d = (np.mean(x, axes) - stats["mean"]) / past
@@ -149,7 +136,7 @@ CONSTANTS = {"spectral": _spectral_output, "batch_renorm": _renorm_output}
 
 
 def checks() -> list[Check]:
-    """By row of NORMS, and by hand of those that have it."""
+    """Autodiff of every norm, and the gradients by hand of those that have one."""
     names = cases.CASES
     written = [name for name in names if hasattr(cases.layer_of(name), "backward")]
     return [check(n) for n in names] + [check(n, by_hand=True) for n in written]

@@ -1,15 +1,18 @@
-"""Every recipe against its formula in float64, over 50 steps, at its defaults.
+"""Checks of every recipe against its update rule, over 50 steps, at its defaults.
 
-The formulas hold no optax: they are the update rules, on numbers that carry their
-rounding budget (`rounding`), which so counts each rounding of each step.
+The references hold no optax: they are the update rules, on numbers that carry their
+rounding budget (`rounding`), which so counts each rounding of each step. A row of
+FORMULAS is all that a new recipe needs to be checked.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
 from normjax.checks import rounding
@@ -18,6 +21,8 @@ from normjax.checks.rows import Check, worst
 from normjax.optimizers import recipes
 
 STEPS = 50
+RECIPES: Mapping[str, Any] = recipes.RECIPES
+Formula = Callable[[list[Rounded]], list[Rounded]]  # gradients -> updates, by step
 
 
 def gradients() -> np.ndarray:
@@ -28,7 +33,7 @@ def gradients() -> np.ndarray:
     return (sign * size).astype(np.float32)
 
 
-def average(powers: list[Rounded], decay: Rounded) -> list[Rounded]:
+def average(powers: Sequence[Rounded], decay: Rounded) -> list[Rounded]:
     """`a <- decay a + (1 - decay) g`, from 0, after each step."""
     state, states = powers[0] * 0.0, []
     for power in powers:
@@ -47,73 +52,46 @@ def corrections(decay: Rounded, steps: int) -> list[Rounded]:
 
 def exact_corrections(decay: Rounded, steps: int) -> list[Rounded]:
     """`1 - decay^t` as `-expm1(t log1p(-(1 - decay)))`: a few units."""
-    log = rounding.through(np.log1p, -(1 - decay))
-    return [-rounding.through(np.expm1, float(t) * log) for t in range(1, steps + 1)]
+    log = rounding.monotone(np.log1p, -(1 - decay))
+    return [-rounding.monotone(np.expm1, float(t) * log) for t in range(1, steps + 1)]
 
 
-def sgd(g: list[Rounded], *, momentum: float = 0.9) -> list[Rounded]:
-    """`trace <- g + momentum trace; step = -0.1 trace`."""
-    trace, steps = g[0] * 0.0, []
+def traces(g: Sequence[Rounded]) -> list[Rounded]:
+    """`trace <- g + 0.9 trace`, from 0, after each step."""
+    trace, found = g[0] * 0.0, []
     for row in g:
-        trace = row + momentum * trace
-        steps.append(trace * -0.1)
-    return steps
+        trace = row + 0.9 * trace
+        found.append(trace)
+    return found
 
 
-def halved_rates(steps: int) -> list[float]:
-    """0.1 for half of the steps, then 0.05."""
-    return [0.1] * (steps // 2) + [0.05] * (steps - steps // 2)
+def sgd(g: list[Rounded]) -> list[Rounded]:
+    """`trace <- g + 0.9 trace; step = -0.1 trace`."""
+    return [trace * -0.1 for trace in traces(g)]
 
 
-def sgd_rate_inside(g: list[Rounded]) -> list[Rounded]:
-    """`trace <- rate g + 0.9 trace; step = -trace`, the rate halved half way."""
-    trace, steps = g[0] * 0.0, []
-    for row, rate in zip(g, halved_rates(len(g))):
-        trace = row * rate + 0.9 * trace
-        steps.append(-trace)
-    return steps
+def corrected_averages(g: list[Rounded]) -> list[tuple[Rounded, ...]]:
+    """Of Adam: `(mu, 1 - 0.9^t, nu, 1 - 0.999^t)` at each step."""
+    b1, b2, num_steps = rounded(0.9), rounded(0.999), len(g)
+    mu, nu = average(g, b1), average([row * row for row in g], b2)
+    return list(zip(mu, corrections(b1, num_steps), nu, corrections(b2, num_steps)))
 
 
-def sgd_rate_outside(g: list[Rounded]) -> list[Rounded]:
-    """`trace <- g + 0.9 trace; step = -rate trace`, likewise."""
-    traces = [step / -0.1 for step in sgd(g)]
-    return [-rate * trace for rate, trace in zip(halved_rates(len(g)), traces)]
-
-
-def adam(
-    g: list[Rounded],
-    *,
-    eps: float = 1e-8,
-    denominator: Callable = lambda nu, correction, eps: (
-        rounding.root(nu / correction) + eps
-    ),
-    corrected: bool = True,
-) -> list[Rounded]:
-    """`step = -1e-3 mu_hat / (sqrt(nu_hat) + eps)`; the keywords make it another."""
-    decays = rounded(0.9), rounded(0.999)
-    mu, nu = average(g, decays[0]), average([row * row for row in g], decays[1])
-    first, second = (corrections(decay, len(g)) for decay in decays)
-    if not corrected:
-        first = second = [rounded(1.0)] * len(g)
+def adam(g: list[Rounded]) -> list[Rounded]:
+    """`step = -1e-3 mu_hat / (sqrt(nu_hat) + 1e-8)`."""
     return [
-        m / a / denominator(v, b, eps) * -1e-3
-        for m, v, a, b in zip(mu, nu, first, second)
+        m / a / (rounding.root(v / b) + 1e-8) * -1e-3
+        for m, a, v, b in corrected_averages(g)
     ]
 
 
-def rmsprop(
-    g: list[Rounded],
-    *,
-    denominator: Callable = lambda nu: rounding.root(nu + 1e-7),
-) -> list[Rounded]:
-    """`step = -1e-3 g / sqrt(nu + eps)`, nu not corrected."""
+def rmsprop(g: list[Rounded]) -> list[Rounded]:
+    """`step = -1e-3 g / sqrt(nu + 1e-7)`, nu not corrected."""
     nu = average([row * row for row in g], rounded(0.9))
-    return [row / denominator(v) * -1e-3 for row, v in zip(g, nu)]
+    return [row / rounding.root(v + 1e-7) * -1e-3 for row, v in zip(g, nu)]
 
 
-def third_moment(
-    g: list[Rounded], *, cube_root: Callable = np.cbrt, eps: float = 1e-8
-) -> list[Rounded]:
+def third_moment(g: list[Rounded], *, eps: float = 1e-8) -> list[Rounded]:
     """`step = -1e-3 mu_hat / (sqrt(nu_hat) + eps cbrt(third_hat) + eps)`.
 
     A decay is what float32 holds of it, exactly, as the transform promises.
@@ -124,20 +102,22 @@ def third_moment(
         states = average([row**order for row in g], decay)
         hats.append([s / c for s, c in zip(states, exact_corrections(decay, len(g)))])
     return [
-        m / (rounding.root(v) + eps + eps * rounding.through(cube_root, u)) * -1e-3
+        m / (rounding.root(v) + eps + eps * rounding.monotone(np.cbrt, u)) * -1e-3
         for m, v, u in zip(*hats)
     ]
 
 
-FORMULAS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop, "third_moment": third_moment}
+FORMULAS: dict[str, Formula] = {
+    "sgd": sgd,
+    "adam": adam,
+    "rmsprop": rmsprop,
+    "third_moment": third_moment,
+}
 
 
-LARGE_EPS = functools.partial(third_moment, eps=0.1)  # where the cubic term shows
-
-
-def expected(formula: Callable[..., list[Rounded]]) -> Rounded:
+def expected(formula: Formula) -> Rounded:
     """All updates of the formula, [steps, coordinates]."""
-    return rounding.stacked(formula([rounded(row) for row in gradients()]))
+    return rounding.join(formula([rounded(row) for row in gradients()]))
 
 
 def path(updates: Rounded) -> Rounded:
@@ -147,31 +127,40 @@ def path(updates: Rounded) -> Rounded:
     return Rounded(value, np.cumsum(updates.error, 0) + own)
 
 
-def run(tx, g: Float[Array, "steps n"]) -> Float[Array, "steps n"]:
-    """The updates of an optax transformation."""
-    params = jnp.zeros_like(g[0])
+def compiled(tx: optax.GradientTransformation) -> Callable:
+    """The updates of a transformation as a compiled function of all gradients."""
 
-    def step(state, g):
-        updates, state = tx.update(g, state, params)
-        return state, updates
+    def run(g: Float[Array, "steps n"]) -> Float[Array, "steps n"]:
+        params = jnp.zeros_like(g[0])
 
-    return jax.lax.scan(step, tx.init(params), g)[1]
+        def step(state, g):
+            updates, state = tx.update(g, state, params)
+            return state, updates
+
+        return jax.lax.scan(step, tx.init(params), g)[1]
+
+    program = jax.jit(run)
+    return lambda g: program(jnp.asarray(g))
 
 
-def ours(name: str, **settings: float) -> Callable[[Array], Array]:
-    """A recipe, at its defaults but for `settings`, as a function of all gradients."""
-    tx = recipes.chain(recipes.RECIPES[name], settings, num_train=1)
-    return jax.jit(functools.partial(run, tx))
+@functools.cache
+def updates_of(name: str) -> np.ndarray:
+    """Those of a recipe at its defaults for `gradients()`."""
+    return np.asarray(compiled(RECIPES[name]())(gradients()))
 
 
-def check(name: str, subject: Callable, formula: Callable) -> Check:
+def check(name: str, subject: Callable, formula: Formula) -> Check:
     """The updates of one recipe."""
     judge = lambda subject: worst(subject(gradients()), expected(formula))
     return Check(name, "optimizer", subject, judge)
 
 
 def checks() -> list[Check]:
-    """All of them, by row of RECIPES."""
-    found = [check(name, ours(name), formula) for name, formula in FORMULAS.items()]
-    large = ours("third_moment", eps=0.1)
-    return [*found, check("third_moment, eps 0.1", large, LARGE_EPS)]
+    """All of them, by row of RECIPES, and where the cubic term shows."""
+    found = [
+        check(name, compiled(RECIPES[name]()), formula)
+        for name, formula in FORMULAS.items()
+    ]
+    large = functools.partial(third_moment, eps=0.1)
+    subject = compiled(RECIPES["third_moment"](eps=0.1))
+    return [*found, check("third_moment, eps 0.1", subject, large)]

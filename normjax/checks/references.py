@@ -1,169 +1,152 @@
-"""Every norm from its formula alone, on numbers that carry their rounding budget.
+"""Norms of one example, and of kernels, from their formulas alone.
 
-A formula takes `(x, params, stats)`, channels last, and gives `(y, stats)`; the dicts
-are those of the layer of the same name. Imports no op, no layer and no jax.
+A reference computes on numbers that carry their rounding budget, channels last, and
+returns `(y, stats)` in the structure of the layer of the same name. The modules of
+references import no op, no layer and no jax. A row of the table at the end of one of
+them is all that a new norm needs to be checked.
 """
 
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from normjax.checks import rounding
-from normjax.checks.rounding import Rounded
+from normjax.checks.rounding import Axes, Rounded
 
-Vectors = dict[str, Rounded]
 Result = tuple[Rounded, dict[str, Any]]  # y, stats (nested where layers share them)
+EPS = 1e-2  # large, so that its place in the formula shows
 
 
-def affine(x: Rounded, params: Vectors) -> Rounded:
-    """`scale * x + bias` with what there is of the two."""
-    y = x * params["scale"] if "scale" in params else x
-    return y + params["bias"] if "bias" in params else y
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a norm is called with."""
+
+    x: Rounded  # activations or a kernel
+    params: dict[str, Rounded]
+    stats: dict[str, Any]
+    train: bool = True
+    where: np.ndarray | None = None  # a mask that broadcasts to `x`
+    eps: float = 1e-5
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """The axes between that of the examples and that of the features."""
+        return tuple(range(1, self.x.value.ndim - 1))
+
+    def affine(self, z: Rounded) -> Rounded:
+        """`scale * z + bias`, as far as there are such parameters; 0 behind a mask."""
+        y = z * self.params["scale"] if "scale" in self.params else z
+        return self.unmasked(y + self.params["bias"] if "bias" in self.params else y)
+
+    def unmasked(self, y: Rounded) -> Rounded:
+        """`y`, but 0 where the mask is false."""
+        return y if self.where is None else rounding.select(self.where, y, 0.0)
+
+    def grouped(self, num_groups: int) -> "Given":
+        """The same call with the features as `[groups, features of a group]`."""
+        split = lambda a: a.reshape(*a.shape[:-1], num_groups, -1)
+        where = None if self.where is None else self.where[..., None]
+        return dataclasses.replace(self, x=self.x.move(split), where=where)
+
+    def moments(self, axes: Axes) -> tuple[Rounded, Rounded]:
+        """Mean and variance of `x` over axes that stay with size 1."""
+        middle = rounding.mean(self.x, axes, self.where)
+        return middle, rounding.variance(self.x, middle, axes, self.where)
+
+    def standardized(self, middle: Rounded, var: Rounded) -> Rounded:
+        """`(x - mean) / sqrt(var + eps)`."""
+        return (self.x - middle) / rounding.root(var + self.eps)
 
 
-def standardized(x: Rounded, params: Vectors, axes, eps: float, where=None) -> Rounded:
-    """`scale * (x - mean) / sqrt(var + eps) + bias`, and 0 outside `where`."""
-    middle = rounding.mean(x, axes, where)
-    var = rounding.variance(x, middle, axes, where)
-    return with_moments(x, middle, var, params, eps, where)
+class Case(NamedTuple):
+    """A norm's reference, and how the norm is called to be compared with it."""
+
+    formula: Callable[..., Result]  # called with a Given and `settings`
+    settings: Mapping[str, Any]  # arguments of the layer and of the formula
+    only_layer: Mapping[str, Any] = {}  # arguments of the layer alone
+    shifted: bool = False  # subtracts a mean: is checked at |mean| = 1000 std too
+    masked: bool = False  # takes a mask
+    train: bool = False  # keeps statistics, and uses them when it evaluates
 
 
-def with_moments(x, middle, var, params, eps, where=None) -> Rounded:
-    """`standardized` by moments that are given."""
-    y = affine((x - middle) / rounding.root(var + eps), params)
-    return y if where is None else rounding.select(where, y, 0.0)
-
-
-def batch(
-    x: Rounded,
-    params: Vectors,
-    stats: Vectors,
-    *,
-    train: bool = True,
-    eps: float = 1e-5,
-    decay: float = 0.9,
-    unbiased: bool = False,
-    debias: bool = False,
-    where=None,
-    axes=None,
-) -> Result:
-    """`stats <- decay * stats + (1 - decay) * (mean, var)`, the var biased.
-
-    With `debias` step t has the decay `d (1 - d^(t-1)) / (1 - d^t)`; with `unbiased`
-    the statistics get the variance over n - 1.
-    """
-    axes = tuple(range(x.value.ndim - 1)) if axes is None else axes
-    if not train:
-        return with_moments(x, stats["mean"], stats["var"], params, eps, where), stats
-    middle = rounding.mean(x, axes, where)
-    var = rounding.variance(x, middle, axes, where)
-    y = with_moments(x, middle, var, params, eps, where)
-    count, counter = x.value.size / middle.value.size, {}
-    if debias:
-        counter = {"step": stats["step"] + 1}
-        log, t = np.log(decay), float(counter["step"].value)
-        power = lambda n: rounding.through(np.expm1, x.of(log) * n)
-        decay = decay * power(t - 1) / power(t)
-    kept = var * count / (count - 1) if unbiased else var
-    return y, blend(stats, middle, kept, decay) | counter
-
-
-def blend(stats: Vectors, middle: Rounded, var: Rounded, decay) -> Vectors:
-    """The past, `decay` of it, and now."""
-    decay = middle.of(decay)
-    flat = lambda new, old: new.move(lambda a: a.reshape(old.value.shape))
-    one = lambda old, new: decay * old + (1 - decay) * flat(new, old)
-    return {"mean": one(stats["mean"], middle), "var": one(stats["var"], var)}
-
-
-def batch_as_published(x: Rounded, params: Vectors, stats, **settings) -> Result:
-    """One mean and one variance for the whole of `x`."""
-    axes = tuple(range(x.value.ndim))
-    y, running = batch(x, params, stats["running"], axes=axes, **settings)
-    return y, {"running": running}
-
-
-def layer(x: Rounded, params: Vectors, stats: Vectors, *, eps: float = 1e-5) -> Result:
+def layer(g: Given) -> Result:
     """Moments over the last axis."""
-    return standardized(x, params, -1, eps), stats
+    return g.affine(g.standardized(*g.moments(-1))), g.stats
 
 
-def rms(x: Rounded, params: Vectors, stats: Vectors, *, eps: float = 1e-5) -> Result:
+def rms(g: Given) -> Result:
     """`scale * x / sqrt(mean(x^2) + eps)` over the last axis."""
-    square = rounding.mean(x * x, -1)
-    return affine(x / rounding.root(square + eps), params), stats
+    square = rounding.mean(g.x * g.x, -1)
+    return g.affine(g.x / rounding.root(square + g.eps)), g.stats
 
 
-def group(
-    x: Rounded,
-    params: Vectors,
-    stats: Vectors,
-    *,
-    num_groups: int,
-    eps: float = 1e-5,
-    where=None,
-) -> Result:
+def group(g: Given, *, num_groups: int) -> Result:
     """Moments per example over space and neighbouring channels."""
-    shape = x.value.shape
-    grouped = x.move(lambda a: a.reshape(*shape[:-1], num_groups, -1))
-    axes = (*range(1, len(shape) - 1), len(shape))
-    split = None if where is None else where[..., None]
-    y = standardized(grouped, {}, axes, eps, split).move(lambda a: a.reshape(shape))
-    y = affine(y, params)
-    return (y if where is None else rounding.select(where, y, 0.0)), stats
+    split = g.grouped(num_groups)
+    z = split.standardized(*split.moments((*g.space, g.x.value.ndim)))
+    return g.affine(z.move(lambda a: a.reshape(g.x.value.shape))), g.stats
 
 
-def instance(x: Rounded, params: Vectors, stats: Vectors, **settings) -> Result:
+def instance(g: Given) -> Result:
     """Moments per example and channel over space."""
-    return group(x, params, stats, num_groups=x.value.shape[-1], **settings)
+    return group(g, num_groups=g.x.value.shape[-1])
 
 
-def weight(
-    kernel: Rounded, params: Vectors, stats: Vectors, *, eps: float = 1e-12
-) -> Result:
+def weight(g: Given) -> Result:
     """`scale * v / sqrt(||v||^2 + eps)` per output feature."""
-    axes = tuple(range(kernel.value.ndim - 1))
-    length = rounding.root(rounding.total(kernel * kernel, axes) + eps)
-    return kernel * (params["scale"] / length), stats
+    square = rounding.total(g.x * g.x, (0, *g.space))
+    return g.x * (g.params["scale"] / rounding.root(square + g.eps)), g.stats
 
 
-def weight_standardization(
-    kernel: Rounded, params: Vectors, stats: Vectors, *, eps: float = 1e-10
-) -> Result:
+def weight_standardization(g: Given) -> Result:
     """`(v - mean) / sqrt(var + eps)` per output feature."""
-    axes = tuple(range(kernel.value.ndim - 1))
-    return standardized(kernel, params, axes, eps), stats
+    return g.standardized(*g.moments((0, *g.space))), g.stats
 
 
-def spectral(
-    kernel: Rounded, params: Vectors, stats: Vectors, *, train: bool = True
-) -> Result:
+def spectral(g: Given) -> Result:
     """`W / (v W u)`, after `u = unit(v W); v = unit(W u)` in training.
 
     The budget of a vector is one of its length, the same for each entry: an error e
     of v in length is one of at most ||W|| e in v W, while entry by entry it would
     seem to grow with the root of their number at every step.
     """
-    matrix = kernel.value.reshape(-1, kernel.value.shape[-1])
-    u, v = stats["u"], stats["v"]
-    if train:
-        u = _stepped(matrix, v)
-        v = _stepped(matrix.T, u)
+    matrix = g.x.value.reshape(-1, g.x.value.shape[-1])
+    u, v = g.stats["u"], g.stats["v"]
+    if g.train:
+        u = _power_step(matrix, v)
+        v = _power_step(matrix.T, u)
     right, left = matrix @ u.value, v.value @ matrix
     error = np.max(v.error) * np.linalg.norm(right)
     error = error + np.max(u.error) * np.linalg.norm(left)
     size = np.abs(v.value) @ np.abs(matrix) @ np.abs(u.value)
     roots = sum(np.sqrt(matrix.shape))
-    sigma = v.value @ right, error + 2 * roots * kernel.unit * size
-    return kernel / Rounded(*map(np.asarray, sigma), kernel.unit), {"u": u, "v": v}
+    sigma = Rounded(v.value @ right, error + 2 * roots * g.x.unit * size, g.x.unit)
+    return g.x / sigma, {"u": u, "v": v}
 
 
-def _stepped(matrix: np.ndarray, v: Rounded) -> Rounded:
+def _power_step(matrix: np.ndarray, v: Rounded) -> Rounded:
     """`unit(v W)`: the length takes sqrt(m) / 2 + 2 units, the quotient 1."""
     y = v.value @ matrix
     length, terms = np.linalg.norm(y), np.sqrt(matrix.shape)
     products = np.linalg.norm(np.abs(v.value) @ np.abs(matrix))
     error = np.linalg.norm(matrix, 2) * np.max(v.error)
     error = error + (2 * terms[0] + 1) * v.unit * products
-    error = error / length + (terms[1] / 2 + 3) * v.unit
-    return Rounded(y / length, np.full(y.shape, error), v.unit)
+    return Rounded(y / length, error / length + (terms[1] / 2 + 3) * v.unit, v.unit)
+
+
+PER_EXAMPLE = {
+    "layer": Case(layer, {"eps": EPS}, shifted=True),
+    "rms": Case(rms, {"eps": EPS}),
+    "group": Case(group, {"eps": EPS, "num_groups": 4}, shifted=True, masked=True),
+    "layer_example": Case(
+        group, {"eps": EPS, "num_groups": 1}, shifted=True, masked=True
+    ),
+    "instance": Case(instance, {"eps": EPS}, shifted=True, masked=True),
+}
+KERNELS = {
+    "weight": Case(weight, {"eps": EPS}),
+    "weight_standardization": Case(weight_standardization, {"eps": EPS}, shifted=True),
+    "spectral": Case(spectral, {}, train=True),
+}

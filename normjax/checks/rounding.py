@@ -1,15 +1,14 @@
 """Numbers that carry what rounding may have done to them: budgets, derived.
 
-A formula evaluated on `Rounded` numbers gives its value in float64 and, beside it, a
-bound on the error of a float32 program for the same formula: running error analysis
-(Wilkinson; Higham 2002, Accuracy and Stability of Numerical Algorithms, 3.3). Each
-operation adds one rounding of its result, `unit * |value|`, to the errors of its
+A formula that is evaluated on `Rounded` numbers gives its value in float64 and, beside
+it, a bound on the error of a float32 program for the same formula: running error
+analysis (Wilkinson; Higham 2002, Accuracy and Stability of Numerical Algorithms, 3.3).
+Each operation adds one rounding of its result, `unit * |value|`, to the errors of its
 operands times its derivatives: k * unit * condition, counted instead of guessed. No
 program under check is run here.
 """
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,18 +17,21 @@ UNIT64 = 2.0**-53
 UNIT_BF16 = 2.0**-8
 
 Axes = int | tuple[int, ...]
-Values = np.ndarray | np.floating | float
+Numbers = np.ndarray | np.generic | float | int
 
 
-@dataclasses.dataclass(frozen=True)
 class Rounded:
-    """`value`, known to `error`, in an arithmetic that rounds by `unit`."""
+    """A float64 `value`, known to `error`, in an arithmetic that rounds by `unit`.
 
-    value: Values  # float64
-    error: Values  # at least 0, absolute, broadcasts to `value`
-    unit: float = UNIT32
+    `error` is absolute, at least 0, and has the shape of `value`.
+    """
 
-    __array_ufunc__ = None  # an array on the left leaves the operation to us
+    __array_ufunc__ = None  # an array on the left leaves the operation to this class
+
+    def __init__(self, value: Numbers, error: Numbers, unit: float = UNIT32):
+        self.value: np.ndarray = np.asarray(value, np.float64)
+        self.error: np.ndarray = np.broadcast_to(error, self.value.shape)
+        self.unit = unit
 
     def __add__(self, other) -> "Rounded":
         other = self.of(other)
@@ -49,7 +51,7 @@ class Rounded:
         return self._rounded(self.value * other.value, error)
 
     def __truediv__(self, other) -> "Rounded":
-        """`inf` where the divisor may be 0."""
+        """The error is `inf` where the divisor may be 0."""
         other = self.of(other)
         value = self.value / other.value
         least = np.abs(other.value) - other.error
@@ -59,11 +61,7 @@ class Rounded:
     def __pow__(self, power: int) -> "Rounded":
         return self if power == 1 else self * self ** (power - 1)
 
-    def __radd__(self, other) -> "Rounded":
-        return self + other
-
-    def __rmul__(self, other) -> "Rounded":
-        return self * other
+    __radd__, __rmul__ = __add__, __mul__
 
     def __rsub__(self, other) -> "Rounded":
         return self.of(other) - self
@@ -76,12 +74,12 @@ class Rounded:
         return rounded(other, self.unit)
 
     def move(self, function: Callable[[np.ndarray], np.ndarray]) -> "Rounded":
-        """`function`, which moves or repeats entries, of value and error."""
-        error = np.broadcast_to(self.error, self.value.shape)
-        return Rounded(function(self.value), function(error), self.unit)
+        """Applies a `function` that moves or repeats entries to value and error."""
+        return Rounded(function(self.value), function(self.error), self.unit)
 
-    def _rounded(self, value, error) -> "Rounded":
-        return Rounded(value, error + self.unit * np.abs(value), self.unit)
+    def _rounded(self, value: Numbers, error: Numbers) -> "Rounded":
+        error = np.asarray(error) + self.unit * np.abs(value)
+        return Rounded(value, error, self.unit)
 
 
 def rounded(value, unit: float = UNIT32) -> Rounded:
@@ -93,13 +91,13 @@ def rounded(value, unit: float = UNIT32) -> Rounded:
     return Rounded(value, np.where(exact, 0, unit * np.abs(value)), unit)
 
 
-def through(
+def monotone(
     function: Callable[[np.ndarray], np.ndarray], x: Rounded, *, units: int = 4
 ) -> Rounded:
-    """A monotone `function` of `x`, itself off by `units` roundings.
+    """A monotone `function` of `x` that is itself off by `units` roundings.
 
-    An interval maps to the interval of its ends' images; 4 units are the 2 ulps
-    that XLA's and the C library's roots and exponentials keep.
+    An interval maps to the interval between the images of its ends. Four units are the
+    2 ulps that the roots and exponentials of XLA and of the C library keep.
     """
     value = function(x.value)
     ends = [np.abs(function(x.value + s * x.error) - value) for s in (-1, 1)]
@@ -108,7 +106,7 @@ def through(
 
 def root(x: Rounded) -> Rounded:
     """The square root of what is known to be at least 0."""
-    return through(lambda a: np.sqrt(np.maximum(a, 0)), x)
+    return monotone(lambda a: np.sqrt(np.maximum(a, 0)), x)
 
 
 def select(where: np.ndarray, a: Rounded, b: Rounded | float) -> Rounded:
@@ -119,15 +117,15 @@ def select(where: np.ndarray, a: Rounded, b: Rounded | float) -> Rounded:
 
 
 def maximum(a: Rounded, b: Rounded) -> Rounded:
-    """The larger of two, which is off by no more than either."""
+    """The larger of two numbers, which is off by no more than either."""
     value = np.maximum(a.value, b.value)
     return Rounded(value, np.maximum(a.error, b.error), a.unit)
 
 
-def stacked(rows: list[Rounded], join: Callable = np.stack) -> Rounded:
-    """Many numbers as one, side by side."""
-    errors = [np.broadcast_to(row.error, row.value.shape) for row in rows]
-    return Rounded(join([row.value for row in rows]), join(errors), rows[0].unit)
+def join(rows: Sequence[Rounded], function: Callable = np.stack) -> Rounded:
+    """Stacks or concatenates values and errors."""
+    values, errors = [row.value for row in rows], [row.error for row in rows]
+    return Rounded(function(values), function(errors), rows[0].unit)
 
 
 def total(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
@@ -138,8 +136,7 @@ def total(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
     most sum(|x|), so they stay within 2 sqrt(n) unit sum(|x|), 3.5 standard
     deviations for terms of one sign. The terms' own errors may all point one way.
     """
-    counted = np.ones(x.value.shape, bool) if where is None else where
-    counted = np.broadcast_to(counted, x.value.shape)
+    counted = np.broadcast_to(True if where is None else where, x.value.shape)
     add = lambda a: np.sum(np.where(counted, a, 0), axes, keepdims=True)
     value, size = add(x.value), add(np.abs(x.value))
     terms = np.sqrt(np.sum(counted, axes, keepdims=True))
@@ -149,8 +146,8 @@ def total(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
 def mean(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
     """`sum(x) / n` over `axes`, which stay with size 1; 0 where n is 0."""
     counted = np.broadcast_to(True if where is None else where, x.value.shape)
-    count = np.maximum(np.sum(counted, axes, keepdims=True), 1).astype(np.float64)
-    return total(x, axes, where) / Rounded(count, np.zeros_like(count), x.unit)
+    count = np.maximum(np.sum(counted, axes, keepdims=True), 1)
+    return total(x, axes, where) / Rounded(count, 0.0, x.unit)
 
 
 def variance(
@@ -166,8 +163,8 @@ def variance(
     counted = np.broadcast_to(True if where is None else where, x.value.shape)
     count = np.maximum(np.sum(counted, axes, keepdims=True), 1)
     centered = np.where(counted, x.value - middle.value, 0)
-    over = lambda a: np.sum(np.where(counted, a, 0), axes, keepdims=True) / count
-    value = over(centered**2)
+    average = lambda a: np.sum(np.where(counted, a, 0), axes, keepdims=True) / count
+    value = average(centered**2)
     own = (4 + 2 * np.sqrt(count)) * x.unit * value
-    inputs = over(2 * np.abs(centered) * x.error + x.error**2)
+    inputs = average(2 * np.abs(centered) * x.error + x.error**2)
     return Rounded(value, own + middle.error**2 + inputs, x.unit)

@@ -1,13 +1,14 @@
-"""Values and statistics of every row of NORMS against its formula."""
+"""Checks of the values and the statistics of every norm against its reference."""
 
-import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from normjax import layers
-from normjax.checks import cases, references, rounding
+from normjax.checks import cases, references_batch, rounding
 from normjax.checks.cases import CASES
 from normjax.checks.rows import Check, worst
 
@@ -16,7 +17,7 @@ SMALL = (16, 2, 2, 8)
 
 
 def forward_checks(name: str) -> list[Check]:
-    """Float32 values: training, evaluation, behind a mask, far from 0."""
+    """Float32 values: in training, in evaluation, behind a mask, far from 0."""
     case, x, train = CASES[name], cases.draw(0), {"train": True}
     found = [_forward(name, name, x, train)]
     if case.shifted:
@@ -25,7 +26,7 @@ def forward_checks(name: str) -> list[Check]:
     if case.train:
         found.append(_forward(name, f"{name}, evaluation", x, {"train": False}))
     if case.masked:
-        where = cases.mask_of()[..., None]
+        where = cases.random_mask()[..., None]
         behind = np.where(where, x, np.float32(np.nan))
         call = {**train, "where": where}
         found.append(_forward(name, f"{name}, masked", behind, call))
@@ -58,8 +59,7 @@ def bf16_check(name: str) -> Check:
 
     def judge(subject):
         y = subject(variables, x)
-        seen = np.asarray(x, np.float32)
-        right, _ = cases.expected(name, variables, seen, train=True)
+        right, _ = cases.expected(name, variables, np.asarray(x, np.float32))
         last = rounding.UNIT_BF16 * (np.abs(right.value) + right.error)
         right = rounding.Rounded(right.value, right.error + last)
         return worst(y, right) if y.dtype == x.dtype else (float("inf"), 0.0)
@@ -69,30 +69,34 @@ def bf16_check(name: str) -> Check:
 
 def running_check(name: str) -> Check:
     """Statistics after 20 steps of training, and the evaluation by them."""
-    formula = functools.partial(CASES[name].formula, **CASES[name].settings)
-    return _running(name, cases.layer_of(name), formula)
+    case = CASES[name]
+    return _running(name, cases.layer_of(name), case.formula, case.settings)
 
 
 def preset_check(preset: str) -> Check:
     """The same of batch norm with the conventions of a framework."""
-    settings = layers.PRESETS[preset]
-    formula = functools.partial(references.batch, **settings)
-    return _running(f"batch, {preset} preset", layers.BatchNorm(**settings), formula)
+    settings: Mapping[str, Any] = layers.PRESETS[preset]
+    label, layer = f"batch, {preset} preset", layers.BatchNorm(**settings)
+    return _running(label, layer, references_batch.batch, settings)
 
 
-def _running(label: str, layer, formula) -> Check:
+def _running(label: str, layer, formula, settings) -> Check:
     xs, variables = cases.draw(3, (STEPS, *SMALL)), cases.variables_of(layer, SMALL)
-    judge = lambda subject: worst(subject(variables, xs), followed(formula, variables))
+
+    def judge(subject):
+        right = expected_after_training(formula, variables, **settings)
+        return worst(subject(variables, xs), right)
+
     return Check(label, "running", jax.jit(trained(layer)), judge)
 
 
-def followed(formula, variables):
-    """What `trained` should give, by the formula."""
+def expected_after_training(formula, variables, **settings):
+    """What `trained` should return, by the reference."""
     xs, stats = cases.draw(3, (STEPS, *SMALL)), {}
     for x in xs:
-        _, stats = cases.by_formula(formula, variables | stats, x)
-    evaluate = functools.partial(formula, train=False)
-    return cases.by_formula(evaluate, variables | stats, xs[-1])[0], stats
+        _, stats = cases.evaluate(formula, variables | stats, x, **settings)
+    settings |= {"train": False}
+    return cases.evaluate(formula, variables | stats, xs[-1], **settings)[0], stats
 
 
 def trained(layer):
