@@ -306,9 +306,9 @@ def test_a_norm_that_knew_no_training_trains_where_statistics_may_move():
     [
         jnp.arange(4).reshape(4, 1, 1, 1) < 3,
         jnp.arange(X.size).reshape(X.shape) % 5 < 4,
-        jnp.arange(8) % 3,  # whole numbers, of the last axis alone
+        (jnp.arange(48) % 5).reshape(6, 8),  # whole numbers, of the last axes alone
     ],
-    ids=["examples", "elements", "features"],
+    ids=["examples", "elements", "last axes"],
 )
 def test_a_mask_of_flax_reaches_the_new_norm(mask):
     norm = nn.BatchNorm(use_running_average=False, use_fast_variance=False)

@@ -27,7 +27,7 @@ CARRIED = {"eps": "epsilon", "num_groups": "num_groups", **dict(zip(VECTORS, VEC
 CARRIED_IN_KIND = {"decay": "momentum", **dict(zip(AXES, AXES))}
 
 
-def replace(model: nn.Module, norm: str) -> nn.Module:
+def replace(model: Any, norm: str) -> nn.Module:
     """A module that runs `model` with this norm wherever it calls another.
 
     `replace(model, "rms").init(key, x)` and `.apply(...)` are called as those of
