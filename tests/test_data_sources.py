@@ -284,8 +284,8 @@ def test_no_tensorflow_and_no_jax(tmp_path, tiny):
     ("name", "accuracy"),
     [
         ("fashion_mnist", 0.677),
-        pytest.param("mnist", 0.820, marks=pytest.mark.slow),
-        pytest.param("cifar10", 0.277, marks=pytest.mark.slow),
+        ("mnist", 0.820),
+        ("cifar10", 0.277),
     ],
 )
 def test_nearest_centroids_on_real_data(name, accuracy, tfds_folder):

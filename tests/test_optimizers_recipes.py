@@ -53,8 +53,6 @@ def test_sgd_on_a_constant_gradient_is_a_geometric_series():
     np.testing.assert_array_equal(ours, -0.25 * (1 - 0.5**t) / 0.5)
 
 
-
-
 def some_params():
     kernel = jnp.array([[1.0, -2.0], [0.5, 4.0]])
     return {"dense": {"kernel": kernel, "bias": jnp.array([3.0, -1.0])}}

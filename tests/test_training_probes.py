@@ -406,7 +406,7 @@ def test_the_record_holds_the_measurements_and_their_conditions(tmp_path):
         model={"widths": (4,)},
         arms={"norm": ("batch",)},
     )
-    run.run(plan.study(config), str(tmp_path))
+    run.complete(plan.study(config), str(tmp_path))
     record = read_record(tmp_path)
     assert record.record["probes"] == {k: probes.PROBES[k].conditions for k in names}
     assert all(len(p.conditions) >= 1 for p in probes.PROBES.values())
