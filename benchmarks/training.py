@@ -45,6 +45,8 @@ class Workload(NamedTuple):
     batch_size: int
     lanes: int
     num_examples: int
+    kernel_size: int = 3  # of a CNN, as the next
+    convs_per_pool: int = 1
 
 
 WORKLOADS = {
@@ -52,11 +54,13 @@ WORKLOADS = {
     "mlp-adam": Workload(
         "mlp", (128, 128), "none", "pre", "adam", 1e-3, 128, 10, 60_000
     ),
-    "convnet-sgd": Workload(
-        "convnet", (16, 32), "batch", "pooled", "sgd", 0.04, 32, 10, 6_016
+    "cnn-5x5-sgd": Workload(
+        *("cnn", (16, 32), "batch", "pooled", "sgd", 0.04, 32, 10, 6_016),
+        kernel_size=5,
     ),
-    "cnn-sgd": Workload(
-        "cnn", (64, 64, 64, 64), "batch", "pre", "sgd", 0.1, 128, 3, 1_280
+    "cnn-3x3-sgd": Workload(
+        *("cnn", (64,) * 4, "batch", "pre", "sgd", 0.1, 128, 3, 1_280),
+        convs_per_pool=2,
     ),
 }
 
@@ -74,8 +78,13 @@ def arrays() -> tuple[np.ndarray, np.ndarray, str]:
 
 def network(work: Workload) -> models.Model:
     """The network of a workload in flax."""
+    cnn = {"kernel_size": work.kernel_size, "convs_per_pool": work.convs_per_pool}
     return models.MODELS[work.model](
-        work.widths, 10, norm=layers.NORMS[work.norm], placement=work.placement
+        widths=work.widths,
+        num_classes=10,
+        norm=layers.NORMS[work.norm],
+        placement=work.placement,
+        **(cnn if work.model == "cnn" else {}),
     )
 
 
@@ -118,14 +127,13 @@ def peer_network(work: Workload):
         return torch_nn.Sequential(
             torch_nn.Flatten(), *hidden, torch_nn.Linear(sizes[-1], 10)
         )
-    ours = network(work)
     parts, size = [], 28
     for i, (n, m) in enumerate(itertools.pairwise((1, *work.widths))):
         norm, relu, pool = torch_nn.BatchNorm2d(m), torch_nn.ReLU(), []
-        if (i + 1) % ours.pool_every == 0:
+        if (i + 1) % work.convs_per_pool == 0:
             pool, size = [torch_nn.MaxPool2d(2)], size // 2
         parts.append(
-            torch_nn.Conv2d(n, m, ours.kernel_size, padding=ours.kernel_size // 2)
+            torch_nn.Conv2d(n, m, work.kernel_size, padding=work.kernel_size // 2)
         )
         pooled = work.placement == "pooled"
         parts += [relu, *pool, norm] if pooled else [norm, relu, *pool]

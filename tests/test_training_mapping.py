@@ -42,10 +42,8 @@ def waves(key, shape, dtype=jnp.float32):
 BATCH = layers.NORMS["batch"]
 MODELS = {  # name -> model, shape of an example
     "mlp": (models.MLP((6,), 3, norm=BATCH, kernel_init=waves), (5,)),
-    "convnet": (
-        models.ConvNet(
-            (4,), 3, norm=BATCH, kernel_init=waves, convolution="images", pool_every=1
-        ),
+    "cnn": (
+        models.CNN((4,), 3, norm=BATCH, kernel_init=waves, convolution="images"),
         (6, 6),
     ),
 }
@@ -105,9 +103,9 @@ def test_mapped_lanes_are_a_loop_on_each_device():
 
 def test_padding_does_nothing_where_lanes_are_mapped():
     """Three lanes on two devices are four; the last is a copy of the first."""
-    state, _ = run("convnet", "map")
+    state, _ = run("cnn", "map")
     assert list(state.step) == [2 * NUM_STEPS] * 3 + [0]
-    copied, _ = run("convnet", "vmap")
+    copied, _ = run("cnn", "vmap")
     assert list(copied.step) == [2 * NUM_STEPS] * 4
     kernel = [s.params["conv_0"]["kernel"] for s in (state, copied)]
     assert np.array_equal(kernel[1][0], kernel[1][3])
@@ -118,8 +116,8 @@ def test_padding_does_nothing_where_lanes_are_mapped():
 @pytest.mark.parametrize("k", [0, 2])
 def test_a_mapped_lane_alone_is_the_lane_among_others(k):
     """To the bit: no width enters what is compiled for a lane."""
-    together, reports = run("convnet", "map")
-    alone, own = run("convnet", "map", (k,))
+    together, reports = run("cnn", "map")
+    alone, own = run("cnn", "map", (k,))
     same = lambda a, b: np.array_equal(a[0], b[k])
     assert jax.tree.all(jax.tree.map(same, (alone, own), (together, reports)))
 
