@@ -118,7 +118,7 @@ def test_equal_keys_give_equal_kernels_in_every_arm():
             ("none", recipes.sgd, "pre", False),
             ("batch", recipes.adam, "post", False),
             ("weight", recipes.third_moment, "pre", True),
-            ("batch_as_published", recipes.rmsprop, "post", False),
+            ("scalar_batch", recipes.rmsprop, "post", False),
         ]
     ]
     kernels = []

@@ -151,7 +151,7 @@ def _case(formula, settings=(), *, shifted=True, train=True, **others) -> Case:
 
 BATCH = {
     "batch": _case(batch),
-    "batch_as_published": _case(scalar_batch),
+    "scalar_batch": _case(scalar_batch),
     "batch_renorm": _case(renorm, only_layer=LIMITS | AT_ONCE),
     "ghost": _case(ghost, {"ghost_size": 2}),
     "power": _case(power, shifted=False),

@@ -96,7 +96,7 @@ ORDER = "another nonlinearity, or in another order"
 ROOT = "eps or the root elsewhere, or none"
 VALUES = {
     "variance over n - 1": formula(  # n = 2,048: the least that can be wrong
-        "batch_as_published",
+        "scalar_batch",
         "variance over n - 1",
         lambda x, p, s: affine(p, standardized(x, (0, 1, 2, 3), ddof=1)),
     ),
