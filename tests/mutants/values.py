@@ -168,6 +168,7 @@ def narrow(variables, x):
     return run(jax.tree.map(cast, variables), x)
 
 
+@jax.jit
 def widened(variables, x):
     """What batch norm computes, not rounded to the dtype of `x`."""
     return cases.apply(cases.layer_of("batch"), variables, x.astype(jnp.float32))[0]
