@@ -1,4 +1,4 @@
-"""Time of a third-moment step beside Adam's, and of the cube root beside jnp.cbrt.
+"""Time of a third-moment step and of Adam's, of the cube root and of jnp.cbrt.
 
 Run    python -m benchmarks.optimizers [--json]
 
@@ -52,7 +52,7 @@ def loss(params, inputs, labels):
 
 
 def run(recipe, gradient, params, learning_rates, held):
-    """STEPS steps of each lane, with `gradient(params, held, step)` of the lane."""
+    """Takes STEPS steps in each lane, whose gradient is `gradient(params, held, step)`."""
 
     def lane(params, learning_rate, held):
         settings = {"learning_rate": learning_rate}
@@ -69,22 +69,22 @@ def run(recipe, gradient, params, learning_rates, held):
     return jax.vmap(lane)(params, learning_rates, held)
 
 
-def timed(function, *arguments) -> float:
+def seconds_of(function, *arguments) -> float:
     """Seconds until the result is there."""
     start = time.perf_counter()
     jax.block_until_ready(function(*arguments))
     return time.perf_counter() - start
 
 
-def compared(workload, lanes, steps, ours, peer, arguments) -> Row:
-    """One row: seconds per step of `ours` and `peer`, both `(name, function)`."""
+def compare(workload, lanes, steps, ours, peer, arguments) -> Row:
+    """Measures one row: seconds per step of two pairs `(name, function)`."""
     compiled, compile_seconds = [], []
     for _, function in (ours, peer):
         start = time.perf_counter()
         compiled.append(jax.jit(function).lower(*arguments).compile())
         compile_seconds.append(time.perf_counter() - start)
-        timed(compiled[-1], *arguments)
-    rounds = [[timed(f, *arguments) / steps for f in compiled] for _ in range(ROUNDS)]
+        seconds_of(compiled[-1], *arguments)
+    rounds = [[seconds_of(f, *arguments) / steps for f in compiled] for _ in range(ROUNDS)]
     seconds, peer_seconds = (min(column) for column in zip(*rounds))
     return {
         "workload": f"{workload}, {ours[0]}",
@@ -99,7 +99,7 @@ def compared(workload, lanes, steps, ours, peer, arguments) -> Row:
 
 
 def optimizer_rows(lanes: int) -> list[Row]:
-    """A third-moment step beside Adam's: the optimizer alone, a training step."""
+    """Measures both optimizers: a step of the optimizer alone, and of training."""
     keys = jax.random.split(jax.random.key(0), lanes)
     params = jax.vmap(init)(keys)
     rates = jnp.full(lanes, 1e-3)
@@ -126,7 +126,7 @@ def optimizer_rows(lanes: int) -> list[Row]:
             for recipe in (recipes.third_moment, recipes.adam)
         )
         rows.append(
-            compared(
+            compare(
                 workload,
                 lanes,
                 STEPS,
@@ -141,7 +141,7 @@ def optimizer_rows(lanes: int) -> list[Row]:
 def rows() -> list[Row]:
     """Everything this benchmark measures."""
     x = jax.random.normal(jax.random.key(4), (LANES, 118_282)) ** 3
-    root = compared(
+    root = compare(
         "1,182,820 numbers",
         LANES,
         1,
@@ -153,6 +153,7 @@ def rows() -> list[Row]:
 
 
 def main() -> None:
+    """Prints the rows as a table or as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     arguments = parser.parse_args()

@@ -62,7 +62,7 @@ WORKLOADS = {
 
 
 def arrays() -> tuple[np.ndarray, np.ndarray, str]:
-    """60,000 training images as bytes, their labels, and where they are from."""
+    """60,000 training images as bytes, their labels, and the name of the source."""
     try:
         source = sources.load("fashion_mnist")
         return source.x_train, source.y_train, "fashion_mnist"
@@ -73,14 +73,14 @@ def arrays() -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def network(work: Workload) -> models.Model:
-    """Ours."""
+    """The network of a workload in flax."""
     return models.MODELS[work.model](
         work.widths, 10, norm=layers.NORMS[work.norm], placement=work.placement
     )
 
 
 def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
-    """Seconds to run and to compile, per network, of one epoch after the other."""
+    """Yields the seconds per network and those to compile, of epoch after epoch."""
     train = Split(jnp.asarray(x), jnp.asarray(y))
     one = Split(train.inputs[:1], train.labels[:1])  # nothing to evaluate
     scaling = Scaling(jnp.zeros(x.shape[1:]), jnp.full(x.shape[1:], 1 / 255))
@@ -109,7 +109,7 @@ def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
 
 
 def peer_network(work: Workload):
-    """The same in PyTorch."""
+    """The same network in PyTorch."""
     from torch import nn as torch_nn
 
     if work.model == "mlp":
@@ -139,7 +139,7 @@ def peer_network(work: Workload):
 
 
 def peer(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[float]:
-    """Seconds of one epoch after the other of one network in PyTorch."""
+    """Yields the seconds of epoch after epoch of one network in PyTorch."""
     import torch
 
     images = x.astype(np.float32).transpose(0, 3, 1, 2) / 255
@@ -200,7 +200,7 @@ def limit(work: Workload) -> float:
 
 
 def row(name: str, repeats: int) -> dict:
-    """One workload against its peer."""
+    """Measures one workload and its peer."""
     work = WORKLOADS[name]
     x, y, data = arrays()
     x, y = x[: work.num_examples], y[: work.num_examples]
