@@ -15,7 +15,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from normjax.errors import InputError
-from normjax.ops import conv, windows
+from normjax.ops import conv, conv_implementations, windows
 
 EPS32 = float(np.finfo(np.float32).eps)
 IMPLEMENTATIONS = sorted(conv.IMPLEMENTATIONS)
@@ -89,7 +89,9 @@ def equal(found, right):
 
 def fitting(monkeypatch, rows, width, kernel):
     """Strips have room for so many rows of patches."""
-    monkeypatch.setattr(conv, "STRIP_BYTES", rows * width * kernel[..., 0].size * 4)
+    monkeypatch.setattr(
+        conv_implementations, "STRIP_BYTES", rows * width * kernel[..., 0].size * 4
+    )
 
 
 # ---- windows -------------------------------------------------------------------------
@@ -203,7 +205,7 @@ def test_rounding_stays_within_that_of_sums_in_any_order():
 
 def test_bfloat16_comes_out_as_bfloat16(monkeypatch):
     """A sum of 390 ones, one strip each, which in bfloat16 would end at 256."""
-    monkeypatch.setattr(conv, "STRIP_BYTES", 1)
+    monkeypatch.setattr(conv_implementations, "STRIP_BYTES", 1)
     args = [
         jnp.ones(shape, jnp.bfloat16)
         for shape in ((130, 3, 1, 2), (1, 1, 2, 3), (130, 3, 1, 3))

@@ -66,5 +66,5 @@ def refuse_running(
     x: Num[Array, "..."], running: moments.Running, **vectors: Vector
 ) -> None:
     """Refuses running moments or vectors that have not one entry per feature."""
-    named = {f"running.{name}": a for name, a in running._asdict().items()}
-    validate.refuse_vectors(x, **named, **vectors)
+    named: dict = {f"running.{name}": a for name, a in running._asdict().items()}
+    validate.refuse_vectors(x, **(named | vectors))

@@ -16,6 +16,7 @@ Plain functions of arrays: every transform of JAX applies to them.
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
@@ -164,9 +165,8 @@ def group_norm(
     """
     groups = residuals.inverse.shape[-1]
     size = residuals.x.shape[-1] // groups
-    inverse, mean = (
-        jnp.repeat(a, size, -1) for a in (residuals.inverse, residuals.mean)
-    )
+    both = residuals.inverse, residuals.mean
+    inverse, mean = jax.tree.map(lambda a: jnp.repeat(a, size, -1), both)
     dy, z = _dy_and_z(dy, residuals._replace(inverse=inverse, mean=mean))
     space = tuple(range(1, dy.ndim - 1))
     scale = _row(residuals.scale, dy)

@@ -110,10 +110,11 @@ def _without_odd_padding(x, size: Sequence[int], window: Window, between: Pair):
     XLA's fast code for a CPU ignores padding below 0, and padding wider than the kernel
     reaches is padding below 0 in the gradient with respect to the images.
     """
-    edges = tuple(
-        tuple(min(max(n, 0), (k - 1) * d) for n in p)
+    rows, columns = (
+        (min(max(p[0], 0), (k - 1) * d), min(max(p[1], 0), (k - 1) * d))
         for p, k, d in zip(window.padding, size, window.dilation)
     )
+    edges = rows, columns
     if edges == window.padding:
         return x, window, between
     rest = [(p[0] - e[0], p[1] - e[1]) for p, e in zip(window.padding, edges)]

@@ -92,7 +92,7 @@ def _for_kernel(x, dy, kernel_shape, window):
     return _one_by_one(gradient)(x, dy)
 
 
-def _bilinear(function: Callable, gradients: Callable) -> None:
+def _bilinear(function: jax.custom_vjp, gradients: Callable) -> None:
     """Gives `function(a, b, *static)` the VJP `gradients(a, b, ct, *static)`."""
 
     def forward(a, b, *static):
@@ -181,7 +181,8 @@ def _input_gradient(kernel, dy, x_shape: Sequence[int], window: Window):
         )
     ]
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    whole = Window((1, 1), tuple(zip(before, after)), window.dilation)
+    rows, columns = zip(before, after)
+    whole = Window((1, 1), (rows, columns), window.dilation)
     return by_lax(dy, turned, whole, input_dilation=window.strides)
 
 
@@ -204,4 +205,8 @@ def _one_by_one(function: Callable) -> Callable:
 
 
 # Name -> (x, kernel, Window -> y).
-IMPLEMENTATIONS = {"images": by_images, "lax": by_lax, "patches": by_patches}
+IMPLEMENTATIONS: dict[str, Callable] = {
+    "images": by_images,
+    "lax": by_lax,
+    "patches": by_patches,
+}

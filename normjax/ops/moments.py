@@ -24,7 +24,7 @@ class Moments(NamedTuple):
 
     mean: Float[Array, "..."]
     var: Float[Array, "..."]  # biased: divides by count, as in the papers
-    count: Float[Array, "..."]  # elements behind each mean; a scalar without a mask
+    count: Float[Array, "..."]  # type: ignore[assignment]  # elements behind each mean; a scalar without a mask
 
 
 class Running(NamedTuple):

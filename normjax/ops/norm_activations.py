@@ -31,9 +31,9 @@ def filter_response_norm(
     `x / sqrt(x^2 + |eps|)`, whose slope at 0 is `1 / sqrt(|eps|)`: Singh and Krishnan
     then learn eps.
 
-        >>> x, ones, zeros = jnp.array([[[-1.0], [7.0]]]), jnp.ones(1), jnp.zeros(1)
-        >>> filter_response_norm(x, ones, zeros, zeros).round(3).ravel()
-        Array([0. , 1.4], dtype=float32)
+        >>> x, ones, zeros = jnp.array([[[-2.0], [2.0]]]), jnp.ones(1), jnp.zeros(1)
+        >>> filter_response_norm(x, ones, zeros, zeros, eps=0.0).tolist()
+        [[[0.0], [1.0]]]
 
     Args:
         x: activations, channels last.
@@ -77,9 +77,9 @@ def evonorm_s0(
     channels of a group, which are neighbours on the last axis. The nonlinearity is
     a swish whose input is not normalized.
 
-        >>> x, ones, zeros = jnp.array([[-1.0, 1.0]]), jnp.ones(2), jnp.zeros(2)
-        >>> evonorm_s0(x, ones, ones, zeros, num_groups=1).round(3)
-        Array([[-0.269,  0.731]], dtype=float32)
+        >>> x, ones, zeros = jnp.array([[0.0, 128.0]]), jnp.ones(2), jnp.zeros(2)
+        >>> evonorm_s0(x, ones, ones, zeros, num_groups=1, eps=0.0).tolist()
+        [[0.0, 2.0]]
 
     Args:
         x: activations, channels last.
@@ -153,8 +153,9 @@ def evonorm_b0(
     """
     validate.refuse_eps(eps)
     where = validate.where(x, mask)
-    vectors = {"running_var": running_var, "gate": gate, "scale": scale, "bias": bias}
-    validate.refuse_vectors(x, **vectors)
+    validate.refuse_vectors(
+        x, running_var=running_var, gate=gate, scale=scale, bias=bias
+    )
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     wide = _zero_outside(where, moments.widen(x))
     var = running_var.reshape(row)

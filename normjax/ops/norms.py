@@ -206,8 +206,8 @@ def rms_norm(
     default eps is 1e-6. Arguments and errors are those of `layer_norm`; a mean over
     a single element is allowed.
 
-        >>> rms_norm(jnp.array([[1.0, 7.0]]), eps=0.0).round(3)
-        Array([[0.2, 1.4]], dtype=float32)
+        >>> rms_norm(jnp.array([[0.0, 0.0, 0.0, 4.0]]), eps=0.0).tolist()
+        [[0.0, 0.0, 0.0, 2.0]]
 
     References:
         Zhang and Sennrich, 2019. Root Mean Square Layer Normalization.

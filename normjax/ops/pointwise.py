@@ -89,9 +89,9 @@ def local_response_norm(
     default), and the window `depth_radius = (size - 1) / 2` (5 by default), with
     other defaults for alpha (1) and beta (0.5).
 
-        >>> x = jnp.array([[1.0, 2.0, 3.0]])
-        >>> local_response_norm(x, size=3, alpha=1.0, beta=1.0, k=1.0).round(3)
-        Array([[0.167, 0.133, 0.214]], dtype=float32)
+        >>> x = jnp.array([[1.0, 1.0]])
+        >>> local_response_norm(x, size=3, alpha=1.0, beta=1.0, k=2.0).tolist()
+        [[0.25, 0.25]]
 
     Args:
         x: activations, channels last.

@@ -71,15 +71,14 @@ def switchable_norm(
     affine.refuse_running(x, running, scale=scale, bias=bias)
     spatial = tuple(range(1, x.ndim - 1))
     axes = {"instance": spatial, "layer": (*spatial, x.ndim - 1)}
-    mixed = [moments.over(x, axes[name], where=where) for name in names[:-1]]
+    mixed: list = [moments.over(x, axes[name], where=where) for name in names[:-1]]
     if train:
         validate.refuse_single(x, per_channel, "train on batches of 2 or more")
-        now = moments.over(x, (0, *spatial), where=where)
-        running = moments.blend(running, now, decay=decay)
+        mixed.append(moments.over(x, (0, *spatial), where=where))
+        running = moments.blend(running, mixed[-1], decay=decay)
     else:
         row = (1,) * (x.ndim - 1) + x.shape[-1:]
-        now = moments.Running(running.mean.reshape(row), running.var.reshape(row))
-    mixed.append(now)
+        mixed.append(moments.Running(*(a.reshape(row) for a in running)))
 
     def mix(logits, terms):
         return sum(w * term for w, term in zip(jax.nn.softmax(logits), terms))

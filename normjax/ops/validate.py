@@ -6,11 +6,12 @@ they are Python or NumPy numbers; traced ones pass.
 
 import numbers
 
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
 from normjax.errors import InputError
 
+NUMBERS = (int, float, np.floating)
 Mask = Shaped[Array, "..."] | None  # bool; another dtype is refused by name
 
 
@@ -99,22 +100,22 @@ def refuse_vectors(
             raise InputError(f"{name}.shape", vector.shape, rule, remedy)
 
 
-def refuse_vector_numbers(**values: float | Shaped[Array, "..."]) -> None:
+def refuse_vector_numbers(**values: object) -> None:
     """Refuses arrays where a single number is needed."""
     for name, value in values.items():
-        if shape := jnp.shape(value):
+        if shape := getattr(value, "shape", ()):
             rule = "must be (), one number for the whole layer"
             raise InputError(f"{name}.shape", shape, rule, f"pass {name}.mean()")
 
 
 def refuse_eps(eps: object) -> None:
     """Refuses a negative number: a root of it would be nan."""
-    if isinstance(eps, numbers.Real) and not eps >= 0:
+    if isinstance(eps, NUMBERS) and not eps >= 0:
         raise InputError("eps", eps, "must be at least 0", "set eps=1e-5")
 
 
 def refuse_decay(decay: object) -> None:
     """Refuses a weight of the past outside of [0, 1]."""
-    if isinstance(decay, numbers.Real) and not 0 <= decay <= 1:
+    if isinstance(decay, NUMBERS) and not 0 <= decay <= 1:
         rule = "must be in [0, 1], the weight of the past"
         raise InputError("decay", decay, rule, "set decay=0.9")

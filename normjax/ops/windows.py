@@ -1,10 +1,10 @@
 """How a window moves over images, and what it covers: for convolution and pooling."""
 
-import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -14,6 +14,7 @@ Images = Float[Array, "batch height width features"]
 Pair = tuple[int, int]
 Padding = str | int | Sequence[int | Sequence[int]]
 
+INTEGERS = (int, np.integer)
 NAMED = dict.fromkeys(("SAME", "SAME_LOWER", "VALID"))  # paddings that lax works out
 
 
@@ -31,10 +32,8 @@ def pair(field: str, value: int | Sequence[int]) -> Pair:
     Raises:
         InputError: if `value` is neither a positive integer nor a pair of them.
     """
-    both = (value, value) if isinstance(value, numbers.Integral) else tuple(value)
-    if len(both) != 2 or not all(
-        isinstance(n, numbers.Integral) and n >= 1 for n in both
-    ):
+    both = (value, value) if isinstance(value, INTEGERS) else tuple(value)
+    if len(both) != 2 or not all(isinstance(n, INTEGERS) and n >= 1 for n in both):
         rule = "must be a whole number of at least 1, or a pair of them"
         raise InputError(field, value, rule, f"set {field}=1")
     return int(both[0]), int(both[1])
@@ -62,20 +61,21 @@ def window_of(
         pick("padding", NAMED, padding.upper())
         edges = lax.padtype_to_pads(pixels, reach, strides, padding.upper())
     else:
-        alike = lambda p: (p, p) if isinstance(p, numbers.Integral) else p
+        alike: Callable = lambda p: (p, p) if isinstance(p, INTEGERS) else p
         edges = [alike(p) for p in alike(padding)]
         if [len(p) for p in edges] != [2, 2]:
             rule = "must be a name, a number, or a number or a pair for each dimension"
             remedy = f"use one of {', '.join(NAMED)}"
             raise InputError("padding", padding, rule, remedy)
-    edges = tuple(tuple(map(int, p)) for p in edges)
-    if any(n + sum(p) < w for n, p, w in zip(pixels, edges, reach)):
+    rows, columns = ((int(before), int(after)) for before, after in edges)
+    around = rows, columns
+    if any(n + sum(p) < w for n, p, w in zip(pixels, around, reach)):
         rule = (
-            f"must fit into images of {pixels[0]} by {pixels[1]} with padding {edges}"
+            f"must fit into images of {pixels[0]} by {pixels[1]} with padding {around}"
         )
         field = f"window of {reach[0]} by {reach[1]} pixels"
         raise InputError(field, rule=rule, remedy="use padding='SAME'")
-    return Window(strides, edges, dilation)
+    return Window(strides, around, dilation)
 
 
 def patches(
