@@ -17,6 +17,8 @@ from normjax.ops import conv, windows
 
 __all__ = ["Conv"]
 
+Whole = int | np.integer
+
 
 class Conv(nn.Module):
     """Convolution of images or sequences; takes the place of `flax.linen.Conv`.
@@ -37,11 +39,11 @@ class Conv(nn.Module):
     """
 
     features: int
-    kernel_size: int | Sequence[int]
-    strides: int | Sequence[int] | None = 1
+    kernel_size: Whole | Sequence[Whole]
+    strides: Whole | Sequence[Whole] | None = 1
     padding: windows.Padding = "SAME"  # or "VALID", "CIRCULAR", "REFLECT", "CAUSAL"
-    input_dilation: int | Sequence[int] | None = 1
-    kernel_dilation: int | Sequence[int] | None = 1
+    input_dilation: Whole | Sequence[Whole] | None = 1
+    kernel_dilation: Whole | Sequence[Whole] | None = 1
     feature_group_count: int = 1
     use_bias: bool = True
     mask: Shaped[Array, "..."] | None = None  # times the kernel
