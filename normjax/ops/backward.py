@@ -68,13 +68,8 @@ def batch_norm(
 
     Here `scale` is constant over each sum, sum(dz) = scale * dbias and sum(dz * z) =
     scale * dscale: two sums serve all three gradients. Where the loss also depends on
-    the batch's moments, as by the running ones, their gradients join dmean and dvar.
-
-    Args:
-        dy: in the shape of `x`.
-        residuals: of training.
-        now: gradients with respect to the batch's mean and (biased) variance, in
-            the shape of `residuals.mean`; None is 0.
+    the batch's moments, as by the running ones, their gradients `now`, in the shape of
+    `residuals.mean` (None is 0), join dmean and dvar.
     """
     dy, z = _dy_and_z(dy, residuals)
     axes = tuple(range(dy.ndim - 1))
@@ -164,9 +159,8 @@ def group_norm(
     """
     groups = residuals.inverse.shape[-1]
     size = residuals.x.shape[-1] // groups
-    inverse, mean = (
-        jnp.repeat(a, size, -1) for a in (residuals.inverse, residuals.mean)
-    )
+    spread = lambda sums: jnp.repeat(sums, size, -1)
+    inverse, mean = spread(residuals.inverse), spread(residuals.mean)
     dy, z = _dy_and_z(dy, residuals._replace(inverse=inverse, mean=mean))
     space = tuple(range(1, dy.ndim - 1))
     scale = _row(residuals.scale, dy)
@@ -175,7 +169,7 @@ def group_norm(
 
     def over_group(sums):
         grouped = sums.reshape(*sums.shape[:-1], groups, size)
-        return jnp.repeat(jnp.sum(grouped, -1), size, -1)
+        return spread(jnp.sum(grouped, -1))
 
     n = _count(residuals, space, over_group)
     n = n * size if residuals.where is None else n
@@ -247,8 +241,6 @@ def _row(vector, like):
 def _mean(x, residuals):
     """The mean over the axes along which `residuals.inverse` has size 1."""
     axes = tuple(a for a, size in enumerate(residuals.inverse.shape) if size == 1)
-    if residuals.where is None:
-        return jnp.mean(x, axes, keepdims=True)
     return jnp.sum(x, axes, keepdims=True) / _count(residuals, axes)
 
 

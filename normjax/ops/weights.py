@@ -1,6 +1,7 @@
 """Reparametrizations of a kernel, as pure functions of arrays.
 
-The last axis of a kernel is its output features. Nothing here owns a parameter.
+The last axis of a kernel is its output features, and the result has the dtype of the
+kernel. Nothing here owns a parameter.
 """
 
 import functools
@@ -46,11 +47,6 @@ def weight_norm(
         >>> weight_norm(jnp.array([[3.0], [4.0]]), jnp.array([10.0])).tolist()
         [[6.0], [8.0]]
 
-    Args:
-        kernel: the direction `v`; its dtype is that of the result.
-        scale: the length `g` of each feature's weights.
-        eps: added to the squared norm.
-
     Raises:
         InputError: if `kernel` is not floating or `scale` has another shape.
 
@@ -79,10 +75,6 @@ def weight_standardization(
 
         >>> weight_standardization(jnp.array([[1.0], [3.0]])).tolist()
         [[-1.0], [1.0]]
-
-    Args:
-        kernel: `v`; its dtype is that of the result.
-        eps: added to the variance, in the squared units of `v`.
 
     Raises:
         InputError: if `kernel` is not floating or a feature has a single input.
