@@ -130,8 +130,6 @@ def rms_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradien
         dsquare = sum(dz * x) * -r^3 / 2 = -r^2 / 2 * sum(dz * z)
         dx      = r * dz + dsquare * 2 * x / n
                 = r * (dz - z * sum(dz * z) / n).
-
-    No mean is subtracted, so none comes back: that is layer norm's middle term.
     """
     dy, z = _dy_and_z(dy, residuals)
     dz = dy * _row(residuals.scale, dy)
@@ -154,8 +152,6 @@ def group_norm(
 
         sum(dz) = sum over the group of scale * a,  dbias = sum over examples of a,
         sum(dz * z) = sum over the group of scale * b,  dscale = ... of b.
-
-    With one channel a group (instance norm) the sums over the group fall away.
     """
     groups = residuals.inverse.shape[-1]
     size = residuals.x.shape[-1] // groups

@@ -130,8 +130,8 @@ def evonorm_b0(
     """
     validate.refuse_eps(eps)
     where = validate.where(x, mask)
-    vectors = {"running_var": running_var, "gate": gate, "scale": scale, "bias": bias}
-    validate.refuse_vectors(x, **vectors)
+    validate.refuse_vectors(x, running_var=running_var)
+    validate.refuse_vectors(x, gate=gate, scale=scale, bias=bias)
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     wide = _zero_outside(where, moments.widen(x))
     var = running_var.reshape(row)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Shaped
 
 from normjax.errors import InputError
+from normjax.types import Number
 
 Mask = Shaped[Array, "..."] | None  # bool; another dtype is refused by name
 
@@ -95,7 +96,7 @@ def refuse_vectors(
             raise InputError(f"{name}.shape", vector.shape, rule, remedy)
 
 
-def refuse_vector_numbers(**values: float | Shaped[Array, "..."]) -> None:
+def refuse_vector_numbers(**values: Number) -> None:
     """Refuses arrays where a single number is needed."""
     for name, value in values.items():
         if shape := jnp.shape(value):

@@ -108,9 +108,7 @@ def spectral_norm(
     One step is `u = unit(v @ W); v = unit(W @ u)`. It moves `vectors` closer to the
     first singular vectors and `sigma` up to the largest singular value, from below.
     Without a step `sigma` has the sign of the pair it is given, as in PyTorch.
-    To derivatives both vectors are constants. They are stepped in the order of
-    PyTorch, and kept both: without a step, as in evaluation, `sigma` is that of
-    the last one.
+    To derivatives both vectors are constants. They are stepped in the order of PyTorch.
 
     Where `|sigma| < eps`, as for a kernel of zeros, the kernel is not divided, as in
     flax. A product that is shorter than `eps` leaves its vector as it is, so that the
@@ -121,11 +119,9 @@ def spectral_norm(
         Array([[1.   , 0.   ],
                [0.   , 0.333]], dtype=float32)
 
-    Args:
-        kernel: `W`, with all axes but the last flattened; its dtype is that of `w`.
-        vectors: from the last call, or from `singular`; they keep their dtypes.
-        steps: of power iteration; usually 1 in training, 0 in evaluation.
-        eps: least length that is divided by, in the units of `W`.
+    `W` is the kernel with all axes but the last flattened. `vectors` are from the last
+    call, or from `singular`; they keep their dtypes. `steps` is usually 1 in training
+    and 0 in evaluation. `eps` is in the units of `W`.
 
     Raises:
         InputError: if `kernel` is not floating or the vectors are of another.

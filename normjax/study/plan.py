@@ -56,11 +56,7 @@ class Study:
 
 
 def study(config: ConfigDict | Mapping[str, Any]) -> Study:
-    """Checks a config, loads its data, and derives its arms.
-
-    Raises:
-        InputError: for anything a user can have got wrong; nothing was written.
-    """
+    """Checks a config, loads its data, and derives its arms."""
     chosen = resolve(config)
     split_key, seeds_key = jax.random.split(jax.random.key(chosen["root_seed"]))
     sizes = dict(chosen["data"])

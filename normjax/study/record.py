@@ -114,11 +114,10 @@ def read_record(workdir: str | Path) -> Record:
         InputError: there is no record, or a file of it is missing or damaged.
     """
     workdir = Path(workdir)
-    if not workdir.is_dir():
-        rule = "must be a folder, and there is none of that name"
-        raise InputError("workdir", str(workdir), rule, FOLDER)
     if not (workdir / "record.json").exists():
-        rule = "must hold a record, and has no record.json"
+        rule = "must be a folder, and there is none of that name"
+        if workdir.is_dir():
+            rule = "must hold a record, and has no record.json"
         raise InputError("workdir", str(workdir), rule, FOLDER)
     config = files.read_json(workdir / "config.json")
     record = _read_record(workdir)
@@ -127,14 +126,14 @@ def read_record(workdir: str | Path) -> Record:
     epochs = read_table(workdir / "epochs.csv", record, arms)
     for arm in arms:
         entry = record["arms"][arm]
-        num_lanes, num_epochs = entry["lanes"], len(entry["epoch_seconds"])
-        _check_rows(workdir / "networks.csv", networks, arm, num_lanes)
-        _check_rows(workdir / "epochs.csv", epochs, arm, num_lanes * num_epochs)
+        num_rows = entry["lanes"] * len(entry["epoch_seconds"])
+        _check_rows(workdir / "networks.csv", networks, arm, entry["lanes"])
+        _check_rows(workdir / "epochs.csv", epochs, arm, num_rows)
         path = workdir / "checkpoints" / f"{arm}.npz"
         if entry.get("checkpoint") and not path.exists():
             raise files.damaged(path, f"arm {arm!r} is complete, but it is missing")
     probes = files.read_arrays(workdir / "probes.npz")
-    probes = {k: v for k, v in probes.items() if arm_of(k) in arms}
+    probes = {k: v for k, v in probes.items() if k.rpartition("/")[0] in arms}
     return Record(workdir, config, record, networks, epochs, probes)
 
 
@@ -202,7 +201,8 @@ def add_arm(
         )
         files.write_table(path, table)
     path = workdir / "probes.npz"
-    kept = {k: v for k, v in files.read_arrays(path).items() if arm_of(k) != arm}
+    there = files.read_arrays(path)
+    kept = {k: v for k, v in there.items() if k.rpartition("/")[0] != arm}
     files.write_arrays(path, {**kept, **probes})
     arms = {**arms, arm: dict(entry)}
     arms = {name: arms[name] for name in order if name in arms}
@@ -258,8 +258,3 @@ def _check_rows(path: Path, table: pd.DataFrame, arm: str, expected: int) -> Non
     if found != expected:
         why = f"arm {arm!r} is complete, with {found} rows in place of {expected}"
         raise files.damaged(path, why)
-
-
-def arm_of(key: str) -> str:
-    """The arm of "<arm>/<probe>"."""
-    return key.rpartition("/")[0]

@@ -73,10 +73,8 @@ def complete(study: Study, workdir: str | pathlib.Path, *, quiet: bool = False) 
     """Trains the arms that the record in `workdir` does not hold yet.
 
     An arm is written when it is finished; Ctrl-C loses only the arm in work. With
-    `quiet` nothing is printed, and the bar is shown in a terminal only.
-
-    Raises:
-        InputError: the folder cannot be written or holds another study.
+    `quiet` nothing is printed, and the bar is shown in a terminal only. The errors are
+    those of `start_record`.
     """
     about = describe(study)
     finished = start_record(workdir, study.config, data=about["data_crc32"])
@@ -130,18 +128,16 @@ def train_arm(study: Study, arm: Arm, bar: tqdm) -> Trained:
 def save(
     workdir: str | pathlib.Path, study: Study, arm: Arm, about: dict, done: Trained
 ) -> None:
-    """Adds a finished arm to the record: its networks first, its rows after them."""
-    num_lanes, num_epochs = done.reports.train.loss.shape
-    by_lane = (-1, len(study.seeds))
+    """Adds a finished arm to the record: its networks first, its rows after them.
+
+    Arrays get the shape `[settings, seeds, ...]`.
+    """
+    num_lanes = len(done.reports.train.loss)
+    by_lane = lambda x: np.reshape(x, (-1, len(study.seeds), *x.shape[1:]))
+    tree: Any = {"params": done.final.params, **done.final.stats}
+    variables = flatten_dict(jax.tree.map(by_lane, tree), sep="/")
     folder = files.folder(pathlib.Path(workdir) / "checkpoints")
-    tree = {"params": done.final.params, **done.final.stats}
-    variables: Any = flatten_dict(tree, sep="/")
-    files.write_arrays(
-        folder / f"{arm.name}.npz",
-        {  # "params/dense_0/kernel": [settings, seeds, ...]
-            name: x.reshape(*by_lane, *x.shape[1:]) for name, x in variables.items()
-        },
-    )
+    files.write_arrays(folder / f"{arm.name}.npz", variables)
     networks, epochs = tables(study, arm, done)
     add_arm(
         workdir,
@@ -149,7 +145,7 @@ def save(
         networks=networks,
         epochs=epochs,
         probes={
-            f"{arm.name}/{name}": np.asarray(values).reshape(*by_lane, num_epochs)
+            f"{arm.name}/{name}": by_lane(values)
             for name, values in done.reports.probes.items()
         },
         record=about,
