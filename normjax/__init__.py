@@ -11,15 +11,7 @@ optimizers and the statistics are a plain library as well.
     record = normjax.run(normjax.config(arms={"norm": ("none", "batch")}))
     record.networks.groupby("arm")["test_accuracy"].mean()
 
-Words:
-    factor: what arms differ in: norm, placement, optimizer, penalty, batch size.
-    arm: one combination of levels of the factors.
-    setting: a traced number, such as the learning rate; a grid of them compiles once.
-    network, lane: one network; a lane where it is one of many in a program.
-    cell: an arm at one setting, over its seeds; what a report summarizes.
-    protocol: changes to the arms, kept because a source worked that way.
-    probe: what is measured beside loss and accuracy.
-    claim: a published sentence as data; its verdict is computed, never typed.
+docs/architecture.md lists these words.
 """
 
 import importlib

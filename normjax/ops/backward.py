@@ -69,13 +69,8 @@ def batch_norm(
 
     Here `scale` is constant over each sum, sum(dz) = scale * dbias and sum(dz * z) =
     scale * dscale: two sums serve all three gradients. Where the loss also depends on
-    the batch's moments, as by the running ones, their gradients join dmean and dvar.
-
-    Args:
-        dy: in the shape of `x`.
-        residuals: of training.
-        now: gradients with respect to the batch's mean and (biased) variance, in
-            the shape of `residuals.mean`; None is 0.
+    the batch's moments, as by the running ones, their gradients `now`, in the shape of
+    `residuals.mean` (None is 0), join dmean and dvar.
     """
     dy, z = _dy_and_z(dy, residuals)
     axes = tuple(range(dy.ndim - 1))
@@ -136,8 +131,6 @@ def rms_norm(dy: Num[Array, "*batch features"], residuals: Residuals) -> Gradien
         dsquare = sum(dz * x) * -r^3 / 2 = -r^2 / 2 * sum(dz * z)
         dx      = r * dz + dsquare * 2 * x / n
                 = r * (dz - z * sum(dz * z) / n).
-
-    No mean is subtracted, so none comes back: that is layer norm's middle term.
     """
     dy, z = _dy_and_z(dy, residuals)
     dz = dy * _row(residuals.scale, dy)
@@ -160,8 +153,6 @@ def group_norm(
 
         sum(dz) = sum over the group of scale * a,  dbias = sum over examples of a,
         sum(dz * z) = sum over the group of scale * b,  dscale = ... of b.
-
-    With one channel a group (instance norm) the sums over the group fall away.
     """
     groups = residuals.inverse.shape[-1]
     size = residuals.x.shape[-1] // groups
@@ -175,7 +166,7 @@ def group_norm(
 
     def over_group(sums):
         grouped = sums.reshape(*sums.shape[:-1], groups, size)
-        return jnp.repeat(jnp.sum(grouped, -1), size, -1)
+        return spread(jnp.sum(grouped, -1))
 
     n = _count(residuals, space, over_group)
     n = n * size if residuals.where is None else n
@@ -247,8 +238,6 @@ def _row(vector, like):
 def _mean(x, residuals):
     """The mean over the axes along which `residuals.inverse` has size 1."""
     axes = tuple(a for a, size in enumerate(residuals.inverse.shape) if size == 1)
-    if residuals.where is None:
-        return jnp.mean(x, axes, keepdims=True)
     return jnp.sum(x, axes, keepdims=True) / _count(residuals, axes)
 
 

@@ -1,9 +1,7 @@
 """Relatives of batch norm, as pure functions of arrays.
 
-The conventions are those of `norms`: output in the shape and dtype of `x`, arithmetic
-in float32 or wider, `scale` and `bias` along the last axis, masks with or without it.
-Each function takes its running moments as an argument and returns the new ones. In
-evaluation it returns them unchanged.
+The conventions are those of `norms`. Each function takes its running moments as an
+argument and returns the new ones. In evaluation it returns them unchanged.
 """
 
 import math
@@ -49,18 +47,9 @@ def batch_renorm(
         >>> batch_renorm(x, running, train=True, eps=0.0, **limits)[0].tolist()
         [[0.0], [3.0]]
 
-    Args:
-        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
-        running: mean and var, each `[features]`.
-        scale: `[features]`.
-        bias: `[features]`.
-        train: whether to use, and blend in, the moments of `x`.
-        r_max: at least 1; may be traced, see `renorm_limits`.
-        d_max: at least 0, in standard deviations; may be traced.
-        decay: weight of the past in `running`, per step; 1 - alpha of the paper.
-        eps: added to the variance, in the squared units of `x`.
-        mask: `[*batch]` or `[*batch, features]`. A feature without a single true
-            entry leaves `running` as it is.
+    `r_max` is at least 1, `d_max` at least 0, in standard deviations; both may be
+    traced, see `renorm_limits`. `decay` is 1 - alpha of the paper. The other arguments
+    are those of `norms.batch_norm`.
 
     Raises:
         InputError: as `norms.batch_norm`, or if a limit is a number out of range.
@@ -159,18 +148,10 @@ def ghost_batch_norm(
         >>> ghost_batch_norm(x, running, train=True, ghost_size=2, eps=0.0)[0].tolist()
         [[-1.0], [1.0], [-1.0], [1.0]]
 
-    Args:
-        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
-        running: mean and var, each `[features]`.
-        scale: `[features]`.
-        bias: `[features]`.
-        train: whether to use, and blend in, the moments of `x`.
-        ghost_size: examples; divides the batch. The whole batch is batch norm, and
-            None is the divisor nearest to 32: see `ghost_size_for`.
-        decay: weight of the past in `running`, per ghost batch.
-        eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]` or `[batch, *spatial, features]`. A ghost batch
-            without a single true entry leaves `running` as it is.
+    `ghost_size` divides the number of examples. The whole batch is batch norm, and None
+    is the divisor nearest to 32: see `ghost_size_for`. `decay` is per ghost batch; one
+    without a single true entry of the mask leaves `running` as it is. The other
+    arguments are those of `norms.batch_norm`.
 
     Raises:
         InputError: as `norms.batch_norm`, and, in training, if `ghost_size` does
@@ -183,18 +164,13 @@ def ghost_batch_norm(
     """
     where, num_examples = validate.where(x, mask), x.shape[0]
     refuse_running(x, running, scale=scale, bias=bias)
-    if ghost_size is not None and (
-        ghost_size < 1 or (train and num_examples % ghost_size)
-    ):
-        raise InputError(
-            "ghost_size",
-            ghost_size,
-            f"must divide the {num_examples} examples of the batch",
-            f"use {ghost_size_for(num_examples)}",
-        )
+    fitting = ghost_size_for(num_examples)
+    ghost_size = fitting if ghost_size is None else ghost_size
+    if ghost_size < 1 or (train and num_examples % ghost_size):
+        rule = f"must divide the {num_examples} examples of the batch"
+        raise InputError("ghost_size", ghost_size, rule, f"use {fitting}")
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
-    ghost_size = ghost_size_for(num_examples) if ghost_size is None else ghost_size
     count = ghost_size * math.prod(x.shape[1:-1])
     validate.refuse_single(x, count, "use larger ghost batches")
 
@@ -244,16 +220,8 @@ def power_norm(
         >>> power_norm(x, jnp.ones(1), train=True, decay=0.5)[1].tolist()
         [13.0]
 
-    Args:
-        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
-        running: mean square, `[features]`.
-        scale: `[features]`.
-        bias: `[features]`.
-        train: whether to use, and blend in, the mean square of `x`.
-        decay: weight of the past in `running`, per step.
-        eps: added to the mean square, in its units.
-        mask: `[*batch]` or `[*batch, features]`. A feature without a single true
-            entry leaves `running` as it is.
+    `running` is the mean square per feature. The other arguments are those of
+    `norms.batch_norm`.
 
     Raises:
         InputError: if `x` is not floating or the mask has another shape or dtype.

@@ -67,10 +67,8 @@ def conv(
         implementation = choose(kernel.shape, dense=dense)
     apply = pick("convolution", IMPLEMENTATIONS, implementation)
     if not dense and implementation != "lax":
-        rule = (
-            "needs input_dilation=1 and feature_group_count=1, got"
-            f" {between} and {groups}"
-        )
+        rule = "needs input_dilation=1 and feature_group_count=1,"
+        rule += f" got {between} and {groups}"
         raise InputError("convolution", implementation, rule, "use 'lax'")
     window = windows.window_of(
         x.shape,

@@ -165,21 +165,10 @@ def _input_gradient(kernel, dy, x_shape: Sequence[int], window: Window):
     The kernel is copied into another layout, which is cheap: for the layout in the
     derivative of lax, XLA has no fast code for a CPU.
     """
-    before = [
-        d * (k - 1) - low
-        for k, d, (low, _) in zip(kernel.shape, window.dilation, window.padding)
-    ]
-    after = [
-        n + d * (k - 1) - (m - 1) * s - 1 - a
-        for n, k, m, s, d, a in zip(
-            x_shape[1:3],
-            kernel.shape,
-            dy.shape[1:3],
-            window.strides,
-            window.dilation,
-            before,
-        )
-    ]
+    reach = [d * (k - 1) for k, d in zip(kernel.shape, window.dilation)]
+    before = [r - low for r, (low, _) in zip(reach, window.padding)]
+    last = [(m - 1) * s for m, s in zip(dy.shape[1:3], window.strides)]
+    after = [n + r - z - 1 - b for n, r, z, b in zip(x_shape[1:3], reach, last, before)]
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     rows, columns = zip(before, after)
     whole = Window((1, 1), (rows, columns), window.dilation)

@@ -9,10 +9,8 @@ JAX: it is refused, inside of `jit` by JAX's own TypeError.
 
 Less is kept between the passes: of float32 images half as much for batch, group and
 instance norm, a third for layer and RMS norm; of bfloat16 a quarter and a fifth. Speed
-is mixed (`benchmarks/backward.py`, two CPU cores, autodiff's seconds over these): batch
-norm in training 1.1 to 1.3, in evaluation 0.7 to 0.9; layer and RMS norm 0.8 to 1.3;
-group norm 0.9 to 1.9; instance norm 0.9 for one lane and 2.4 for ten; a whole step of
-an MLP 0.9 to 1.0. That does not pay for forward mode: layers take autodiff by default.
+is mixed (`benchmarks/backward.py`, docs/performance.md), which does not pay for forward
+mode: layers take autodiff by default.
 """
 
 import functools
@@ -46,9 +44,7 @@ def batch_norm(
 ) -> tuple[Float[Array, "*batch features"], moments.Running]:
     """`norms.batch_norm`, differentiated by `backward.batch_norm`.
 
-    Raises:
-        InputError: as there, and in training if a batch is spread by `axis_name` or
-            `single` is `running`: for these there is no backward by hand.
+    Also refuses, in training, `axis_name` and `single="running"`.
     """
     where = validate.where(x, mask)
     pick("single", norms.SINGLE, single)
@@ -123,7 +119,7 @@ def instance_norm(
     mask: Mask = None,
 ) -> Float[Array, "batch *spatial features"]:
     """`norms.instance_norm`, differentiated by `backward.group_norm`."""
-    norms.refuse_no_space(x)
+    validate.refuse_no_space(x)
     return group_norm(x, scale, bias, num_groups=x.shape[-1], eps=eps, mask=mask)
 
 
@@ -150,8 +146,7 @@ def weight_standardization(
 # ---- forward passes: (output, Residuals), from inputs that have been checked --------
 
 
-def batch_norm_with_residuals(x, scale=None, bias=None, where=None, *, eps=1e-5):
-    """Batch norm in training; the output is `y` and the moments of the batch."""
+def _batch(x, scale, bias, where, *, eps):
     now = moments.over(x, tuple(range(x.ndim - 1)), where=where)
     y, residuals = _standardize(x, now.mean, now.var, scale, bias, where, eps=eps)
     return (y, now), residuals
@@ -260,13 +255,13 @@ def _batch_gradients(cotangents, residuals):
     return backward.batch_norm(dy, residuals, now=now)
 
 
-_BATCH = _custom(
-    batch_norm_with_residuals, _batch_gradients, "x", "scale", "bias", "where"
+_VECTORS = ("scale", "bias", "where")
+_BATCH = _custom(_batch, _batch_gradients, "x", *_VECTORS)
+_EVALUATION = _custom(
+    _evaluation, backward.batch_norm_evaluation, "x", "running", *_VECTORS
 )
-_EVALUATION_INPUTS = ("x", "running", "scale", "bias", "where")
-_EVALUATION = _custom(_evaluation, backward.batch_norm_evaluation, *_EVALUATION_INPUTS)
-_LAYER = _custom(_layer, backward.layer_norm, "x", "scale", "bias", "where")
+_LAYER = _custom(_layer, backward.layer_norm, "x", *_VECTORS)
 _RMS = _custom(_rms, backward.rms_norm, "x", "scale", "where")
-_GROUP = _custom(_group, backward.group_norm, "x", "scale", "bias", "where")
+_GROUP = _custom(_group, backward.group_norm, "x", *_VECTORS)
 _WEIGHT = _custom(_weight, backward.weight_norm, "x", "scale")
 _STANDARDIZATION = _custom(_standardization, backward.weight_standardization, "x")

@@ -167,16 +167,11 @@ def blend(
 ) -> Running:
     """`decay * past + (1 - decay) * now`; decay is the weight of the past, per step.
 
-    Flax calls this number momentum; the momentum of PyTorch is `1 - decay`.
-    `past` keeps its shape and dtype, and its value where `now` has no element
-    behind it.
-
-    Args:
-        past: the running moments.
-        now: the moments of the batch.
-        decay: in [0, 1]; may be traced, see `debiased`.
-        unbiased: blend in `var * n / (n - 1)`, where n is the number of elements
-            (0 for a single one), as the paper and PyTorch; flax and Keras do not.
+    Flax calls this number momentum; the momentum of PyTorch is `1 - decay`. It may be
+    traced, see `debiased`. `past` keeps its shape and dtype, and its value where `now`
+    has no element behind it. If `unbiased`, `var * n / (n - 1)` is blended in, where n
+    is the number of elements (0 for a single one), as by the paper and PyTorch; flax
+    and Keras do not.
 
     Raises:
         InputError: if `decay` is a number outside of [0, 1].

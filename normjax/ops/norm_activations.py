@@ -1,7 +1,6 @@
 """Norms that end in a nonlinearity of their own: they replace norm and activation.
 
-Every function returns its output in the shape and dtype of `x` and computes in
-float32 or wider. Masks are those of `ops.norms`. Nothing here owns a parameter.
+The conventions are those of `norms`. Nothing here owns a parameter.
 """
 
 import jax
@@ -35,13 +34,8 @@ def filter_response_norm(
         >>> filter_response_norm(x, ones, zeros, zeros, eps=0.0).tolist()
         [[[0.0], [1.0]]]
 
-    Args:
-        x: activations, channels last.
-        scale: `[features]`.
-        bias: `[features]`.
-        threshold: `[features]`; zeros with zero bias make it a ReLU.
-        eps: added, as its absolute value, to `nu^2`; a number or a traced scalar.
-        mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
+    A `threshold` of zeros with a zero bias makes it a ReLU. `eps` is a number or a
+    traced scalar.
 
     Raises:
         InputError: if `x` is not floating or the mask has another shape or dtype.
@@ -81,14 +75,7 @@ def evonorm_s0(
         >>> evonorm_s0(x, ones, ones, zeros, num_groups=1, eps=0.0).tolist()
         [[0.0, 2.0]]
 
-    Args:
-        x: activations, channels last.
-        gate: `[features]`, `v1` of the paper.
-        scale: `[features]`.
-        bias: `[features]`.
-        num_groups: divides the number of channels.
-        eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]` or `[batch, *spatial, features]`.
+    `gate` is `v1` of the paper. `num_groups` must divide the number of channels.
 
     Raises:
         InputError: as `norms.group_norm`.
@@ -132,24 +119,14 @@ def evonorm_b0(
         >>> evonorm_b0(x, ones, ones, ones, zeros, train=True, eps=0.0)[0].tolist()
         [[-1.0], [1.0]]
 
-    Args:
-        x: activations, channels last.
-        running_var: `[features]`.
-        gate: `[features]`, `v1` of the paper.
-        scale: `[features]`.
-        bias: `[features]`.
-        train: whether to use, and blend in, the variance of this batch.
-        decay: weight of the past in `running_var`, per step.
-        eps: added to both variances, in the squared units of `x`.
-        mask: `[batch, *spatial]` or `[batch, *spatial, features]`. A feature without
-            a single true entry leaves `running_var` as it is.
+    `gate` is `v1` of the paper. `decay` is the weight of the past in `running_var`, per
+    step; a feature without a single true entry of the mask leaves it as it is.
 
     Raises:
         InputError: as `norms.batch_norm`.
 
     References:
-        Liu, Brock, Simonyan and Le, 2020. Evolving Normalization-Activation Layers.
-        arXiv:2004.02967.
+        The paper of `evonorm_s0`.
     """
     validate.refuse_eps(eps)
     where = validate.where(x, mask)
@@ -160,9 +137,8 @@ def evonorm_b0(
     wide = _zero_outside(where, moments.widen(x))
     var = running_var.reshape(row)
     if train:
-        validate.refuse_single(
-            x, x.size // x.shape[-1], "train on batches of 2 or more"
-        )
+        count = x.size // x.shape[-1]
+        validate.refuse_single(x, count, "train on batches of 2 or more")
         now = moments.over(wide, tuple(range(x.ndim - 1)), where=where)
         past = moments.Running(running_var, running_var)
         var, running_var = now.var, moments.blend(past, now, decay=decay).var

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from normjax.errors import InputError, pick
+from normjax.errors import pick
 from normjax.ops import moments, validate
 from normjax.ops.affine import Vector, evaluate, refuse_running, standardize
 from normjax.ops.validate import Mask
@@ -63,8 +63,7 @@ def batch_norm(
         decay: weight of the past in `running`, per step, in [0, 1];
             `moments.debiased` makes that of a debiased average.
         eps: added to the variance.
-        mask: `[*batch]` or `[*batch, features]`. A feature without a single true
-            entry leaves `running` as it is.
+        mask: a feature without a single true entry leaves `running` as it is.
         unbiased: `running` gets the variance over n - 1, as in the paper and in
             PyTorch; flax and Keras use the one that normalizes.
         axis_name: axes of `vmap` or `shard_map` over which the batch is spread;
@@ -74,9 +73,8 @@ def batch_norm(
             where nothing can be refused: there `error` is `allow`.
 
     Raises:
-        InputError: if `x` is not floating or empty, the mask has another shape or
-            dtype, a vector another length, or, in training and if `single` is
-            `error`, a mean would be over a single element.
+        InputError: if `x` is not floating or empty, a mask or a vector does not fit,
+            or, in training and if `single` is `error`, a mean is over one element.
 
     References:
         Ioffe and Szegedy, 2015. Batch Normalization: Accelerating Deep Network
@@ -128,9 +126,8 @@ def scalar_batch_norm(
 ) -> tuple[Float[Array, "*batch features"], moments.Running]:
     """Batch norm with one mean and one variance for the whole of `x`.
 
-    This is not batch normalization: features keep their relative means and
-    scales. `running` holds two scalars; the other arguments are those of
-    `batch_norm`.
+    Features keep their relative means and scales. `running` holds two scalars; the
+    other arguments are those of `batch_norm`.
 
         >>> running = moments.Running(jnp.zeros(()), jnp.ones(()))
         >>> x = jnp.array([[1.0, 3.0], [1.0, 3.0]])
@@ -155,7 +152,7 @@ def layer_norm(
     eps: float = 1e-5,
     mask: Mask = None,
 ) -> Float[Array, "*batch features"]:
-    """`y = scale * (x - mean) / sqrt(var + eps) + bias` over the last axis.
+    """`y = scale * (x - mean) / sqrt(var + eps) + bias` over `reduction_axes`.
 
     Each row is normalized alone, so `y` does not change when a row of `x` is shifted
     or, but for `eps`, scaled. On images the moments are per pixel, as in flax;
@@ -169,17 +166,8 @@ def layer_norm(
         Array([[-1.,  1.],
                [ 0.,  0.]], dtype=float32)
 
-    Args:
-        x: activations, features last.
-        scale: `[features]`.
-        bias: `[features]`.
-        reduction_axes: the axes of `x` that each mean and variance is over.
-        eps: added to the variance.
-        mask: `[*batch]` or `[*batch, features]`.
-
     Raises:
-        InputError: if `x` is not floating, a mean would be over a single element,
-            or the mask has another shape or dtype.
+        InputError: as `batch_norm`.
 
     References:
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
@@ -202,9 +190,8 @@ def rms_norm(
 ) -> Float[Array, "*batch features"]:
     """`y = scale * x / sqrt(mean(x^2) + eps)` over the last axis.
 
-    Invariant, but for `eps`, to the scale of a row and not to a shift. Flax's
-    default eps is 1e-6. Arguments and errors are those of `layer_norm`; a mean over
-    a single element is allowed.
+    Invariant, but for `eps`, to the scale of a row and not to a shift. Flax's default
+    eps is 1e-6. The errors are those of `layer_norm`; a single element is allowed.
 
         >>> rms_norm(jnp.array([[0.0, 0.0, 0.0, 4.0]]), eps=0.0).tolist()
         [[0.0, 0.0, 0.0, 2.0]]
@@ -229,11 +216,10 @@ def group_norm(
 ) -> Float[Array, "batch *spatial features"]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias` per example and group.
 
-    Mean and variance are over all spatial axes and the group's channels, which
-    are neighbours on the last axis. One group is layer norm over space and
-    channels; as many groups as channels is instance norm. Flax's default eps is
-    1e-6. Arguments and errors are those of `layer_norm`; `num_groups` must divide
-    the number of channels.
+    Mean and variance are over all spatial axes and the group's channels, which are
+    neighbours on the last axis. One group is layer norm over space and channels; as
+    many groups as channels is instance norm. Flax's default eps is 1e-6. The errors are
+    those of `layer_norm`; `num_groups` must divide the number of channels.
 
         >>> x = jnp.array([[1.0, 3.0, 10.0, 30.0]])
         >>> group_norm(x, num_groups=2, eps=0.0).tolist()
@@ -269,12 +255,5 @@ def instance_norm(
         Ulyanov, Vedaldi and Lempitsky, 2016. Instance Normalization: The Missing
         Ingredient for Fast Stylization. arXiv:1607.08022.
     """
-    refuse_no_space(x)
+    validate.refuse_no_space(x)
     return group_norm(x, scale, bias, num_groups=x.shape[-1], eps=eps, mask=mask)
-
-
-def refuse_no_space(x: Num[Array, "..."]) -> None:
-    """Refuses an `x` without spatial axes."""
-    if x.ndim < 3:
-        rule = "instance norm needs spatial axes, [batch, *spatial, channels]"
-        raise InputError("x.shape", x.shape, rule, "use layer or group norm here")

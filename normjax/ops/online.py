@@ -43,16 +43,9 @@ def online_norm(
     effects cannot keep: with a long memory (theirs is 0.999) and small batches the
     gradient here contains little of the moments. Their layer scaling is left out.
 
-    Args:
-        x: activations, `[batch, features]` or `[batch, *spatial, features]`.
-        running: mean and var, each `[features]`.
-        scale: `[features]`.
-        bias: `[features]`.
-        train: whether `x` moves the moments.
-        decay: weight of the past, per example.
-        eps: added to the variance, in the squared units of `x`.
-        mask: `[batch, *spatial]`, for all features alike. An example without a
-            true entry moves nothing.
+    `decay` is the weight of the past, per example. A mask, `[batch, *spatial]`, is for
+    all features alike; an example without a true entry moves nothing. The other
+    arguments are those of `norms.batch_norm`.
 
     Raises:
         InputError: if `x` is not floating or the mask has another shape or dtype.

@@ -1,7 +1,6 @@
 """What replaces a norm without taking a mean: each position is mapped on its own.
 
-Every function returns its output in the shape and dtype of `x` and computes in
-float32 or wider. Nothing here owns a parameter.
+The conventions are those of `norms`. Nothing here owns a parameter.
 """
 
 import jax
@@ -93,12 +92,8 @@ def local_response_norm(
         >>> local_response_norm(x, size=3, alpha=1.0, beta=1.0, k=2.0).tolist()
         [[0.25, 0.25]]
 
-    Args:
-        x: activations, channels last.
-        size: channels in a window, odd; may exceed their number.
-        alpha: weight of the sum, in units of `k` over the squared units of `x`.
-        beta: exponent.
-        k: positive, so that the quotient is finite.
+    `size` is odd and may exceed the number of channels. `alpha` is in units of `k` over
+    the squared units of `x`. `k` is positive, so that the quotient is finite.
 
     Raises:
         InputError: if `x` is not floating or `size` is not a positive odd number.

@@ -1,4 +1,4 @@
-"""Switchable norm: a learned mixture of the moments of other norms."""
+"""Switchable norm: a learned mixture of moments, with the conventions of `norms`."""
 
 import math
 
@@ -43,18 +43,8 @@ def switchable_norm(
     (batch; in evaluation `running`, the paper's moving average). All variances are
     biased and taken in two passes; Luo et al. derive the last two from the first.
 
-    Args:
-        x: activations, channels last.
-        running: mean and var of the batch kind, each `[features]`.
-        mean_logits: as many as `kinds(x.shape)`; equal ones mix evenly.
-        var_logits: likewise.
-        scale: `[features]`.
-        bias: `[features]`.
-        train: whether to use, and blend in, the moments of this batch.
-        decay: weight of the past in `running`, per step.
-        eps: added to the mixed variance, in the squared units of `x`.
-        mask: `[batch, *spatial]` or `[batch, *spatial, features]`. A feature without
-            a single true entry leaves `running` as it is.
+    `running` is that of the batch kind. There are as many logits as `kinds(x.shape)`;
+    equal ones mix evenly. The other arguments are those of `norms.batch_norm`.
 
     Raises:
         InputError: if `x` is not floating, the mask or the logits have another

@@ -20,11 +20,7 @@ def where(
 ) -> Bool[Array, "..."] | None:
     """Returns the mask with as many axes as `x`: it broadcasts to `x`.
 
-    Args:
-        x: what is normalized.
-        mask: true where `x` counts. It has the shape of `x` without its last axis
-            or, if `of_features`, the shape of `x`.
-        of_features: whether the features of one position may differ in it.
+    It has the shape of `x` without its last axis or, if `of_features`, that of `x`.
 
     Raises:
         InputError: if the mask has another shape or is not bool, or as `refuse_empty`.
@@ -34,12 +30,9 @@ def where(
         return None
     if mask.shape != x.shape[:-1] and not (of_features and mask.shape == x.shape):
         also = f" or {x.shape}" if of_features else ""
-        raise InputError(
-            "mask.shape",
-            mask.shape,
-            f"must be {x.shape[:-1]}{also} for x of shape {x.shape}",
-            "broadcast a mask of examples over the spatial axes",
-        )
+        rule = f"must be {x.shape[:-1]}{also} for x of shape {x.shape}"
+        remedy = "broadcast a mask of examples over the spatial axes"
+        raise InputError("mask.shape", mask.shape, rule, remedy)
     if mask.dtype != bool:
         raise InputError("mask.dtype", mask.dtype.name, "must be bool", "pass mask > 0")
     return mask if mask.ndim == x.ndim else mask[..., None]
@@ -55,13 +48,18 @@ def refuse_empty(x: Shaped[Array, "..."]) -> None:
         raise InputError("x.shape", x.shape, rule, remedy)
 
 
+def refuse_no_space(x: Shaped[Array, "..."]) -> None:
+    """Refuses an `x` without spatial axes."""
+    if x.ndim < 3:
+        rule = "instance norm needs spatial axes, [batch, *spatial, channels]"
+        raise InputError("x.shape", x.shape, rule, "use layer or group norm here")
+
+
 def refuse_single(x: Shaped[Array, "..."], count: int, remedy: str) -> None:
     """Refuses means over fewer than two elements."""
     if count < 2:
-        rule = (
-            f"each mean would be over {count} element; must be at least 2, or the"
-            " output is the same for every x"
-        )
+        rule = f"each mean would be over {count} element; must be at least 2, or the"
+        rule += " output is the same for every x"
         raise InputError("x.shape", x.shape, rule, remedy)
 
 
@@ -92,10 +90,8 @@ def refuse_vectors(
     """Refuses vectors that have not one entry per feature of `x`."""
     for name, vector in vectors.items():
         if vector is not None and vector.shape != x.shape[-1:]:
-            rule = (
-                f"must be {x.shape[-1:]}, one entry per feature of {of}, whose shape is"
-                f" {x.shape}"
-            )
+            rule = f"must be {x.shape[-1:]}, one entry per feature of {of}, whose shape"
+            rule += f" is {x.shape}"
             remedy = f"make it for this {of}"
             raise InputError(f"{name}.shape", vector.shape, rule, remedy)
 

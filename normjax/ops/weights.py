@@ -1,6 +1,7 @@
 """Reparametrizations of a kernel, as pure functions of arrays.
 
-The last axis of a kernel is its output features. Nothing here owns a parameter.
+The last axis of a kernel is its output features, and the result has the dtype of the
+kernel. Nothing here owns a parameter.
 """
 
 import functools
@@ -46,11 +47,6 @@ def weight_norm(
         >>> weight_norm(jnp.array([[3.0], [4.0]]), jnp.array([10.0])).tolist()
         [[6.0], [8.0]]
 
-    Args:
-        kernel: the direction `v`; its dtype is that of the result.
-        scale: the length `g` of each feature's weights.
-        eps: added to the squared norm.
-
     Raises:
         InputError: if `kernel` is not floating or `scale` has another shape.
 
@@ -79,10 +75,6 @@ def weight_standardization(
 
         >>> weight_standardization(jnp.array([[1.0], [3.0]])).tolist()
         [[-1.0], [1.0]]
-
-    Args:
-        kernel: `v`; its dtype is that of the result.
-        eps: added to the variance, in the squared units of `v`.
 
     Raises:
         InputError: if `kernel` is not floating or a feature has a single input.
@@ -116,9 +108,7 @@ def spectral_norm(
     One step is `u = unit(v @ W); v = unit(W @ u)`. It moves `vectors` closer to the
     first singular vectors and `sigma` up to the largest singular value, from below.
     Without a step `sigma` has the sign of the pair it is given, as in PyTorch.
-    To derivatives both vectors are constants. They are stepped in the order of
-    PyTorch, and kept both: without a step, as in evaluation, `sigma` is that of
-    the last one.
+    To derivatives both vectors are constants. They are stepped in the order of PyTorch.
 
     Where `|sigma| < eps`, as for a kernel of zeros, the kernel is not divided, as in
     flax. A product that is shorter than `eps` leaves its vector as it is, so that the
@@ -129,11 +119,9 @@ def spectral_norm(
         Array([[1.   , 0.   ],
                [0.   , 0.333]], dtype=float32)
 
-    Args:
-        kernel: `W`, with all axes but the last flattened; its dtype is that of `w`.
-        vectors: from the last call, or from `singular`; they keep their dtypes.
-        steps: of power iteration; usually 1 in training, 0 in evaluation.
-        eps: least length that is divided by, in the units of `W`.
+    `W` is the kernel with all axes but the last flattened. `vectors` are from the last
+    call, or from `singular`; they keep their dtypes. `steps` is usually 1 in training
+    and 0 in evaluation. `eps` is in the units of `W`.
 
     Raises:
         InputError: if `kernel` is not floating or the vectors are of another.

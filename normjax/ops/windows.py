@@ -70,11 +70,9 @@ def window_of(
     rows, columns = ((int(before), int(after)) for before, after in edges)
     around = rows, columns
     if any(n + sum(p) < w for n, p, w in zip(pixels, around, reach)):
-        rule = (
-            f"must fit into images of {pixels[0]} by {pixels[1]} with padding {around}"
-        )
         field = f"window of {reach[0]} by {reach[1]} pixels"
-        raise InputError(field, rule=rule, remedy="use padding='SAME'")
+        images = f"images of {pixels[0]} by {pixels[1]} with padding {around}"
+        raise InputError(field, ..., f"must fit into {images}", "use padding='SAME'")
     return Window(strides, around, dilation)
 
 
@@ -94,25 +92,14 @@ def patches(
 def entries(
     x: Images, start: Pair, size: Sequence[int], window: Window
 ) -> Float[Array, "batch new_height new_width features"]:
-    """The pixels of the padded images that one entry of the window meets.
-
-    Args:
-        x: the padded images.
-        start: row and column of the first pixel.
-        size: rows and columns of the window.
-        window: how it moves.
-    """
+    """The pixels of the padded images that the entry at `start` meets."""
     counts = [
         (n - d * (k - 1) - 1) // s + 1
         for n, k, s, d in zip(x.shape[1:3], size, window.strides, window.dilation)
     ]
     stop = [a + s * (n - 1) + 1 for a, s, n in zip(start, window.strides, counts)]
-    return lax.slice(
-        x,
-        (0, *start, 0),
-        (x.shape[0], *stop, x.shape[3]),
-        (1, *window.strides, 1),
-    )
+    end = (x.shape[0], *stop, x.shape[3])
+    return lax.slice(x, (0, *start, 0), end, (1, *window.strides, 1))
 
 
 def pad(

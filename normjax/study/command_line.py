@@ -9,8 +9,7 @@ from typing import NoReturn
 from absl import flags
 
 from normjax.errors import InputError, suggest
-from normjax.files import flat
-from normjax.study.config import DEFAULTS
+from normjax.study.config import DEFAULTS, wrong_type
 
 EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
 PARSING = (
@@ -43,13 +42,10 @@ def check_file(path: str) -> None:
     if not os.path.isfile(path):
         folder = os.path.dirname(path) or "configs"
         there = os.listdir(folder) if os.path.isdir(folder) else []
-        raise InputError(
-            f"--config={path}",
-            rule=f"must be a Python file such as {EXAMPLES['config']}",
-            remedy=suggest(
-                path, [f"{folder}/{name}" for name in there], "name a file of configs/"
-            ),
-        )
+        rule = f"must be a Python file such as {EXAMPLES['config']}"
+        files = [f"{folder}/{name}" for name in there]
+        remedy = suggest(path, files, "name a file of configs/")
+        raise InputError(f"--config={path}", ..., rule, remedy)
 
 
 def mistake_behind(error: BaseException) -> InputError | str:
@@ -61,9 +57,8 @@ def mistake_behind(error: BaseException) -> InputError | str:
         cause = cause.__cause__ or cause.__context__
     remedy = f"name a file with get_config(), such as {EXAMPLES['config']}"
     if isinstance(error, SyntaxError):
-        return InputError(
-            "--config", ..., f"cannot be read as Python ({error})", remedy
-        )
+        rule = f"cannot be read as Python ({error})"
+        return InputError("--config", ..., rule, remedy)
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
     override = re.match(r"flag --config\.([\w.]+)=(.*?): ", lines[0])  # absl's text
     if override:
@@ -73,19 +68,6 @@ def mistake_behind(error: BaseException) -> InputError | str:
         rule = f"cannot be loaded ({lines[-1]})"
         return InputError(f"--config={path}", ..., rule, remedy)
     return lines[-1]
-
-
-def wrong_type(field: str, value: str) -> InputError:
-    """An override that its field cannot take."""
-    group = DEFAULTS.get(field)
-    if isinstance(group, dict):
-        example = f"{field}.{next(iter(group), 'norm')}"
-        return InputError(
-            field, value, "must be a group of fields", f"set one, {example}"
-        )
-    default = flat(DEFAULTS).get(field, ())
-    rule = f"must be {type(default).__name__}, as {default!r} is"
-    return InputError(field, value, rule, f"set {field}={default!r}")
 
 
 def line(error: InputError | str) -> str:

@@ -52,19 +52,13 @@ DEFAULTS: dict[str, Any] = {
         "batch_size": (),  # whole numbers; empty: batch_size alone
     },
     "baseline": {},  # factor -> level: the arm that paired differences are taken to
-    "settings": {  # traced: their whole grid shares an arm's compilation; () = default
-        "learning_rate": (),
-        "momentum": (),
-        "decay": (),
-        "b1": (),
-        "b2": (),
-        "b3": (),
-        "eps": (),
-        "l2": (),
-        "weight_decay": (),
-        "dropout_rate": (),
-        "init_scale": (),
-    },
+    "settings": dict.fromkeys(  # traced: their grid shares a compilation; () = default
+        (
+            *("learning_rate", "momentum", "decay", "b1", "b2", "b3", "eps"),
+            *("l2", "weight_decay", "dropout_rate", "init_scale"),
+        ),
+        (),
+    ),
 }
 OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
 
@@ -126,10 +120,7 @@ def arguments(text: str, **allowed: tuple[str, ...]) -> list[str]:
 
 
 def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """A config as plain data, checked field by field.
-
-    Levels, grids and lists are tuples, however they were written, so what a record
-    keeps in `config.json` is accepted again.
+    """A config as plain data, checked, with a tuple for each list of `config.json`.
 
     Raises:
         InputError: for a field that is missing, unknown or breaks its rule.
@@ -154,13 +145,11 @@ def check_names(choices: Mapping[str, Any]) -> None:
     """Every name is a field of DEFAULTS, and what is a group there is one here."""
     _check_known("", choices, DEFAULTS)
     for group, known in DEFAULTS.items():
-        value = choices.get(group, known)
         if not isinstance(known, dict):
             continue
+        value = choices.get(group, known)
         if not isinstance(value, Mapping):
-            example = next(iter(known), "norm")
-            rule, remedy = "must be a group of fields", f"set one, {group}.{example}"
-            raise InputError(group, value, rule, remedy)
+            raise wrong_type(group, value)
         if group not in OPEN:
             _check_known(f"{group}.", value, known)
 
@@ -169,9 +158,8 @@ def _check_known(prefix: str, names: Mapping[str, Any], known: dict) -> None:
     for name in names:
         if name not in known:
             rule = f"must be one of the fields {', '.join(sorted(known))}"
-            raise InputError(
-                prefix + name, ..., rule, suggest(name, known, "leave it out")
-            )
+            remedy = suggest(name, known, "leave it out")
+            raise InputError(prefix + name, ..., rule, remedy)
 
 
 def check_values(chosen: dict[str, Any]) -> None:
@@ -188,11 +176,21 @@ def check_values(chosen: dict[str, Any]) -> None:
         words_given = field == "probes" and isinstance(value, str)
         numeric = isinstance(default, float) and type(value) is int
         if type(value) is not type(default) and not (numeric or words_given):
-            rule = f"must be {type(default).__name__}, as {default!r} is"
-            raise InputError(field, value, rule, f"set {field}={default!r}")
+            raise wrong_type(field, value)
         rule, test = RULES.get(field, ("", lambda _: True))
         if not test(value):
             raise InputError(field, value, f"must be {rule}", f"set {field}={default}")
+
+
+def wrong_type(field: str, value: Any) -> InputError:
+    """The error that a value is not of the type of its default."""
+    group = DEFAULTS.get(field)
+    if isinstance(group, dict):
+        remedy = f"set one, {field}.{next(iter(group), 'norm')}"
+        return InputError(field, value, "must be a group of fields", remedy)
+    default = flat(DEFAULTS).get(field, ())
+    rule = f"must be {type(default).__name__}, as {default!r} is"
+    return InputError(field, value, rule, f"set {field}={default!r}")
 
 
 def as_tuple(value: Any) -> tuple:
@@ -202,9 +200,8 @@ def as_tuple(value: Any) -> tuple:
 
 def words(value: Any) -> tuple[str, ...]:
     """`"a,b"`, `("a", "b")` or `("a,b",)` as `("a", "b")`."""
-    return tuple(
-        word for part in as_tuple(value) for word in str(part).split(",") if word
-    )
+    listed = ",".join(map(str, as_tuple(value)))
+    return tuple(word for word in listed.split(",") if word)
 
 
 def _tuples(tree: Any) -> Any:

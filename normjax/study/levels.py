@@ -14,9 +14,7 @@ Factors = dict[str, Level]  # factor -> the level of one arm
 Levels = dict[str, tuple[Level, ...]]  # factor -> its levels
 Checks = dict[str, Callable[[str, Level], Any]]  # factor -> check of a field's level
 
-PENALTY_SETTINGS: dict[
-    str, dict[str, float | None]
-] = {  # name -> its settings and defaults
+PENALTY_SETTINGS: dict[str, dict[str, float | None]] = {  # settings and defaults
     "none": {},
     "l2": {"l2": None},  # l2 / (2 num_train) * sum of squared kernels, in the loss
     "dropout": {"dropout_rate": 0.3},  # after each hidden activation
@@ -99,9 +97,8 @@ def baseline(
         if level in levels[factor]:
             kept[factor] = level
         else:
-            notices.append(
-                f"{field}={level!r} is left out, for it is not in arms.{factor}"
-            )
+            notice = f"{field}={level!r} is left out, for it is not in arms.{factor}"
+            notices.append(notice)
     return kept, notices
 
 

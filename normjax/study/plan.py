@@ -56,11 +56,7 @@ class Study:
 
 
 def study(config: ConfigDict | Mapping[str, Any]) -> Study:
-    """Checks a config, loads its data, and derives its arms.
-
-    Raises:
-        InputError: for anything a user can have got wrong; nothing was written.
-    """
+    """Checks a config, loads its data, and derives its arms."""
     chosen = resolve(config)
     split_key, seeds_key = jax.random.split(jax.random.key(chosen["root_seed"]))
     sizes = dict(chosen["data"])
@@ -103,12 +99,11 @@ def arm(
     program = program_of(chosen, built, data, num_classes)
     grid = settings_of(chosen, built, program)
     num_parameters, convolutions = trace(program, factors, grid, data)
+    shared = mapping(chosen["mapping"], bool(convolutions))
     return Arm(
         name="-".join(str(factors[name]) for name in varying or factors),
         factors=factors,
-        program=program._replace(
-            mapping=mapping(chosen["mapping"], bool(convolutions))
-        ),
+        program=program._replace(mapping=shared),
         settings=grid,
         num_parameters=num_parameters,
         convolutions=convolutions,
@@ -120,18 +115,15 @@ def program_of(
 ) -> Program:
     """What an arm compiles, before it is known how its lanes are mapped."""
     batch_size, num_train = int(built["batch_size"]), len(data.train.labels)
-    with_replacement = chosen["sampling"] == "replacement"
-    steps = (
-        round(num_train / batch_size) if with_replacement else num_train // batch_size
-    )
-    penalty = str(built["penalty"])
+    steps = num_train / batch_size
+    penalty, sampling = str(built["penalty"]), chosen["sampling"]
     return Program(
         model=network(chosen["model"], built, num_classes),
         optimizer=levels.optimizer("arms.optimizer", built["optimizer"]),
         penalties=(penalty,) if penalty in recipes.PENALTIES else (),
         batch_size=batch_size,
-        steps_per_epoch=round(steps) if with_replacement else int(steps),
-        sampling=chosen["sampling"],
+        steps_per_epoch=round(steps) if sampling == "replacement" else int(steps),
+        sampling=sampling,
         probes=chosen["probes"],
     )
 
@@ -143,10 +135,9 @@ def network(choices: dict[str, Any], built: Factors, num_classes: int) -> nn.Mod
     pick("model.convolution", convolutions, choices["convolution"])
     made = getattr(constructor, "func", constructor)  # behind a partial
     known = {field.name for field in dataclasses.fields(made)} - {"name"}  # flax's own
+    init = pick("model.kernel_init", models.KERNEL_INITS, choices["kernel_init"])
     fields = {name: value for name, value in choices.items() if name in known} | {
-        "kernel_init": pick(
-            "model.kernel_init", models.KERNEL_INITS, choices["kernel_init"]
-        ),
+        "kernel_init": init,
         "norm": levels.norm("arms.norm", built["norm"], choices["batch_norm"]),
         "placement": built["placement"],
         "dropout": built["penalty"] == "dropout",

@@ -34,16 +34,8 @@ FOLDER = "give the folder that a study was run in"
 ANOTHER = "give another workdir"
 ENTRY = {"lanes": int, "epoch_seconds": list}  # of a complete arm
 WRITTEN = (  # into a folder by a study and its report
-    "config.json",
-    "record.json",
-    "networks.csv",
-    "epochs.csv",
-    "probes.npz",
-    "report.html",
-    "stats.json",
-    "checkpoints",
-    "figures",
-    "tables",
+    *("config.json", "record.json", "networks.csv", "epochs.csv", "probes.npz"),
+    *("report.html", "stats.json", "checkpoints", "figures", "tables"),
 )
 
 
@@ -111,26 +103,21 @@ def progress(workdir: str | Path) -> str:
 def complete_arms(record: Mapping[str, Any]) -> tuple[str, ...]:
     """The arms of a `record.json` that are complete, in their order."""
     arms = record["arms"]
-    return tuple(
-        name
-        for name in record["arm_order"]
-        if arms.get(name, {}).get("status") == "complete"
-    )
+    complete = {k for k, entry in arms.items() if entry.get("status") == "complete"}
+    return tuple(name for name in record["arm_order"] if name in complete)
 
 
 def read_record(workdir: str | Path) -> Record:
     """The record in `workdir`.
 
     Raises:
-        InputError: no such folder, not a record, or a file of it that is missing or
-            damaged.
+        InputError: there is no record, or a file of it is missing or damaged.
     """
     workdir = Path(workdir)
-    if not workdir.is_dir():
-        rule = "must be a folder, and there is none of that name"
-        raise InputError("workdir", str(workdir), rule, FOLDER)
     if not (workdir / "record.json").exists():
-        rule = "must hold a record, and has no record.json"
+        rule = "must be a folder, and there is none of that name"
+        if workdir.is_dir():
+            rule = "must hold a record, and has no record.json"
         raise InputError("workdir", str(workdir), rule, FOLDER)
     config = files.read_json(workdir / "config.json")
     record = _read_record(workdir)
@@ -139,14 +126,14 @@ def read_record(workdir: str | Path) -> Record:
     epochs = read_table(workdir / "epochs.csv", record, arms)
     for arm in arms:
         entry = record["arms"][arm]
-        num_lanes, num_epochs = entry["lanes"], len(entry["epoch_seconds"])
-        _check_rows(workdir / "networks.csv", networks, arm, num_lanes)
-        _check_rows(workdir / "epochs.csv", epochs, arm, num_lanes * num_epochs)
+        num_rows = entry["lanes"] * len(entry["epoch_seconds"])
+        _check_rows(workdir / "networks.csv", networks, arm, entry["lanes"])
+        _check_rows(workdir / "epochs.csv", epochs, arm, num_rows)
         path = workdir / "checkpoints" / f"{arm}.npz"
         if entry.get("checkpoint") and not path.exists():
             raise files.damaged(path, f"arm {arm!r} is complete, but it is missing")
     probes = files.read_arrays(workdir / "probes.npz")
-    probes = {k: v for k, v in probes.items() if arm_of(k) in arms}
+    probes = {k: v for k, v in probes.items() if k.rpartition("/")[0] in arms}
     return Record(workdir, config, record, networks, epochs, probes)
 
 
@@ -155,15 +142,11 @@ def start_record(
 ) -> tuple[str, ...]:
     """The arms that `workdir` holds already; makes the record if there is none.
 
-    Args:
-        workdir: the folder of the record.
-        config: the resolved configuration.
-        data: a checksum of the data, `data_crc32` in `record.json`; not compared if
-            either is without one.
+    `data` is a checksum, `data_crc32` in `record.json`; it is not compared if either is
+    without one.
 
     Raises:
-        InputError: the folder holds a study of another configuration or of other
-            data, or files of something else, is damaged or cannot be written;
+        InputError: the folder holds something else, is damaged or cannot be written;
             nothing in it is touched then.
     """
     workdir = Path(workdir)
@@ -199,15 +182,9 @@ def add_arm(
     whichever came first. `record.json` is written last: no arm is called complete
     before its rows are on disk.
 
-    Args:
-        workdir: the folder of the record, which exists.
-        arm: its name, one of `record["arm_order"]`.
-        networks: its rows, with `columns(record, "networks.csv")`; a setting that it
-            does not have may be absent.
-        epochs: its rows, with `columns(record, "epochs.csv")`.
-        probes: "<arm>/<probe>" -> [settings, seeds, evals].
-        entry: its part of `record.json`: status, lanes, seconds, ...
-        record: the new content of `record.json` but for `arms`.
+    `networks` and `epochs` have the columns of `columns(record, table)`, but for the
+    settings that the arm does not have. `entry` is its part of `record.json`, and
+    `record` is the rest of it.
     """
     workdir = Path(workdir)
     path = workdir / "record.json"
@@ -224,7 +201,8 @@ def add_arm(
         )
         files.write_table(path, table)
     path = workdir / "probes.npz"
-    kept = {k: v for k, v in files.read_arrays(path).items() if arm_of(k) != arm}
+    there = files.read_arrays(path)
+    kept = {k: v for k, v in there.items() if k.rpartition("/")[0] != arm}
     files.write_arrays(path, {**kept, **probes})
     arms = {**arms, arm: dict(entry)}
     arms = {name: arms[name] for name in order if name in arms}
@@ -280,8 +258,3 @@ def _check_rows(path: Path, table: pd.DataFrame, arm: str, expected: int) -> Non
     if found != expected:
         why = f"arm {arm!r} is complete, with {found} rows in place of {expected}"
         raise files.damaged(path, why)
-
-
-def arm_of(key: str) -> str:
-    """The arm of "<arm>/<probe>"."""
-    return key.rpartition("/")[0]

@@ -43,15 +43,11 @@ def run(
     """Trains every arm of a config that the record in `workdir` does not hold yet.
 
     Shows a progress bar in a terminal and is silent elsewhere. On a CPU it makes one
-    device per core, unless jax has started already.
-
-    Args:
-        config: of `normjax.config`, or what a record kept as its `.config`.
-        workdir: the folder of the record. None: a temporary one, `.workdir` of what is
-            returned, which is removed when Python ends.
-        model: not supported yet; a config names its model, `model.name`.
-        data: not supported yet; a config names its data, `data.name`, which may be
-            the path of an .npz file.
+    device per core, unless jax has started already. `config` is of `normjax.config`, or
+    a record's `.config`. Without `workdir` the folder is a temporary one, `.workdir` of
+    what is returned, which is removed when Python ends. `model` and `data` are not
+    supported yet: a config names its model, `model.name`, and its data, `data.name`,
+    which may be the path of an .npz file.
 
     Raises:
         InputError: for a mistake in the config, or a folder that cannot be written
@@ -76,15 +72,9 @@ def run(
 def complete(study: Study, workdir: str | pathlib.Path, *, quiet: bool = False) -> None:
     """Trains the arms that the record in `workdir` does not hold yet.
 
-    An arm is written when it is finished; Ctrl-C loses only the arm in work.
-
-    Args:
-        study: of `plan.study`.
-        workdir: the folder of the record, made if it is not there.
-        quiet: prints nothing, and shows the bar in a terminal only.
-
-    Raises:
-        InputError: the folder cannot be written or holds another study.
+    An arm is written when it is finished; Ctrl-C loses only the arm in work. With
+    `quiet` nothing is printed, and the bar is shown in a terminal only. The errors are
+    those of `start_record`.
     """
     about = describe(study)
     finished = start_record(workdir, study.config, data=about["data_crc32"])
@@ -138,18 +128,16 @@ def train_arm(study: Study, arm: Arm, bar: tqdm) -> Trained:
 def save(
     workdir: str | pathlib.Path, study: Study, arm: Arm, about: dict, done: Trained
 ) -> None:
-    """Adds a finished arm to the record: its networks first, its rows after them."""
-    num_lanes, num_epochs = done.reports.train.loss.shape
-    by_lane = (-1, len(study.seeds))
+    """Adds a finished arm to the record: its networks first, its rows after them.
+
+    Arrays get the shape `[settings, seeds, ...]`.
+    """
+    num_lanes = len(done.reports.train.loss)
+    by_lane = lambda x: np.reshape(x, (-1, len(study.seeds), *x.shape[1:]))
+    tree: Any = {"params": done.final.params, **done.final.stats}
+    variables = flatten_dict(jax.tree.map(by_lane, tree), sep="/")
     folder = files.folder(pathlib.Path(workdir) / "checkpoints")
-    tree = {"params": done.final.params, **done.final.stats}
-    variables: Any = flatten_dict(tree, sep="/")
-    files.write_arrays(
-        folder / f"{arm.name}.npz",
-        {  # "params/dense_0/kernel": [settings, seeds, ...]
-            name: x.reshape(*by_lane, *x.shape[1:]) for name, x in variables.items()
-        },
-    )
+    files.write_arrays(folder / f"{arm.name}.npz", variables)
     networks, epochs = tables(study, arm, done)
     add_arm(
         workdir,
@@ -157,7 +145,7 @@ def save(
         networks=networks,
         epochs=epochs,
         probes={
-            f"{arm.name}/{name}": np.asarray(values).reshape(*by_lane, num_epochs)
+            f"{arm.name}/{name}": by_lane(values)
             for name, values in done.reports.probes.items()
         },
         record=about,
@@ -209,7 +197,8 @@ def tables(study: Study, arm: Arm, done: Trained) -> tuple[pd.DataFrame, pd.Data
 
 def headline(study: Study, where: Mapping[str, Any]) -> list[str]:
     """What runs where: printed before anything is compiled."""
-    each = [num_lanes(study, arm) for arm in study.arms]
+    settings = [len(next(iter(arm.settings.values()))) for arm in study.arms]
+    each = [number * len(study.seeds) for number in settings]
     steps = [arm.program.steps_per_epoch for arm in study.arms]
     sizes = [arm.num_parameters for arm in study.arms]
     versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
@@ -225,11 +214,6 @@ def headline(study: Study, where: Mapping[str, Any]) -> list[str]:
 def _range(numbers: list[int]) -> str:
     """`2`, or `2 to 8`."""
     return " to ".join(f"{n:,}" for n in sorted({min(numbers), max(numbers)}))
-
-
-def num_lanes(study: Study, arm: Arm) -> int:
-    """Networks of an arm: settings times seeds."""
-    return len(next(iter(arm.settings.values()))) * len(study.seeds)
 
 
 def describe(study: Study) -> dict[str, Any]:

@@ -26,10 +26,8 @@ def grid(
 ) -> dict[str, np.ndarray]:
     """Every combination of the settings that an arm uses, leaves `[settings]`.
 
-    Args:
-        given: name -> values that the user chose; empty where the default is meant.
-        used: name -> default of the settings of the arm; None where it has none.
-        choice: the arm, for the error that a value must be given.
+    `given` are the values of the user, empty where the default in `used` is meant;
+    `choice` is the arm in words.
     """
     axes = {
         name: _values(name, given.get(name, ()), default, choice)
@@ -72,10 +70,7 @@ def scaled_rates(rates: np.ndarray, batch_size: int, reference: int) -> np.ndarr
     scaled = rates.astype(np.float64) * factor
     limits = np.finfo(np.float32)
     if not ((scaled > limits.tiny) & (scaled < limits.max)).all():
-        raise InputError(
-            "reference_batch_size",
-            reference,
-            f"learning rates times {factor:g} must be float32 above 0",
-            "set reference_batch_size=0",
-        )
+        rule = f"learning rates times {factor:g} must be float32 above 0"
+        remedy = "set reference_batch_size=0"
+        raise InputError("reference_batch_size", reference, rule, remedy)
     return scaled.astype(np.float32)

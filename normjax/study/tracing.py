@@ -67,8 +67,6 @@ def _blame(factor: str, level: Any, where: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if error.field.startswith("model."):
-            raise
         if error.field.split(".")[0] == "model":
             raise
         if error.field == factor:
