@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normjax import statistics
+from normjax import files, statistics
 from normjax.audit import measures, optimizers, presentation, published
 from normjax.audit.measures import STATISTICS
 from normjax.audit.verdicts import Judged, family_verdict, verdict
@@ -64,9 +64,7 @@ def sections(record: Record) -> list[Section]:
     ]
 
 
-def documents(record: Record) -> dict[str, dict[str, Any]]:
-    """`stats.json`, in the form that the source of the optimizers asked for."""
-    return optimizers.stats(record)
+documents = optimizers.stats
 
 
 def all_claims() -> list[Claim]:
@@ -78,31 +76,23 @@ def verdict_table(record: Record) -> pd.DataFrame:
     """The claims that a study's complete arms can decide; a row for each comparison.
 
     A claim of several comparisons has a row of its own before them, without numbers.
-
-    Returns:
-        Columns claim (as displayed), sentence (empty below a claim's own row),
-        comparison, statistic, statistic_as_published (the same, or the source's
-        formula), logarithmic (a ratio or a spread), direction, margin, why, left_out
-        (seeds that both sides share, but with a number that is not finite),
-        `published` with its bounds, and for each protocol that was run: the estimate
-        with its bounds, `<protocol>_n` (seeds used, or epochs), `verdict_<protocol>`
-        (a `Verdict`, or "" where the protocol was not run).
+    The columns of text are `claim` (as displayed), `sentence` (empty below a claim's
+    own row) and those that `_row` makes. `left_out` counts the seeds that both sides
+    share, but with a number that is not finite. `published` and each protocol that was
+    run have three columns of their interval, and each protocol `<protocol>_n` (seeds
+    used, or epochs) and `verdict_<protocol>` (a `Verdict`, or "" where it was not run).
     """
     cells = networks.load(record)
-    rows = [
-        row
-        for claim in all_claims()
-        if applies(claim, record.config)
-        for row in _rows(claim, record, cells)
-    ]
-    table = pd.DataFrame(rows)
-    return table.fillna({f"verdict_{protocol}": "" for protocol in published.PROTOCOLS})
+    claims = [claim for claim in all_claims() if applies(claim, record.config)]
+    rows = itertools.chain.from_iterable(_rows(x, record, cells) for x in claims)
+    return pd.DataFrame(rows).fillna({f"verdict_{x}": "" for x in published.PROTOCOLS})
 
 
 def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
     """Whether a claim is about the study, the data and the model of a config."""
     where = {"study": [claim["study"]]} | claim["where"]
-    return all(published.field(config, x) in values for x, values in where.items())
+    fields = files.flat(config)
+    return all(fields.get(name) in values for name, values in where.items())
 
 
 def measure_of(claim: Claim, protocol: str) -> str:
@@ -127,12 +117,11 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     for protocol in published.PROTOCOLS:
         tried = [_judge(claim, cells, x, protocol, len(rows)) for x in comparisons]
         judged = [one for one in tried if one is not None]
-        if len(judged) < len(rows):
-            continue
-        for row, one in zip(rows, judged):
-            row["left_out"] = max(row["left_out"], one.left_out)
-            row |= _columns(protocol, one.interval, one.verdict)
-        verdicts[protocol] = family_verdict(judged)
+        if len(judged) == len(rows):
+            verdicts[protocol] = family_verdict(judged)
+            for row, one in zip(rows, judged):
+                row["left_out"] = max(row["left_out"], one.left_out)
+                row |= _columns(protocol, one.interval, one.verdict)
     if not verdicts or len(rows) == 1:
         return rows if verdicts else []
     head = rows[0] | {"comparison": "", "left_out": max(x["left_out"] for x in rows)}

@@ -16,28 +16,9 @@ from normjax.report import networks
 from normjax.report.networks import Cell
 from normjax.statistics import Interval
 
-Measure = Callable[[Sequence[Cell]], np.ndarray | None]  # of an arm's grid
+# Of an arm's grid, [seeds, ...]; None if it was not measured.
+Measure = Callable[[Sequence[Cell]], np.ndarray | None]
 LARGEST = float(np.finfo(np.float32).max)  # 3.4e38, for a number that is not finite
-
-
-class Statistic(NamedTuple):
-    """What decides a claim: a number for each side, and how two sides are compared."""
-
-    label: str
-    unit: str  # empty if it has none
-    measure: Measure  # [seeds, ...]; None if it was not measured
-    reduce: Callable[[np.ndarray], np.ndarray]  # of a measure or of published numbers
-    compare: Callable[..., Interval]  # of one or two sides
-    compare_published: Callable[..., Interval] | None = None  # `compare` if None
-    logarithmic: bool = False  # interval and margin are those of the logarithm
-    over: str = "seeds"  # or "epochs" of one run
-    least: int = 2  # seeds (or epochs) that a verdict needs at least
-    probe: str = ""  # where every cell has it, the statistic `probe` decides instead
-
-    @property
-    def title(self) -> str:
-        """Label and unit."""
-        return ", ".join(filter(None, (self.label, self.unit)))
 
 
 def student_interval(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
@@ -48,8 +29,7 @@ def student_interval(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
 def log_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
     """`exp` of Student's interval of the mean of `log(a / b)`, place by place."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        logarithms = np.log(np.divide(a, b))
-    log = statistics.mean_interval(logarithms)
+        log = statistics.mean_interval(np.log(np.divide(a, b)))
     return Interval(np.exp(log.estimate), np.exp(log.low), np.exp(log.high), log.n)
 
 
@@ -57,6 +37,25 @@ def spread(x: np.ndarray) -> Interval:
     """Standard deviation over seeds, with the interval of `statistics.stability`."""
     variance, low, high, n = statistics.stability(x.reshape(-1, 1))
     return Interval(np.sqrt(variance), np.sqrt(low), np.sqrt(high), n)
+
+
+class Statistic(NamedTuple):
+    """What decides a claim: a number for each side, and how two sides are compared."""
+
+    label: str
+    unit: str  # empty if it has none
+    measure: Measure
+    reduce: Callable[[np.ndarray], np.ndarray] = np.asarray  # also of published numbers
+    compare: Callable[..., Interval] = student_interval  # of one or two sides
+    compare_published: Callable[..., Interval] | None = None  # `compare` if None
+    logarithmic: bool = False  # interval and margin are those of the logarithm
+    over: str = "seeds"  # or "epochs" of one run
+    least: int = 2  # seeds (or epochs) that a verdict needs at least
+
+    @property
+    def title(self) -> str:
+        """Label and unit."""
+        return ", ".join(filter(None, (self.label, self.unit)))
 
 
 def simultaneous_interval(
@@ -93,14 +92,6 @@ def volatility(x: np.ndarray) -> np.ndarray:
     return np.std(changes, axis=1, ddof=1)
 
 
-def _final(name: str) -> Measure:
-    return lambda cells: networks.best_of_arms(cells)[0].final[name]
-
-
-def _curve(name: str) -> Measure:
-    return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
-
-
 def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
     """[seeds], highest minus lowest final train loss; `LARGEST` if one diverged.
 
@@ -117,8 +108,12 @@ def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
     return np.where(lost, LARGEST, np.minimum(ranges, LARGEST))
 
 
-def _as_is(x: np.ndarray) -> np.ndarray:
-    return x
+def _test_accuracy(cells: Sequence[Cell]) -> np.ndarray:
+    return networks.best_of_arms(cells)[0].final["test_accuracy"]
+
+
+def _curve(name: str) -> Measure:
+    return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
 
 
 def _points(x: np.ndarray) -> np.ndarray:
@@ -133,49 +128,28 @@ def _last_points(x: np.ndarray) -> np.ndarray:
     return 100 * _last(x)
 
 
-def _over_passes(x: np.ndarray) -> np.ndarray:
+def _mean(x: np.ndarray) -> np.ndarray:
     return np.mean(np.atleast_2d(x), axis=1)
 
 
-def _of_train(
-    name: str, label: str, unit: str, reduce: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, Statistic]:
-    """A measurement of the training split: while training, and in evaluation mode.
-
-    The first is over the batches of an epoch, the second after it, where probed.
-    """
-    probe = f"{name}_evaluated"
-    training = Statistic(
-        f"{label} while training", unit, _curve(name), reduce, student_interval
-    )
-    label += " in evaluation mode"
-    return {
-        name: training._replace(probe=probe),
-        probe: Statistic(label, unit, _curve(probe), reduce, student_interval),
-    }
-
-
-def _smoothness(probe: str) -> Statistic:
-    label = "smoothness, mean of passes"
-    return Statistic(label, "", _curve(probe), _over_passes, student_interval)
-
-
-def _volatility(probe: str) -> Statistic:
-    label = "standard deviation of the change of smoothness from pass to pass"
-    return Statistic(label, "", _curve(probe), volatility, student_interval)
-
-
-LOSS_RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
+MODES = {"": " while training", "_evaluated": " in evaluation mode"}
+MEAN = "smoothness, mean of passes"
+CHANGE = "standard deviation of the change of smoothness from pass to pass"
+RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
 STATISTICS = {
-    "test_accuracy": Statistic(
-        "test accuracy", "points", _final("test_accuracy"), _points, student_interval
-    ),
-    **_of_train("train_accuracy", "final train accuracy", "points", _last_points),
-    **_of_train("train_loss", "final train loss", "nats", _last),
+    "test_accuracy": Statistic("test accuracy", "points", _test_accuracy, _points),
+    **{
+        f"{name}{end}": Statistic(label + mode, unit, _curve(f"{name}{end}"), reduce)
+        for name, label, unit, reduce in (
+            ("train_accuracy", "final train accuracy", "points", _last_points),
+            ("train_loss", "final train loss", "nats", _last),
+        )
+        for end, mode in MODES.items()
+    },
     "accuracy_spread": Statistic(
         "standard deviation of the test accuracy",
         "points",
-        _final("test_accuracy"),
+        _test_accuracy,
         _points,
         spread,
         logarithmic=True,
@@ -185,8 +159,7 @@ STATISTICS = {
         "variance of the train loss",
         "ratio",
         _curve("train_loss"),
-        _as_is,
-        statistics.stability_ratio,
+        compare=statistics.stability_ratio,
         compare_published=log_ratio,
         logarithmic=True,
         least=3,
@@ -195,26 +168,26 @@ STATISTICS = {
         "seconds",
         "ratio, over the epochs of one run",
         lambda cells: networks.best_of_arms(cells)[0].epoch_seconds,
-        _as_is,
-        log_ratio,
+        compare=log_ratio,
         logarithmic=True,
         over="epochs",
         least=1,
     ),
-    "smoothness": _smoothness("smoothness"),
-    "smoothness_of_roots": _smoothness("smoothness_of_roots"),
-    "volatility": _volatility("smoothness"),
-    "volatility_of_roots": _volatility("smoothness_of_roots"),
-    "loss_range": Statistic(
-        LOSS_RANGE, "nats", _range_over_scales, _as_is, student_interval
+    "smoothness": Statistic(MEAN, "", _curve("smoothness"), _mean),
+    "smoothness_of_roots": Statistic(MEAN, "", _curve("smoothness_of_roots"), _mean),
+    "volatility": Statistic(CHANGE, "", _curve("smoothness"), volatility),
+    "volatility_of_roots": Statistic(
+        CHANGE, "", _curve("smoothness_of_roots"), volatility
     ),
+    "loss_range": Statistic(RANGE, "nats", _range_over_scales),
     "loss_range_ratio": Statistic(
-        LOSS_RANGE, "ratio", _range_over_scales, _as_is, log_ratio, logarithmic=True
+        RANGE, "ratio", _range_over_scales, compare=log_ratio, logarithmic=True
     ),
 }
 
 
 def in_evaluation_mode(name: str, cells: Sequence[Cell]) -> str:
     """The statistic in evaluation mode, if there is one and every cell was probed."""
-    probe = STATISTICS[name].probe
-    return probe if probe and all(probe in cell.probes for cell in cells) else name
+    probe = f"{name}_evaluated"
+    probed = probe in STATISTICS and all(probe in cell.probes for cell in cells)
+    return probe if probed else name

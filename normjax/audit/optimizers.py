@@ -28,24 +28,22 @@ LISTS_BY_SEED = {  # name in the source -> measurement after each epoch
 }
 
 
-def cells_by_optimizer(record: Record) -> dict[tuple[str, str, str], Cell]:
+def cells_by_optimizer(record: Record) -> dict[tuple[str, ...], Cell]:
     """(protocol, optimizer, penalty) -> the arm, at its best setting.
 
     Empty for any study but that of optimizers, and if another factor varies: an entry
     in the tables of the source would then stand for several arms.
     """
-    if record.record["study"] != "optimizers":
-        return {}
-    if not {"optimizer", "penalty"} <= set(record.record["factors"]):
+    about = record.record
+    known = {"optimizer", "penalty"} <= set(about["factors"])
+    if about["study"] != "optimizers" or not known:
         return {}
     cells = networks.best_of_arms(networks.load(record))
-    names = ("protocol", "optimizer", "penalty")
-    default = {"protocol": published.CORRECTED}
     by_name = {}
     for cell in cells:
-        levels = {**default, **cell.factors}
-        protocol, optimizer, penalty = (str(levels[name]) for name in names)
-        by_name[protocol, optimizer, penalty] = cell
+        levels = {"protocol": published.CORRECTED, **cell.factors}
+        names = (str(levels[x]) for x in ("protocol", "optimizer", "penalty"))
+        by_name[tuple(names)] = cell
     return by_name if len(by_name) == len(cells) else {}
 
 
@@ -59,23 +57,18 @@ def comparison(record: Record) -> pd.DataFrame:
     `cells_by_optimizer` is.
     """
     source = published.of_record(record)
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for (protocol, optimizer, penalty), cell in cells_by_optimizer(record).items():
-        theirs = source.get("test_accuracy", {})
-        theirs = theirs.get(OPTIMIZERS.get(optimizer, ""), {}).get(penalty)
+        name = OPTIMIZERS.get(optimizer, "")
+        theirs = source.get("test_accuracy", {}).get(name, {}).get(penalty)
         if theirs is None:
             continue
-        variance = source["loss_variance"][OPTIMIZERS[optimizer]][penalty]
+        arm = f"{optimizer}-{penalty}"
         accuracy = statistics.mean_interval(np.array(theirs))
-        row = rows.setdefault(
-            (optimizer, penalty),
-            {
-                "arm": f"{optimizer}-{penalty}",
-                "seeds": len(theirs),
-                **estimates.three_columns("published", accuracy),
-                "published_stability": variance * source["batch_size"] ** 2,
-            },
-        )
+        variance = source["loss_variance"][name][penalty] * source["batch_size"] ** 2
+        row = rows.setdefault(arm, {"arm": arm, "seeds": len(theirs)})
+        row |= estimates.three_columns("published", accuracy)
+        row["published_stability"] = variance
         row |= estimates.three_columns(protocol, estimates.robustness(cell))
         stability = statistics.stability(cell.curves["train_loss"])
         row |= estimates.three_columns(f"{protocol}_stability", stability)
@@ -85,15 +78,14 @@ def comparison(record: Record) -> pd.DataFrame:
 def distance_from_adam(record: Record) -> pd.DataFrame:
     """How far the third-moment optimizer is from Adam; empty without its probes.
 
-    Columns: arm, the settings, the largest share over seeds and epochs of coordinates
-    whose update differs from Adam's, and the smallest denominator.
+    That is the largest share over seeds and epochs of coordinates whose update differs
+    from Adam's, and the smallest denominator.
     """
     rows = []
     for cell in networks.load(record):
         if {SHARE, DENOMINATOR} <= set(cell.probes):
             share = np.nanmax(cell.probes[SHARE])
-            denominator = np.nanmin(cell.probes[DENOMINATOR])
-            extremes = {SHARE: share, DENOMINATOR: denominator}
+            extremes = {SHARE: share, DENOMINATOR: np.nanmin(cell.probes[DENOMINATOR])}
             rows.append({"arm": cell.arm, **cell.settings, **extremes})
     return pd.DataFrame(rows)
 
@@ -112,13 +104,8 @@ def stats(record: Record) -> dict[str, dict[str, Any]]:
         corrected = protocol == published.CORRECTED
         name = "stats.json" if corrected else f"stats_{protocol}.json"
         by_penalty = contents.setdefault(name, {}).setdefault(optimizer, {})
-        by_penalty[penalty] = _lists(cell)
+        by_penalty[penalty] = {k: list(cell.final[x]) for k, x in LISTS.items()}
+        for key, measure in LISTS_BY_SEED.items():
+            curves = zip(cell.seeds, cell.curves[measure])
+            by_penalty[penalty][key] = {str(seed): list(x) for seed, x in curves}
     return contents
-
-
-def _lists(cell: Cell) -> dict[str, Any]:
-    by_seed = {
-        name: {str(seed): list(x) for seed, x in zip(cell.seeds, cell.curves[key])}
-        for name, key in LISTS_BY_SEED.items()
-    }
-    return {name: list(cell.final[key]) for name, key in LISTS.items()} | by_seed

@@ -56,14 +56,14 @@ def claims_section(table: pd.DataFrame, lacks: str) -> Section:
     heads = table[~parts].assign(claim=table["sentence"])
     reasons = dict(zip(heads["sentence"], heads["why"]))
     verdicts = heads.filter(like="verdict_").to_numpy(object).ravel()
-    kinds = {x.kind for x in verdicts if isinstance(x, Verdict)}
+    kinds = {x.kind for x in verdicts if x}
     return Section(
-        name="claims",
-        title="Claims of the source" + lacks,
-        numbers=table,
-        wide=CLAIMS,
-        narrow=CLAIMS_NARROW,
-        note=CLAIMS_NOTE,
+        "claims",
+        "Claims of the source" + lacks,
+        table,
+        CLAIMS,
+        CLAIMS_NARROW,
+        CLAIMS_NOTE,
         remarks=[f"{claim}: {why}." for claim, why in reasons.items() if why],
         footnote=UNDECIDED if Kind.UNDECIDED in kinds else "",
         leads=True,
@@ -73,18 +73,13 @@ def claims_section(table: pd.DataFrame, lacks: str) -> Section:
 
 
 def _estimate(key: str) -> Column:
-    """A comparison's estimate; none in the own row of a claim that has several.
-
-    By the width of its interval, if it has one and is not a ratio or a spread.
-    """
+    """A comparison's estimate; none in the own row of a claim that has several."""
 
     def text(row: TableRow) -> str:
-        if row["comparison"] == "":
-            return ""
         interval = interval_of(row, key)
-        if row["logarithmic"] or np.isnan(interval.low):
-            return formats.by_three_digits(interval)
-        return formats.by_width(interval)
+        by_digits = row["logarithmic"] or np.isnan(interval.low)
+        write = formats.by_three_digits if by_digits else formats.by_width
+        return write(interval) if row["comparison"] else ""
 
     return Column(key, text)
 
@@ -92,10 +87,6 @@ def _estimate(key: str) -> Column:
 def _verdict(key: str, text: Callable[[Verdict], str]) -> Column:
     """A comparison's verdict; none where the protocol was not run."""
     return Column(key, lambda row: text(row[key]) if row[key] else "")
-
-
-def _short(verdict: Verdict) -> str:
-    return verdict.short
 
 
 CLAIMS = {
@@ -111,8 +102,8 @@ CLAIMS = {
     ),
 }
 CLAIMS_NARROW = {
-    "as published": _verdict("verdict_as_published", _short),
-    "corrected": _verdict("verdict_corrected", _short),
+    "as published": _verdict("verdict_as_published", lambda x: x.short),
+    "corrected": _verdict("verdict_corrected", lambda x: x.short),
 }
 ACCURACIES = {x.replace("_", " "): x for x in ("published", *published.PROTOCOLS)}
 PUBLISHED = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from normjax import files
 from normjax.study.record import Record
 
 PROTOCOLS = AS_PUBLISHED, CORRECTED = "as_published", "corrected"
@@ -40,14 +41,6 @@ def numbers_at(path: str) -> np.ndarray:
     for part in path.split("/"):
         content = content[int(part)] if isinstance(content, list) else content[part]
     return np.atleast_1d(np.asarray(content, np.float64))
-
-
-def field(config: Mapping[str, Any], name: str) -> Any:
-    """The value of a dotted name in a config, None if there is none."""
-    value: Any = config
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def paths(
@@ -94,5 +87,6 @@ def of_record(record: Record) -> dict[str, Any]:
     content = all_numbers().get(study, {})
     if study not in SUBSTUDIES:
         return content
-    names = {x: field(record.config, f"{x}.name") for x in ("data", "model")}
+    fields = files.flat(record.config)
+    names = {x: fields.get(f"{x}.name") for x in ("data", "model")}
     return content.get(SUBSTUDIES[study].format(**names), {})

@@ -33,9 +33,8 @@ def verdict(
     margin: float | None,
     level: float = statistics.LEVEL,
 ) -> Verdict:
-    """Compares an interval with what is claimed.
+    """Compares an interval with the numbers that are as claimed.
 
-    The numbers that are as claimed lie above a bound, below a bound or between two.
     The claim holds if the whole interval is among them, does not hold if none of it
     is, and is undecided if the interval contains a bound. `statistics.seeds_needed`
     says how many seeds would decide, at the nearest bound. The epochs of one run are

@@ -1,6 +1,5 @@
 """Figures of one number per network against a setting or a factor of numbers."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,14 +24,9 @@ class Outcome(NamedTuple):
     probed: "Outcome | None" = None
 
 
-def best_over_epochs(cell: Cell, measure: str) -> np.ndarray:
+def _best(measure: str) -> Callable[[Cell], np.ndarray]:
     """Each seed's highest value over the epochs, nan if it has none."""
-    return np.fmax.reduce(cell.measurements[measure], axis=1)
-
-
-def final_train_loss(cell: Cell) -> np.ndarray:
-    """The final train loss, nan for the networks that diverged."""
-    return np.where(cell.diverged, np.nan, cell.final["train_loss"])
+    return lambda cell: np.fmax.reduce(cell.measurements[measure], axis=1)
 
 
 BEST_TRAIN = "Best train accuracy over the epochs (the axis says in which mode)"
@@ -45,23 +39,23 @@ OUTCOMES = {  # start of the figure's name -> what is drawn
     "best_validation_": Outcome(
         "Best validation accuracy over the epochs",
         "best validation accuracy",
-        functools.partial(best_over_epochs, measure="validation_accuracy"),
+        _best("validation_accuracy"),
     ),
     "best_train_": Outcome(
         BEST_TRAIN,
         "best train accuracy while training",
-        functools.partial(best_over_epochs, measure="train_accuracy"),
+        _best("train_accuracy"),
         probe="train_accuracy_evaluated",
         probed=Outcome(
             BEST_TRAIN,
             "best train accuracy in evaluation mode",
-            functools.partial(best_over_epochs, measure="train_accuracy_evaluated"),
+            _best("train_accuracy_evaluated"),
         ),
     ),
     "final_train_loss_": Outcome(
         "Final train loss",
         "final train loss, nats",
-        final_train_loss,
+        lambda cell: np.where(cell.diverged, np.nan, cell.final["train_loss"]),
         logarithmic=True,
         skips_diverged=True,
     ),
@@ -91,10 +85,10 @@ def caption(cells: Sequence[Cell], axis: str, outcome: Outcome) -> str:
     """What the figure shows, and how many networks it leaves out."""
     text = f"{outcome.caption} against {axis.replace('_', ' ')}"
     diverged = np.concatenate([cell.diverged for cell in cells_along(cells, axis)])
-    if outcome.skips_diverged and diverged.any():
-        text += f", without {diverged.sum():,} of {len(diverged):,} networks, which"
-        text += " diverged"
-    return text
+    if not outcome.skips_diverged or not diverged.any():
+        return text
+    lost = f"{diverged.sum():,} of {len(diverged):,} networks"
+    return f"{text}, without {lost}, which diverged"
 
 
 def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
@@ -119,8 +113,8 @@ def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
         axes.use_log_x(panels, networks.levels(cells, "settings", axis))
     if outcome.logarithmic:
         axes.use_log_y(panels)
-    words = axis.replace("_", " ")
-    return axes.add_labels(figure, panels, layout.looks, words, outcome.label)
+    x_label = axis.replace("_", " ")
+    return axes.add_labels(figure, panels, layout.looks, x_label, outcome.label)
 
 
 def cells_along(cells: Sequence[Cell], axis: str) -> list[Cell]:

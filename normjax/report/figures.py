@@ -4,10 +4,9 @@ Here are those against the epoch and those of single seeds; `against` has those 
 a setting or a factor. The same record gives the same SVG, byte for byte.
 """
 
-import functools
 import io
-import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,22 +84,22 @@ def plots(record: Record) -> dict[str, Plot]:
     cells = networks.load(record)
     best = networks.best_of_arms(cells)
     known = {
-        name: Plot(curve.caption, functools.partial(draw_curves, best, name, curve))
+        name: Plot(curve.caption, partial(draw_curves, best, name, curve))
         for name, curve in BY_EPOCH.items()
         if any(name in cell.measurements for cell in best)
     }
     caption = "Final test accuracy, seed by seed"
-    known["seeds"] = Plot(caption, functools.partial(draw_seeds, best))
-    names = against.axis_names(cells)
-    for axis, (start, outcome) in itertools.product(names, against.OUTCOMES.items()):
-        caption = against.caption(cells, axis, outcome)
-        draw = functools.partial(against.draw_against, cells, axis, outcome)
-        known[f"{start}against_{axis}"] = Plot(caption, draw)
-    for kind, curve in BY_LAYER.items():
-        if any(layers_of(cell, kind) for cell in best):
-            draw = functools.partial(draw_layers, best, kind)
-            known[kind] = Plot(curve.caption, draw)
-    return known
+    known["seeds"] = Plot(caption, partial(draw_seeds, best))
+    for axis in against.axis_names(cells):
+        for start, outcome in against.OUTCOMES.items():
+            draw = partial(against.draw_against, cells, axis, outcome)
+            caption = against.caption(cells, axis, outcome)
+            known[f"{start}against_{axis}"] = Plot(caption, draw)
+    return known | {
+        kind: Plot(curve.caption, partial(draw_layers, best, kind))
+        for kind, curve in BY_LAYER.items()
+        if any(layers_of(cell, kind) for cell in best)
+    }
 
 
 def write(plots: Mapping[str, Plot], folder: Path) -> dict[str, str]:
@@ -148,11 +147,9 @@ def draw_curves(cells: Sequence[Cell], measure: str, curve: Curve) -> Figure:
     for ax, members in zip(panels, layout.panels.values()):
         for cell in members:
             if measure in cell.measurements:
-                interval = statistics.mean_interval(cell.measurements[measure])
                 level = layout.level(cell)
-                look = layout.looks[level]
-                axes.draw_band(ax, _epochs(cell), interval, look, level)
-    axes.set_whole_ticks(panels)
+                values = cell.measurements[measure]
+                axes.draw_epochs(ax, values, layout.looks[level], level)
     if curve.logarithmic:
         axes.use_log_y(panels)
     return axes.add_labels(figure, panels, layout.looks, "epoch", curve.label)
@@ -166,9 +163,7 @@ def draw_layers(cells: Sequence[Cell], kind: str) -> Figure:
     figure, panels = axes.make_panels([cell.arm for cell in cells], 4)
     for ax, cell in zip(panels, cells):
         for name, values in layers_of(cell, kind).items():
-            interval = statistics.mean_interval(values)
-            axes.draw_band(ax, _epochs(cell), interval, *looks[name])
-    axes.set_whole_ticks(panels)
+            axes.draw_epochs(ax, values, *looks[name])
     axes.use_log_y(panels, least=1.0)
     return axes.add_labels(figure, panels, looks, "epoch", BY_LAYER[kind].label)
 
@@ -208,7 +203,3 @@ def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
         for name, values in cell.probes.items()
         if name.startswith(start)
     }
-
-
-def _epochs(cell: Cell) -> np.ndarray:
-    return np.arange(1, len(cell.steps) + 1)

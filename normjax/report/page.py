@@ -14,6 +14,7 @@ from normjax import files, statistics
 from normjax.report import estimates, figures, formats, networks, tables
 from normjax.report.networks import Cell
 from normjax.report.sections import Section, Verdict, audit_documents
+from normjax.statistics import Interval
 from normjax.study.record import Record, complete_arms, read_record
 
 
@@ -34,7 +35,7 @@ def build(workdir: str | Path) -> Path:
     where = record.record.get("environment", {})
     study = record.record["study"]
     repeat = f"python launch.py --config=configs/{study}.py --workdir=runs/{study}"
-    page = _template().render(
+    page = ENVIRONMENT.get_template("page.html.j2").render(
         study=study,
         question=record.record.get("question", study),
         answer=answer(cells),
@@ -66,7 +67,8 @@ def answer(cells: Sequence[Cell]) -> list[str]:
         first = arms[0].factors["protocol"]
         arms = [cell for cell in arms if cell.factors["protocol"] == first]
         scope = f"{str(first).replace('_', ' ').capitalize()} arms only. "
-    arms.sort(key=_accuracy, reverse=True)
+    accuracy = {x.arm: estimates.robustness(x).estimate for x in arms}
+    arms.sort(key=lambda x: np.nan_to_num(accuracy[x.arm], nan=-1.0), reverse=True)
     best = arms[0]
     sentences = [
         f"{scope}Most robust: {best.arm}, test accuracy"
@@ -93,11 +95,8 @@ def _runner_up(best: Cell, second: Cell) -> str:
         verdict = "the interval excludes zero"
     elif difference.low <= 0:
         verdict = "the interval includes zero, so the lead may be luck"
-    points = formats.by_width(statistics.Interval(*difference[:4]))
-    return (
-        f"Runner-up: {second.arm}, {points} percentage points"
-        f" below on the same seeds ({verdict})."
-    )
+    points = f"{formats.by_width(Interval(*difference[:4]))} percentage points"
+    return f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
 
 
 def _most_stable(arms: Sequence[Cell]) -> list[str]:
@@ -113,17 +112,15 @@ def _most_stable(arms: Sequence[Cell]) -> list[str]:
     return [f"Most stable: {arm}, variance of the train loss {variance} nats²."]
 
 
-def _accuracy(cell: Cell) -> float:
-    """The mean test accuracy, -1 if no network has one."""
-    return float(np.nan_to_num(estimates.robustness(cell).estimate, nan=-1.0))
-
-
 def _run(record: Record) -> list[tuple[str, str]]:
     """What ran where, as pairs of term and text."""
     content = record.record
     arms = {name: content["arms"][name] for name in complete_arms(content)}
     where = content.get("environment", {})
-    total = sum(arm.get("lanes", 0) for arm in arms.values())
+    total = {
+        field: sum(arm.get(field, 0) for arm in arms.values())
+        for field in ("lanes", "compile_seconds", "run_seconds")
+    }
     missing = [name for name in content["arm_order"] if name not in arms]
     parameters = sorted(set(content.get("num_parameters", {}).values()))
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
@@ -133,19 +130,14 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Platform", where.get("machine") or where.get("platform", "unknown")),
         ("Software", ", ".join(f"{k} {v}" for k, v in versions.items())),
         ("Python", where.get("python", "unknown")),
-        ("Networks", f"{_count(len(arms), 'arm')}, {_count(total, 'lane')}"),
+        ("Networks", f"{_count(len(arms), 'arm')}, {_count(total['lanes'], 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
-        ("Compiling", f"{_seconds(arms, 'compile_seconds')} in all"),
-        ("Running", f"{_seconds(arms, 'run_seconds')} in all"),
+        ("Compiling", f"{formats.three_digits(total['compile_seconds'])} s in all"),
+        ("Running", f"{formats.three_digits(total['run_seconds'])} s in all"),
         ("Not finished", ", ".join(missing)),
     ]
     return [(term, text) for term, text in rows if text]
-
-
-def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
-    total = sum(arm.get(field, 0.0) for arm in arms.values())
-    return f"{formats.three_digits(total)} s"
 
 
 def _count(n: int, noun: str) -> str:
@@ -156,9 +148,11 @@ def _table(record: Record, section: Section) -> dict[str, Any]:
     """A section as the template takes it: texts, and the classes of its cells."""
     header, rows = tables.display(section, record.record["settings"])
     keys = [column.key for column in tables.present_columns(section).values()]
-    values = section.numbers[keys].to_numpy(object)
     plain = [""] * (len(header) - len(keys))
-    classes = [plain + [_class(value) for value in row] for row in values]
+    classes = [
+        plain + [x.kind.name.lower() if isinstance(x, Verdict) else "" for x in row]
+        for row in section.numbers[keys].to_numpy(object)
+    ]
     parts = section.parts or [False] * len(rows)
     return {
         "section": section,
@@ -169,11 +163,6 @@ def _table(record: Record, section: Section) -> dict[str, Any]:
             for part, row, kinds in zip(parts, rows, classes)
         ],
     }
-
-
-def _class(value: Any) -> str:
-    """The CSS class of a table's cell: the kind of its verdict, or none."""
-    return value.kind.name.lower() if isinstance(value, Verdict) else ""
 
 
 def _figure(name: str, caption: str, svg: str) -> dict[str, Any]:
@@ -192,19 +181,17 @@ def _figure(name: str, caption: str, svg: str) -> dict[str, Any]:
     }
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["breakable"] = _breakable
-    return environment.get_template("page.html.j2")
-
-
 def _breakable(name: str) -> markupsafe.Markup:
     """A long name that may be broken after `-`, `/`, `_`, `.` and `=`."""
     escaped = str(markupsafe.escape(name))  # re.sub would escape a Markup twice
     return markupsafe.Markup(re.sub(r"([-/_.=])", r"\1<wbr>", escaped))
+
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+ENVIRONMENT.filters["breakable"] = _breakable
