@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from normjax import files, statistics
-from normjax.audit import measures, optimizers, presentation, published
+from normjax.audit import measures, presentation, published
 from normjax.audit.measures import STATISTICS
 from normjax.audit.verdicts import Judged, family_verdict, verdict
 from normjax.report import estimates, networks
@@ -48,7 +48,7 @@ def sections(record: Record) -> list[Section]:
         Section(
             "published",
             "Test accuracy and stability: published, and ours" + lacks,
-            optimizers.comparison(record),
+            published.comparison(record),
             presentation.PUBLISHED,
             presentation.PUBLISHED_NARROW,
             presentation.PUBLISHED_NOTE,
@@ -56,7 +56,7 @@ def sections(record: Record) -> list[Section]:
         Section(
             "third_moment",
             "Third-moment optimizer against Adam",
-            optimizers.distance_from_adam(record),
+            published.distance_from_adam(record),
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT_NOTE,
@@ -64,7 +64,7 @@ def sections(record: Record) -> list[Section]:
     ]
 
 
-documents = optimizers.stats
+documents = published.stats
 
 
 def all_claims() -> list[Claim]:

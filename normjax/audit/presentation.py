@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from normjax.audit import published
-from normjax.audit.optimizers import DENOMINATOR, SHARE
+from normjax.audit.published import DENOMINATOR, SHARE
 from normjax.report import formats
 from normjax.report.sections import (
     Column,

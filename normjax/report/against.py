@@ -76,9 +76,8 @@ def axis_names(cells: Sequence[Cell]) -> list[str]:
         for name in cells[0].settings
         if any(len(networks.levels(x, "settings", name)) > 2 for x in arms.values())
     ]
-    if not axes.factors_identify_arms(cells):
-        return settings
-    return settings + axes.numeric_factors(cells)
+    identified = axes.factors_identify_arms(cells)
+    return settings + (axes.numeric_factors(cells) if identified else [])
 
 
 def caption(cells: Sequence[Cell], axis: str, outcome: Outcome) -> str:
@@ -113,8 +112,8 @@ def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
         axes.use_log_x(panels, networks.levels(cells, "settings", axis))
     if outcome.logarithmic:
         axes.use_log_y(panels)
-    x_label = axis.replace("_", " ")
-    return axes.add_labels(figure, panels, layout.looks, x_label, outcome.label)
+    words = axis.replace("_", " ")
+    return axes.add_labels(figure, panels, layout.looks, words, outcome.label)
 
 
 def cells_along(cells: Sequence[Cell], axis: str) -> list[Cell]:

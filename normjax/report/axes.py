@@ -179,7 +179,7 @@ def use_log_x(axes: Sequence[Axes], values: Sequence[float]) -> None:
             ax.set_xscale("log")
 
 
-def set_ticks(axes: Sequence[Axes], levels: Sequence[float]) -> None:
+def set_ticks(axes: Sequence[Axes], levels: Sequence[int | float]) -> None:
     """Sets ticks at the levels, on a log scale if all are positive."""
     levels = sorted(levels)
     for ax in axes:

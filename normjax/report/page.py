@@ -117,10 +117,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
     content = record.record
     arms = {name: content["arms"][name] for name in complete_arms(content)}
     where = content.get("environment", {})
-    total = {
-        field: sum(arm.get(field, 0) for arm in arms.values())
-        for field in ("lanes", "compile_seconds", "run_seconds")
-    }
+    total = sum(arm.get("lanes", 0) for arm in arms.values())
     missing = [name for name in content["arm_order"] if name not in arms]
     parameters = sorted(set(content.get("num_parameters", {}).values()))
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
@@ -130,14 +127,19 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Platform", where.get("machine") or where.get("platform", "unknown")),
         ("Software", ", ".join(f"{k} {v}" for k, v in versions.items())),
         ("Python", where.get("python", "unknown")),
-        ("Networks", f"{_count(len(arms), 'arm')}, {_count(total['lanes'], 'lane')}"),
+        ("Networks", f"{_count(len(arms), 'arm')}, {_count(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
-        ("Compiling", f"{formats.three_digits(total['compile_seconds'])} s in all"),
-        ("Running", f"{formats.three_digits(total['run_seconds'])} s in all"),
+        ("Compiling", _seconds(arms, "compile_seconds")),
+        ("Running", _seconds(arms, "run_seconds")),
         ("Not finished", ", ".join(missing)),
     ]
     return [(term, text) for term, text in rows if text]
+
+
+def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
+    total = sum(arm.get(field, 0.0) for arm in arms.values())
+    return f"{formats.three_digits(total)} s in all"
 
 
 def _count(n: int, noun: str) -> str:
