@@ -119,10 +119,7 @@ def stability(losses: np.ndarray) -> Interval:
     """`mean over epochs of var(losses over seeds, ddof=1)`, in nats^2: small is stable.
 
     The interval is Miller's jackknife of the logarithm. Let `v` be the statistic and
-    `v_i` the statistic without seed i. The pseudo-values
-
-        s_i = n * log(v) - (n - 1) * log(v_i)
-
+    `v_i` the statistic without seed i. The `s_i = n * log(v) - (n - 1) * log(v_i)`
     behave like n independent draws whose mean estimates log(v), so
     `exp(mean(s) -+ t(n - 1) * std(s, ddof=1) / sqrt(n))` is an interval of v. Whole
     seeds are left out because the epochs of one seed depend on each other.
@@ -148,12 +145,9 @@ def stability(losses: np.ndarray) -> Interval:
 def stability_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
     """`stability(a) / stability(b)`, with the jackknife of the log ratio by seed.
 
-    Each pseudo-value leaves the same seed out of both arms, so what the arms have in
-    common through their seeds drops out.
-
-    Args:
-        a: [seeds, epochs]; a seed with a loss that is not finite is left out of both.
-        b: [seeds, epochs], the same seed at the same place.
+    Both are [seeds, epochs], the same seed at the same place. Each pseudo-value leaves
+    a seed out of both arms, so what the arms have in common through their seeds drops
+    out. So does a seed with a loss that is not finite.
     """
     both = _finite_rows(np.stack([a, b], axis=1))
     a, b = both[:, 0], both[:, 1]
@@ -168,8 +162,7 @@ def time_to_target(
 ) -> TimeToTarget:
     """Median steps until `accuracy >= target`, and the share of seeds that got there.
 
-    A seed that never gets there counts as inf, so the median needs no model of what
-    would have come later. The share has Wilson's interval.
+    A seed that never gets there counts as inf. The share has Wilson's interval.
 
     Args:
         steps: [evals], increasing.

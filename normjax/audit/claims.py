@@ -1,14 +1,12 @@
 """The sources' claims, judged by intervals: published, ours as published, corrected.
 
-This module is the audit that the configs of the sources name
-(`audit="normjax.audit.claims"`). For the interface see `normjax.report.sections`; an
-audit of your own is a module with the function `sections`, and may use `verdicts`.
+This is the audit that the configs of the sources name; `normjax.report.sections` has
+the interface. An audit of your own may use `verdicts`.
 
 The claims are data, `claims.json`: the study and the `where` of its config, a sentence,
 the statistic and the direction that decide it, and the arms to compare, `of` x
 `against`, at `each` of some levels that both sides share. A claim holds if all its
 comparisons do. It does not hold if one fails at a level that allows for their number.
-The data contain no verdict: each is computed.
 """
 
 import itertools
@@ -125,13 +123,12 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     if not verdicts or len(rows) == 1:
         return rows if verdicts else []
     head = rows[0] | {"comparison": "", "left_out": max(x["left_out"] for x in rows)}
+    head |= {"claim": f"{claim['sentence']}: {_label(claim)}"}
     head |= estimates.three_columns("published", NOTHING)
     for protocol, whole in verdicts.items():
         head |= _columns(protocol, NOTHING, whole)
-    return [
-        head | {"claim": f"{claim['sentence']}: {_label(claim)}"},
-        *({**x, "claim": PART + x["comparison"], "sentence": ""} for x in rows),
-    ]
+    parts = [x | {"claim": PART + x["comparison"], "sentence": ""} for x in rows]
+    return [head, *parts]
 
 
 def _row(claim: Claim, record: Record, sides: Sequence[Side]) -> dict[str, Any]:
@@ -155,11 +152,8 @@ def _row(claim: Claim, record: Record, sides: Sequence[Side]) -> dict[str, Any]:
 
 
 def _columns(protocol: str, interval: Interval, one: Verdict) -> dict[str, Any]:
-    return {
-        **estimates.three_columns(protocol, interval),
-        f"{protocol}_n": int(interval.n),
-        f"verdict_{protocol}": one,
-    }
+    last = {f"{protocol}_n": int(interval.n), f"verdict_{protocol}": one}
+    return estimates.three_columns(protocol, interval) | last
 
 
 def _label(claim: Claim) -> str:

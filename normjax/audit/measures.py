@@ -63,10 +63,9 @@ def simultaneous_interval(
 ) -> Interval:
     """The interval at level `1 - 0.05 / num`, for one of `num` comparisons.
 
-    Each interval here is Student's with n - 1 degrees of freedom; for a ratio or a
-    spread, that of the logarithm. On that scale it grows about its centre by the
-    ratio of the quantiles. Then at most 5% of the families of `num` comparisons have
-    an interval that misses the truth.
+    Each interval is Student's with n - 1 degrees of freedom; for a ratio or a spread,
+    that of the logarithm. It grows about its centre by the ratio of the quantiles, so
+    that at most 5% of the families have an interval that misses the truth.
 
     References:
         Dunn, 1961. Multiple Comparisons Among Means.
@@ -83,8 +82,7 @@ def simultaneous_interval(
 def volatility(x: np.ndarray) -> np.ndarray:
     """Each network's standard deviation of the changes from pass to pass.
 
-    A steady trend has volatility 0, for its changes are all equal. It takes three
-    passes.
+    A steady trend has volatility 0. It takes three passes.
     """
     changes = np.diff(np.atleast_2d(x), axis=1)
     if changes.shape[1] < 2:
@@ -96,8 +94,7 @@ def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
     """[seeds], highest minus lowest final train loss; `LARGEST` if one diverged.
 
     To diverge at any scale is the strongest dependence on the scale, so such a seed is
-    not left out: its range is the largest number of float32, and its ratio to a
-    finite range stays finite.
+    not left out, and its ratio to a finite range stays finite.
     """
     if networks.varying_names(cells, "settings") != ["init_scale"]:
         return None
@@ -116,23 +113,12 @@ def _curve(name: str) -> Measure:
     return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
 
 
-def _points(x: np.ndarray) -> np.ndarray:
-    return 100 * x
-
-
-def _last(x: np.ndarray) -> np.ndarray:
-    return np.atleast_2d(x)[:, -1]
-
-
-def _last_points(x: np.ndarray) -> np.ndarray:
-    return 100 * _last(x)
-
-
-def _mean(x: np.ndarray) -> np.ndarray:
-    return np.mean(np.atleast_2d(x), axis=1)
-
-
+_points = lambda x: 100 * x
+_last = lambda x: np.atleast_2d(x)[:, -1]
+_last_points = lambda x: 100 * _last(x)
+_mean = lambda x: np.mean(np.atleast_2d(x), axis=1)
 MODES = {"": " while training", "_evaluated": " in evaluation mode"}
+SPREAD = "standard deviation of the test accuracy"
 MEAN = "smoothness, mean of passes"
 CHANGE = "standard deviation of the change of smoothness from pass to pass"
 RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
@@ -147,13 +133,7 @@ STATISTICS = {
         for end, mode in MODES.items()
     },
     "accuracy_spread": Statistic(
-        "standard deviation of the test accuracy",
-        "points",
-        _test_accuracy,
-        _points,
-        spread,
-        logarithmic=True,
-        least=3,
+        SPREAD, "points", _test_accuracy, _points, spread, logarithmic=True, least=3
     ),
     "stability": Statistic(
         "variance of the train loss",

@@ -65,10 +65,9 @@ def family_verdict(judged: Sequence[Judged]) -> Verdict:
     """The verdict on a claim of several comparisons, all of which must hold.
 
     The claim does not hold if one comparison fails at the level that allows for their
-    number: one of k intervals at 95% misses the truth in more than 5% of the cases, so
-    a comparison that fails only by itself leaves the claim undecided. The first to
-    fail would settle the claim: if some lean that way, the seeds needed are the fewest
-    with which one of these fails, otherwise the most with which each one holds.
+    number; one that fails only by itself leaves the claim undecided. The first to fail
+    would settle the claim: if some lean that way, the seeds needed are the fewest with
+    which one of these fails, otherwise the most with which each one holds.
     """
     for one in judged:
         if one.in_family.kind is Kind.FAILS:

@@ -117,10 +117,7 @@ def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
 
 
 def cells_along(cells: Sequence[Cell], axis: str) -> list[Cell]:
-    """Each arm's cell at each value of the axis, at its best other settings.
-
-    An arm that does not have the setting is left out.
-    """
+    """The best cell of each arm, if it has the setting, at each value of the axis."""
     same: dict[tuple[str, float], list[Cell]] = {}
     for cell in cells:
         value = _value(cell, axis)

@@ -1,7 +1,6 @@
 """Panels, lines, bands and axes: how the figures of a study look.
 
-What is drawn is decided in `figures` and `against`. Matplotlib is used through its
-object-oriented interface alone: no pyplot, no global state.
+Matplotlib is used through its object-oriented interface alone: no global state.
 """
 
 import itertools

@@ -35,15 +35,15 @@ class Curve(NamedTuple):
     logarithmic: bool = True  # if the values span more than a factor of ten
 
 
+EVALUATED = "in evaluation mode, after the epoch"
+GAP = "on the training split: evaluation mode minus training mode"
 BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
     "train_loss": Curve("Train loss", "train loss, nats"),
     "test_accuracy": Curve("Test accuracy", "test accuracy", False),
     "validation_accuracy": Curve("Validation accuracy", "validation accuracy", False),
-    "train_loss_evaluated": Curve(
-        "Train loss in evaluation mode, after the epoch", "train loss, nats"
-    ),
+    "train_loss_evaluated": Curve(f"Train loss {EVALUATED}", "train loss, nats"),
     "train_accuracy_evaluated": Curve(
-        "Train accuracy in evaluation mode, after the epoch", "train accuracy", False
+        f"Train accuracy {EVALUATED}", "train accuracy", False
     ),
     "smoothness": Curve(
         "Local smoothness: change of the gradient over the step, norms of all"
@@ -54,15 +54,8 @@ BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
         "Local smoothness, with roots of sums of the tensors' norms",
         "smoothness of roots",
     ),
-    "mode_gap_loss": Curve(
-        "Loss on the training split: evaluation mode minus training mode",
-        "gap of the loss, nats",
-    ),
-    "mode_gap_accuracy": Curve(
-        "Accuracy on the training split: evaluation mode minus training mode",
-        "gap of the accuracy",
-        False,
-    ),
+    "mode_gap_loss": Curve(f"Loss {GAP}", "gap of the loss, nats"),
+    "mode_gap_accuracy": Curve(f"Accuracy {GAP}", "gap of the accuracy", False),
     "precise_test_accuracy": Curve(
         "Test accuracy with precise statistics", "test accuracy", False
     ),

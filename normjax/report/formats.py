@@ -18,10 +18,7 @@ LATEX: dict[int, str] = str.maketrans(
 
 
 def by_width(interval: Interval) -> str:
-    """`0.8765 [0.8751, 0.8779]`: the places that show two digits of the half-width.
-
-    An estimate of a million or more is written by `by_three_digits`.
-    """
+    """`0.8765 [0.8751, 0.8779]`: the places that show two digits of the half-width."""
     if abs(interval.estimate) >= 1e6:
         return by_three_digits(interval)
     places = _places_of(interval)

@@ -71,19 +71,13 @@ def varying_names(cells: Sequence[Cell], field: str) -> list[str]:
 
 
 def levels(cells: Sequence[Cell], field: str, name: str) -> list:
-    """The levels of a factor or setting among the cells, in order of appearance.
-
-    The nan of an arm that does not have the setting is not a level.
-    """
+    """The levels of a factor or setting, in order of appearance; nan is not one."""
     present = dict.fromkeys(getattr(cell, field)[name] for cell in cells)
     return [level for level in present if pd.notna(level)]
 
 
 def best_of_arms(cells: Sequence[Cell]) -> list[Cell]:
-    """Each arm's cell of highest mean validation accuracy.
-
-    An arm without a validation accuracy is represented by its first cell.
-    """
+    """Each arm's cell of highest mean validation accuracy, or its first without one."""
     best: dict[str, tuple[float, Cell]] = {}
     for cell in cells:
         score = np.nan_to_num(np.mean(cell.final["validation_accuracy"]), nan=-1.0)

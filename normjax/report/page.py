@@ -57,9 +57,7 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     """Sentences computed from the numbers: who is most robust, fastest, most stable.
 
     Each arm is represented by its best setting. If there are several protocols, the
-    answer is about the first. An arm with a diverged network is not called stable. The
-    best two arms are selected and compared on the same seeds, which makes their
-    interval a little too narrow; the page says so.
+    answer is about the first. An arm with a diverged network is not called stable.
     """
     arms = networks.best_of_arms(cells)
     scope = ""
@@ -67,14 +65,12 @@ def answer(cells: Sequence[Cell]) -> list[str]:
         first = arms[0].factors["protocol"]
         arms = [cell for cell in arms if cell.factors["protocol"] == first]
         scope = f"{str(first).replace('_', ' ').capitalize()} arms only. "
-    accuracy = {x.arm: estimates.robustness(x).estimate for x in arms}
-    arms.sort(key=lambda x: np.nan_to_num(accuracy[x.arm], nan=-1.0), reverse=True)
+    means = {x.arm: estimates.robustness(x).estimate for x in arms}
+    arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
     best = arms[0]
-    sentences = [
-        f"{scope}Most robust: {best.arm}, test accuracy"
-        f" {formats.by_width(estimates.robustness(best))}, mean over"
-        f" {_count(len(best.seeds), 'seed')}."
-    ]
+    accuracy, seeds = formats.by_width(estimates.robustness(best)), len(best.seeds)
+    mean = f"test accuracy {accuracy}, mean over {_count(seeds, 'seed')}"
+    sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
     if len(arms) == 1:
         return sentences
     sentences.append(_runner_up(best, arms[1]))

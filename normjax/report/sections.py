@@ -5,8 +5,6 @@ compares a study with what was claimed about it. The module has
 
     sections(record) -> list[Section]: tables for the page, the terminal and `tables/`;
     documents(record) -> dict[str, dict]: optional; JSON files for the workdir, by name.
-
-`normjax.audit.claims` is such a module.
 """
 
 import enum

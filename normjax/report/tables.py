@@ -1,7 +1,4 @@
-"""The tables of a study as people read them: terminal, csv, Markdown, LaTeX.
-
-The numbers come from `estimates`; here they get headers, digits and an order.
-"""
+"""The tables of a study: the numbers of `estimates` with headers, digits and order."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -100,10 +97,7 @@ def display(
 
 
 def write(record: Record, folder: Path) -> list[Section]:
-    """Writes each table as csv (numbers), md and tex (text) and returns the sections.
-
-    The curves, which the page shows as figures, are written as csv alone.
-    """
+    """Writes each table as csv (numbers), md and tex (text), and the curves as csv."""
     files.folder(folder)
     written = sections(record)
     for section in written:
