@@ -74,9 +74,8 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
     random patterns (with a fixed key) beyond. No p is below 2 / 2^n, so five seeds
     cannot reach 0.05.
 
-    Args:
-        a: [seeds]; a pair with a value that is not finite is left out.
-        b: [seeds], the same seed at the same place.
+    Both are [seeds], the same seed at the same place. A pair with a value that is not
+    finite is left out.
 
     References:
         Fisher, 1935. The Design of Experiments, section 21.
@@ -101,9 +100,7 @@ def median_interval(x: np.ndarray) -> Interval:
 
     The interval runs from the k-th smallest to the k-th largest value, for the largest
     k with `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95`; both are nan for n < 6.
-
-    Args:
-        x: [n], without nan; inf is larger than every number.
+    `x` is [n], without nan; inf is larger than every number.
 
     References:
         Thompson, 1936. On Confidence Ranges for the Median.
@@ -147,7 +144,7 @@ def stability_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
 
     Both are [seeds, epochs], the same seed at the same place. Each pseudo-value leaves
     a seed out of both arms, so what the arms have in common through their seeds drops
-    out. So does a seed with a loss that is not finite.
+    out. A seed with a loss that is not finite is left out of both.
     """
     both = _finite_rows(np.stack([a, b], axis=1))
     a, b = both[:, 0], both[:, 1]

@@ -1,7 +1,7 @@
 """The sources' claims, judged by intervals: published, ours as published, corrected.
 
 This is the audit that the configs of the sources name; `normjax.report.sections` has
-the interface. An audit of your own may use `verdicts`.
+the interface. An audit of your own may use `measures`.
 
 The claims are data, `claims.json`: the study and the `where` of its config, a sentence,
 the statistic and the direction that decide it, and the arms to compare, `of` x
@@ -20,8 +20,7 @@ import pandas as pd
 
 from normjax import files, statistics
 from normjax.audit import measures, presentation, published
-from normjax.audit.measures import STATISTICS
-from normjax.audit.verdicts import Judged, family_verdict, verdict
+from normjax.audit.measures import STATISTICS, Judged
 from normjax.report import estimates, networks
 from normjax.report.networks import Cell
 from normjax.report.sections import Kind, Reason, Section, Verdict
@@ -116,7 +115,7 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
         tried = [_judge(claim, cells, x, protocol, len(rows)) for x in comparisons]
         judged = [one for one in tried if one is not None]
         if len(judged) == len(rows):
-            verdicts[protocol] = family_verdict(judged)
+            verdicts[protocol] = measures.family_verdict(judged)
             for row, one in zip(rows, judged):
                 row["left_out"] = max(row["left_out"], one.left_out)
                 row |= _columns(protocol, one.interval, one.verdict)
@@ -167,8 +166,7 @@ def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
     statistic = STATISTICS[measure_of(claim, published.AS_PUBLISHED)]
     paths = published.paths(claim, record.config, sides)
     numbers = [statistic.reduce(published.numbers_at(path)) for path in paths]
-    compare = statistic.compare_published or statistic.compare
-    return compare(*numbers)
+    return (statistic.compare_published or statistic.compare)(*numbers)
 
 
 def _judge(
@@ -190,7 +188,7 @@ def _judge(
         numbers = [x[i] for x, i in zip(numbers, places)]
     interval = statistic.compare(*map(statistic.reduce, numbers))
     single, in_family = (
-        verdict(
+        measures.verdict(
             measures.simultaneous_interval(interval, statistic, k),
             statistic,
             claim["direction"],

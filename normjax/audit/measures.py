@@ -2,7 +2,8 @@
 
 Our numbers and the published ones go through the same `reduce` and `compare`, except
 for variances, which the sources give without the numbers of single seeds. Curves are
-[seeds, evals] or, if published, [evals] of one network.
+[seeds, evals] or, if published, [evals] of one network. `verdict` says what the
+interval of a comparison, and `family_verdict` what several of them, mean for a claim.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +15,16 @@ from scipy import stats
 from normjax import statistics
 from normjax.report import networks
 from normjax.report.networks import Cell
+from normjax.report.sections import Kind, Reason, Verdict
 from normjax.statistics import Interval
 
 # Of an arm's grid, [seeds, ...]; None if it was not measured.
 Measure = Callable[[Sequence[Cell]], np.ndarray | None]
+DIRECTIONS = {  # margin (0 if there is none) -> the numbers that are as claimed
+    "greater": lambda margin: (margin, np.inf),
+    "less": lambda margin: (-np.inf, margin),
+    "within": lambda margin: (-margin, margin),
+}
 LARGEST = float(np.finfo(np.float32).max)  # 3.4e38, for a number that is not finite
 
 
@@ -171,3 +178,65 @@ def in_evaluation_mode(name: str, cells: Sequence[Cell]) -> str:
     probe = f"{name}_evaluated"
     probed = probe in STATISTICS and all(probe in cell.probes for cell in cells)
     return probe if probed else name
+
+
+class Judged(NamedTuple):
+    """A comparison with its interval and its verdicts."""
+
+    interval: Interval
+    left_out: int  # how many seeds have a number that is not finite
+    verdict: Verdict  # of the interval
+    in_family: Verdict  # of the interval that allows for all comparisons of the claim
+
+
+def verdict(
+    interval: Interval,
+    statistic: Statistic,
+    direction: str,
+    margin: float | None,
+    level: float = statistics.LEVEL,
+) -> Verdict:
+    """Compares an interval with the numbers that are as claimed.
+
+    The claim holds if the whole interval is among them, does not hold if none of it
+    is, and is undecided if the interval contains a bound. `statistics.seeds_needed`
+    says how many seeds would decide, at the nearest bound. The epochs of one run are
+    not replicates, so an interval over them decides nothing.
+    """
+    if statistic.over != "seeds":
+        return Verdict(Kind.UNDECIDED, Reason.ONE_RUN)
+    scale = np.log if statistic.logarithmic else float
+    floor, ceiling = DIRECTIONS[direction](0.0 if margin is None else scale(margin))
+    with np.errstate(divide="ignore"):
+        low, high = scale(interval.low), scale(interval.high)
+    if floor < low and high < ceiling:
+        return Verdict(Kind.HOLDS)
+    if high <= floor or low >= ceiling:
+        return Verdict(Kind.FAILS)
+    if np.isnan(low):
+        return Verdict(Kind.UNDECIDED)
+    centre = (low + high) / 2
+    bound = min(floor, ceiling, key=lambda x: abs(x - centre))
+    leans = not floor < centre < ceiling
+    symmetric = Interval(centre, low, high, interval.n)
+    seeds = statistics.seeds_needed(symmetric, bound, level)
+    reason = Reason.MORE_SEEDS if seeds else Reason.TOO_MANY_SEEDS
+    return Verdict(Kind.UNDECIDED, reason, seeds or statistics.MOST_SEEDS, leans)
+
+
+def family_verdict(judged: Sequence[Judged]) -> Verdict:
+    """The verdict on a claim of several comparisons, all of which must hold.
+
+    The claim does not hold if one comparison fails at the level that allows for their
+    number; one that fails only by itself leaves the claim undecided. The first to fail
+    would settle the claim: if some lean that way, the seeds needed are the fewest with
+    which one of these fails, otherwise the most with which each one holds.
+    """
+    for one in judged:
+        if one.in_family.kind is Kind.FAILS:
+            return one.in_family
+    leaning = [x.in_family for x in judged if x.in_family.leans]
+    if leaning:
+        return min(leaning, key=lambda x: x.seeds)
+    verdicts = [x.verdict for x in judged]
+    return max(verdicts, key=lambda x: (x.kind is not Kind.HOLDS, x.seeds))

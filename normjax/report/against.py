@@ -1,5 +1,6 @@
 """Figures of one number per network against a setting or a factor of numbers."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -68,13 +69,11 @@ def axis_names(cells: Sequence[Cell]) -> list[str]:
     A setting has its values within an arm. A factor has them between arms: it must be
     one of numbers, and the factors together must identify the arms.
     """
-    arms: dict[str, list[Cell]] = {}
-    for cell in cells:
-        arms.setdefault(cell.arm, []).append(cell)
+    arms = [list(x) for _, x in itertools.groupby(cells, lambda cell: cell.arm)]
     settings = [
         name
         for name in cells[0].settings
-        if any(len(networks.levels(x, "settings", name)) > 2 for x in arms.values())
+        if any(len(networks.levels(arm, "settings", name)) > 2 for arm in arms)
     ]
     identified = axes.factors_identify_arms(cells)
     return settings + (axes.numeric_factors(cells) if identified else [])

@@ -51,10 +51,7 @@ def differences(
 
 
 def curves(record: Record) -> pd.DataFrame:
-    """Every measurement and probe after every epoch: mean and interval over seeds.
-
-    The column `seeds` counts those whose value is finite.
-    """
+    """Every measurement after every epoch; `seeds` counts those of finite value."""
     tables = []
     for cell in networks.load(record):
         for measure, values in cell.measurements.items():

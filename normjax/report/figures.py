@@ -168,10 +168,9 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
     heights = [len(members) + 1 for _, members in groups]
     width = max(5.0, 3.6 + max(map(len, layout.looks)) / axes.LETTERS)
     figure = Figure(figsize=(width, 0.6 + 0.2 * sum(heights)), layout="constrained")
-    rows = figure.subplots(
-        len(groups), 1, squeeze=False, sharex=True, height_ratios=heights
-    )[:, 0]
-    for ax, (title, members) in zip(rows, groups):
+    shape = len(groups), 1
+    rows = figure.subplots(*shape, sharex=True, squeeze=False, height_ratios=heights)
+    for ax, (title, members) in zip(rows.flat, groups):
         for row, cell in enumerate(members):
             colour, _ = layout.looks[layout.level(cell)]
             x = cell.final["test_accuracy"]
@@ -184,15 +183,11 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
         ax.set_ylim(len(members) - 0.5, -0.5)
         ax.set_title(title, loc="left")
         ax.grid(axis="y", visible=False)
-    rows[-1].set_xlabel("final test accuracy")
+    rows.flat[-1].set_xlabel("final test accuracy")
     return figure
 
 
 def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
     """Layer -> [seeds, evals], of the probes "<kind>.<layer>" that a cell has."""
-    start = f"{kind}."
-    return {
-        name.removeprefix(start): values
-        for name, values in cell.probes.items()
-        if name.startswith(start)
-    }
+    names = [name for name in cell.probes if name.startswith(f"{kind}.")]
+    return {name.partition(".")[2]: cell.probes[name] for name in names}

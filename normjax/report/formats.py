@@ -1,7 +1,4 @@
-"""Numbers as people read them, and tables as Markdown, LaTeX and plain text.
-
-Everything here returns text; nothing is estimated and no file is read.
-"""
+"""Numbers as people read them, and tables as Markdown, LaTeX and plain text."""
 
 import functools
 import math

@@ -66,8 +66,7 @@ def load(record: Record) -> list[Cell]:
 
 def varying_names(cells: Sequence[Cell], field: str) -> list[str]:
     """The `factors` or `settings` that have more than one level among the cells."""
-    names = getattr(cells[0], field)
-    return [x for x in names if len(levels(cells, field, x)) > 1]
+    return [x for x in getattr(cells[0], field) if len(levels(cells, field, x)) > 1]
 
 
 def levels(cells: Sequence[Cell], field: str, name: str) -> list:

@@ -81,9 +81,7 @@ def display(
 
     A setting that has one value in each arm is left out; the csv has it.
     """
-    table = section.numbers
-    if narrow and section.brief is not None:
-        table = section.brief
+    table = section.brief if narrow and section.brief is not None else section.numbers
     first = table.columns[0]
     groups = table.groupby(first)
     grid = [x for x in settings if x in table and (groups[x].nunique() > 1).any()]
