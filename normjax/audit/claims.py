@@ -73,8 +73,8 @@ def verdict_table(record: Record) -> pd.DataFrame:
     """The claims that a study's complete arms can decide; a row for each comparison.
 
     A claim of several comparisons has a row of its own before them, without numbers.
-    The columns of text are `claim` (as displayed), `sentence` (empty below a claim's
-    own row) and those that `_row` makes. `left_out` counts the seeds that both sides
+    Columns are `claim` (as displayed), `sentence` (empty below a claim's own row) and
+    what else `_row` makes of a comparison. `left_out` counts the seeds that both sides
     share, but with a number that is not finite. `published` and each protocol that was
     run have three columns of their interval, and each protocol `<protocol>_n` (seeds
     used, or epochs) and `verdict_<protocol>` (a `Verdict`, or "" where it was not run).

@@ -150,11 +150,7 @@ def comparison(record: Record) -> pd.DataFrame:
 
 
 def distance_from_adam(record: Record) -> pd.DataFrame:
-    """How far the third-moment optimizer is from Adam; empty without its probes.
-
-    That is the largest share over seeds and epochs of coordinates whose update differs
-    from Adam's, and the smallest denominator.
-    """
+    """How far the third-moment optimizer is from Adam: the extremes of its probes."""
     rows = []
     for cell in networks.load(record):
         if {SHARE, DENOMINATOR} <= set(cell.probes):
@@ -174,8 +170,7 @@ def stats(record: Record) -> dict[str, dict[str, Any]]:
     """
     contents: dict[str, dict[str, Any]] = {}
     for (protocol, optimizer, penalty), cell in cells_by_optimizer(record).items():
-        corrected = protocol == CORRECTED
-        name = "stats.json" if corrected else f"stats_{protocol}.json"
+        name = "stats.json" if protocol == CORRECTED else f"stats_{protocol}.json"
         by_penalty = contents.setdefault(name, {}).setdefault(optimizer, {})
         by_penalty[penalty] = {k: list(cell.final[x]) for k, x in LISTS.items()}
         for key, measure in LISTS_BY_SEED.items():

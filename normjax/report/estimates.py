@@ -76,9 +76,8 @@ def robustness(cell: Cell) -> Interval:
 def accuracy_difference(a: Cell, b: Cell) -> Difference:
     """Test accuracy of `a` minus that of `b`, in points, on their shared seeds."""
     i, j = networks.shared_seeds(a, b)
-    return statistics.paired_difference(
-        100 * a.final["test_accuracy"][i], 100 * b.final["test_accuracy"][j]
-    )
+    first, second = (100 * cell.final["test_accuracy"] for cell in (a, b))
+    return statistics.paired_difference(first[i], second[j])
 
 
 def speed(cell: Cell) -> Interval:

@@ -1,7 +1,4 @@
-"""A record's networks as cells: one arm at one setting, with arrays over its seeds.
-
-Tables, figures and audits all start from cells. Nothing is estimated here.
-"""
+"""A record's networks as cells: one arm at one setting, with arrays over its seeds."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -38,15 +38,10 @@ def sections(record: Record) -> list[Section]:
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")
     goal = f" (target: test accuracy {target:g})" if target else ""
+    title = f"Speed, robustness and stability{goal}"
+    columns = SUMMARY, SUMMARY_NARROW
     own = [
-        Section(
-            "summary",
-            "Speed, robustness and stability" + goal,
-            estimates.summary(record),
-            SUMMARY,
-            SUMMARY_NARROW,
-            SUMMARY_NOTE,
-        ),
+        Section("summary", title, estimates.summary(record), *columns, SUMMARY_NOTE),
         differences_section("differences", baseline, estimates.differences(record)),
     ]
     whole = sorted([*own, *audit_sections(record)], key=lambda x: not x.leads)
