@@ -48,11 +48,8 @@ def mean_interval(x: np.ndarray, level: float = LEVEL) -> Interval:
 
     Args:
         x: [seeds, ...]; entries that are not finite are left out, and `n` counts
-            those that were used.
+            those that were used; the bounds are nan for n = 1.
         level: confidence level, in (0, 1).
-
-    Returns:
-        An interval of the trailing shape of `x`; its bounds are nan for n = 1.
 
     References:
         Student, 1908. The Probable Error of a Mean.
@@ -77,9 +74,8 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
     random patterns (with a fixed key) beyond. No p is below 2 / 2^n, so five seeds
     cannot reach 0.05.
 
-    Args:
-        a: [seeds]; a pair with a value that is not finite is left out.
-        b: [seeds], the same seed at the same place.
+    Both are [seeds], the same seed at the same place. A pair with a value that is not
+    finite is left out.
 
     References:
         Fisher, 1935. The Design of Experiments, section 21.
@@ -103,13 +99,8 @@ def median_interval(x: np.ndarray) -> Interval:
     """The median with an interval of order statistics, for any distribution.
 
     The interval runs from the k-th smallest to the k-th largest value, for the largest
-    k with `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95`. That needs n >= 6.
-
-    Args:
-        x: [n], without nan; inf is larger than every number.
-
-    Returns:
-        An interval; its bounds are nan for n < 6.
+    k with `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95`; both are nan for n < 6.
+    `x` is [n], without nan; inf is larger than every number.
 
     References:
         Thompson, 1936. On Confidence Ranges for the Median.
@@ -125,28 +116,19 @@ def stability(losses: np.ndarray) -> Interval:
     """`mean over epochs of var(losses over seeds, ddof=1)`, in nats^2: small is stable.
 
     The interval is Miller's jackknife of the logarithm. Let `v` be the statistic and
-    `v_i` the statistic without seed i. The pseudo-values
-
-        s_i = n * log(v) - (n - 1) * log(v_i)
-
+    `v_i` the statistic without seed i. The `s_i = n * log(v) - (n - 1) * log(v_i)`
     behave like n independent draws whose mean estimates log(v), so
     `exp(mean(s) -+ t(n - 1) * std(s, ddof=1) / sqrt(n))` is an interval of v. Whole
     seeds are left out because the epochs of one seed depend on each other.
 
-    Why not the percentile bootstrap: a resample of n seeds has on average (1 - 1/n)
-    of their variance, a factor 0.9 too low at n = 10. Its quantiles are those of v
-    given these seeds, whose log is skewed to the left as that of chi^2 is, while an
-    interval must be skewed to the right. For n = 10 and normal losses (simulated:
-    1 or 10 epochs, correlated by 0 or 0.8) the bootstrap contains the truth in 76 to
-    78% of the cases and the jackknife in 93 to 96%, or 88% for t(5) tails; see
-    tests/test_statistics.py.
+    For n = 10 and normal losses (simulated: 1 or 10 epochs, correlated by 0 or 0.8) it
+    contains the truth in 93 to 96% of the cases, or 88% for t(5) tails. The percentile
+    bootstrap does in 76 to 78%: a resample of n seeds has on average (1 - 1/n) of their
+    variance, and its quantiles are skewed to the wrong side (tests/test_statistics.py).
 
     Args:
-        losses: [seeds, epochs]; a seed with a loss that is not finite is left out
-            (a report counts the diverged networks separately).
-
-    Returns:
-        An interval whose estimate is `v`; its bounds are nan for n < 3 or v = 0.
+        losses: [seeds, epochs]; a seed with a loss that is not finite is left out.
+            The bounds are nan for n < 3 or v = 0.
 
     References:
         Miller, 1968. Jackknifing Variances. Ann. Math. Stat. 39.
@@ -160,12 +142,9 @@ def stability(losses: np.ndarray) -> Interval:
 def stability_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
     """`stability(a) / stability(b)`, with the jackknife of the log ratio by seed.
 
-    Each pseudo-value leaves the same seed out of both arms, so what the arms have in
-    common through their seeds drops out.
-
-    Args:
-        a: [seeds, epochs]; a seed with a loss that is not finite is left out of both.
-        b: [seeds, epochs], the same seed at the same place.
+    Both are [seeds, epochs], the same seed at the same place. Each pseudo-value leaves
+    a seed out of both arms, so what the arms have in common through their seeds drops
+    out. A seed with a loss that is not finite is left out of both.
     """
     both = _finite_rows(np.stack([a, b], axis=1))
     a, b = both[:, 0], both[:, 1]
@@ -180,9 +159,7 @@ def time_to_target(
 ) -> TimeToTarget:
     """Median steps until `accuracy >= target`, and the share of seeds that got there.
 
-    A seed that never gets there counts as inf, so the median needs no model of what
-    would have come later. The median has the interval of `median_interval`, the share
-    has Wilson's.
+    A seed that never gets there counts as inf. The share has Wilson's interval.
 
     Args:
         steps: [evals], increasing.
@@ -207,14 +184,12 @@ def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int 
     It is the smallest n with `t(n - 1) * s / sqrt(n) <= abs(centre - bound)`, where the
     centre and the standard deviation s are those of the given interval. Both are
     assumed to stay the same, so the number is a guess, and half of the time too low.
+    `None` means more than MOST_SEEDS, or that the interval has no bounds.
 
     Args:
         interval: a symmetric interval; for a ratio, the interval of its logarithm.
         bound: a number in the unit of the interval.
         level: the confidence level of the interval.
-
-    Returns:
-        From 2 to MOST_SEEDS, or None if more are needed or the interval has no bounds.
     """
     n = int(interval.n)
     if n < 2 or not np.isfinite(interval.low):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from normjax import statistics
-from normjax.audit import claims, measures, presentation, published, verdicts
+from normjax.audit import claims, measures, presentation, published
 from normjax.report import formats, page, tables
 from normjax.report.sections import Kind, Reason, Verdict
 from normjax.statistics import Interval
@@ -232,26 +232,26 @@ def test_a_verdict_is_where_the_interval_lies(
     statistic, direction, margin, low, high, expected
 ):
     interval = Interval((low + high) / 2, low, high, 10)
-    got = verdicts.verdict(interval, statistic, direction, margin)
+    got = measures.verdict(interval, statistic, direction, margin)
     assert got.kind == Kind(expected)
 
 
 def test_an_undecided_verdict_names_the_seeds_of_the_nearest_bound():
     """Within 1, centre 0.9: from the bound 1, not from -1 or from 0."""
     interval = Interval(0.9, 0.7, 1.1, 10)
-    got = verdicts.verdict(interval, LINEAR, "within", 1.0)
+    got = measures.verdict(interval, LINEAR, "within", 1.0)
     assert got.seeds == statistics.seeds_needed(interval, 1.0) > 10
     assert str(got) == f"undecided (about {got.count} seeds needed)"
     near = Interval(1e-4, -1.0, 1.0002, 10)
-    got = verdicts.verdict(near, LINEAR, "greater", None)
+    got = measures.verdict(near, LINEAR, "greater", None)
     assert str(got) == "undecided (more than 10,000 seeds needed)"
     assert got.seeds == np.inf
     ratio = Interval(1.0, 0.5, 4.0, 10)  # the centre of the logarithm: sqrt(2)
-    got = verdicts.verdict(ratio, RATIO, "greater", None)
+    got = measures.verdict(ratio, RATIO, "greater", None)
     logarithm = Interval(0.0, np.log(0.5), np.log(4.0), 10)
     assert got.seeds == statistics.seeds_needed(logarithm, 0.0)
     low, high = np.log(0.45), np.log(0.7)  # nearer to 1 / 2 than to 2
-    got = verdicts.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
+    got = measures.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
     logarithm = Interval((low + high) / 2, low, high, 10)
     assert got.seeds == statistics.seeds_needed(logarithm, -np.log(2))
 
@@ -280,8 +280,8 @@ YES, NO = Verdict(Kind.HOLDS), Verdict(Kind.FAILS)
 )
 def test_a_claim_of_several_comparisons_needs_all_of_them(pairs, expected):
     """Pairs: by itself, and among all of them. The first to fail settles it."""
-    judged = [verdicts.Judged(claims.NOTHING, 0, *pair) for pair in pairs]
-    assert verdicts.family_verdict(judged) == expected
+    judged = [measures.Judged(claims.NOTHING, 0, *pair) for pair in pairs]
+    assert measures.family_verdict(judged) == expected
 
 
 WORST = "rmsprop with dropout is the worst"
@@ -829,7 +829,7 @@ def test_claims_are_whole(claim):
     assert set(FIELDS) <= set(claim)
     optional = {"against", "each", "margin", "why"}
     assert set(claim) <= set(FIELDS) | optional
-    assert claim["direction"] in verdicts.DIRECTIONS
+    assert claim["direction"] in measures.DIRECTIONS
     for protocol in published.PROTOCOLS:
         assert claims.measure_of(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)

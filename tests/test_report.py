@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from normjax import files, statistics
 from normjax.audit import claims, published
-from normjax.audit import optimizers as source
 from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
@@ -113,8 +112,8 @@ def make(
         probes = {}
         if "third_moment" in name:
             share = np.linspace(0, 2e-6, np.prod(shape)).reshape(shape)
-            probes = {f"{name}/{source.SHARE}": share}
-            probes[f"{name}/{source.DENOMINATOR}"] = share + 1e-8
+            probes = {f"{name}/{published.SHARE}": share}
+            probes[f"{name}/{published.DENOMINATOR}"] = share + 1e-8
         add_arm(
             folder,
             arm=name,
@@ -302,15 +301,15 @@ def test_protocols_are_compared_where_there_are_two(norms, optimizers):
 
 
 def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
-    assert source.distance_from_adam(norms).empty
-    table = source.distance_from_adam(optimizers)
+    assert published.distance_from_adam(norms).empty
+    table = published.distance_from_adam(optimizers)
     assert list(table["arm"]) == [
         f"{p}-third_moment-{r}"
         for p in OPTIMIZERS["protocol"]
         for r in OPTIMIZERS["penalty"]
     ]
-    assert set(table[source.SHARE]) == {2e-6}
-    assert set(table[source.DENOMINATOR]) == {1e-8}
+    assert set(table[published.SHARE]) == {2e-6}
+    assert set(table[published.DENOMINATOR]) == {1e-8}
 
 
 # text
@@ -458,7 +457,7 @@ def test_stats_has_three_levels_and_a_file_a_protocol(optimizers, norms):
     assert list(found["stats.json"]) == list(OPTIMIZERS["optimizer"])
     entry = found["stats_as_published.json"]["third_moment"]["l2"]
     cell = networks.load(optimizers)[-1]
-    assert list(entry) == [*source.LISTS, *source.LISTS_BY_SEED]
+    assert list(entry) == [*published.LISTS, *published.LISTS_BY_SEED]
     assert entry["test_acc_list"] == list(cell.final["test_accuracy"])
     assert entry["cputime_list"] == list(cell.final["seconds"])
     by_seed = entry["train_cce_list_dict"]
@@ -712,7 +711,7 @@ def on_fashion(record: Record, **config: int) -> Record:
 
 def test_published_numbers_stand_beside_both_protocols(optimizers):
     """The source's seeds give its interval; its variance is in nats^2 after * 128^2."""
-    table = source.comparison(on_fashion(optimizers)).set_index("arm")
+    table = published.comparison(on_fashion(optimizers)).set_index("arm")
     assert list(table.index) == [
         f"{name}-{penalty}"
         for name in ("sgd", "adam", "third_moment")
@@ -743,7 +742,7 @@ def test_published_numbers_stand_beside_both_protocols(optimizers):
 def test_what_the_source_did_not_ask_is_not_put_beside_it(tmp_path, study, factors):
     """Another study; a place of its table that is several arms; no such table."""
     record = on_fashion(make(tmp_path / "run", factors, num_seeds=2, study=study))
-    assert source.comparison(record).empty
+    assert published.comparison(record).empty
     assert claims.documents(record) == {}
 
 
@@ -755,7 +754,7 @@ def test_a_grid_stands_at_its_chosen_setting_beside_the_source(tmp_path):
     )
     best = networks.load(record)[1::2]
     means = [estimates.robustness(cell).estimate for cell in best]
-    assert list(source.comparison(record)["corrected"]) == means
+    assert list(published.comparison(record)["corrected"]) == means
     entry = claims.documents(record)["stats.json"]["adam"]["l2"]
     assert entry["test_acc_list"] == list(best[-1].final["test_accuracy"])
 
@@ -781,7 +780,7 @@ def test_the_title_says_what_was_run_unlike_the_source(optimizers):
 
 
 def test_a_data_set_that_was_not_published_has_no_such_table(optimizers):
-    assert source.comparison(optimizers).empty
+    assert published.comparison(optimizers).empty
     assert section(optimizers, "published") is None
 
 

@@ -1,14 +1,12 @@
 """The sources' claims, judged by intervals: published, ours as published, corrected.
 
-This module is the audit that the configs of the sources name
-(`audit="normjax.audit.claims"`). For the interface see `normjax.report.sections`; an
-audit of your own is a module with the function `sections`, and may use `verdicts`.
+This is the audit that the configs of the sources name; `normjax.report.sections` has
+the interface. An audit of your own may use `measures`.
 
 The claims are data, `claims.json`: the study and the `where` of its config, a sentence,
 the statistic and the direction that decide it, and the arms to compare, `of` x
 `against`, at `each` of some levels that both sides share. A claim holds if all its
 comparisons do. It does not hold if one fails at a level that allows for their number.
-The data contain no verdict: each is computed.
 """
 
 import itertools
@@ -20,10 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normjax import statistics
-from normjax.audit import measures, optimizers, presentation, published
-from normjax.audit.measures import STATISTICS
-from normjax.audit.verdicts import Judged, family_verdict, verdict
+from normjax import files, statistics
+from normjax.audit import measures, presentation, published
+from normjax.audit.measures import STATISTICS, Judged
 from normjax.report import estimates, networks
 from normjax.report.networks import Cell
 from normjax.report.sections import Kind, Reason, Section, Verdict
@@ -48,7 +45,7 @@ def sections(record: Record) -> list[Section]:
         Section(
             "published",
             "Test accuracy and stability: published, and ours" + lacks,
-            optimizers.comparison(record),
+            published.comparison(record),
             presentation.PUBLISHED,
             presentation.PUBLISHED_NARROW,
             presentation.PUBLISHED_NOTE,
@@ -56,7 +53,7 @@ def sections(record: Record) -> list[Section]:
         Section(
             "third_moment",
             "Third-moment optimizer against Adam",
-            optimizers.distance_from_adam(record),
+            published.distance_from_adam(record),
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT_NOTE,
@@ -64,9 +61,7 @@ def sections(record: Record) -> list[Section]:
     ]
 
 
-def documents(record: Record) -> dict[str, dict[str, Any]]:
-    """`stats.json`, in the form that the source of the optimizers asked for."""
-    return optimizers.stats(record)
+documents = published.stats
 
 
 def all_claims() -> list[Claim]:
@@ -78,31 +73,23 @@ def verdict_table(record: Record) -> pd.DataFrame:
     """The claims that a study's complete arms can decide; a row for each comparison.
 
     A claim of several comparisons has a row of its own before them, without numbers.
-
-    Returns:
-        Columns claim (as displayed), sentence (empty below a claim's own row),
-        comparison, statistic, statistic_as_published (the same, or the source's
-        formula), logarithmic (a ratio or a spread), direction, margin, why, left_out
-        (seeds that both sides share, but with a number that is not finite),
-        `published` with its bounds, and for each protocol that was run: the estimate
-        with its bounds, `<protocol>_n` (seeds used, or epochs), `verdict_<protocol>`
-        (a `Verdict`, or "" where the protocol was not run).
+    Columns are `claim` (as displayed), `sentence` (empty below a claim's own row) and
+    what else `_row` makes of a comparison. `left_out` counts the seeds that both sides
+    share, but with a number that is not finite. `published` and each protocol that was
+    run have three columns of their interval, and each protocol `<protocol>_n` (seeds
+    used, or epochs) and `verdict_<protocol>` (a `Verdict`, or "" where it was not run).
     """
     cells = networks.load(record)
-    rows = [
-        row
-        for claim in all_claims()
-        if applies(claim, record.config)
-        for row in _rows(claim, record, cells)
-    ]
-    table = pd.DataFrame(rows)
-    return table.fillna({f"verdict_{protocol}": "" for protocol in published.PROTOCOLS})
+    claims = [claim for claim in all_claims() if applies(claim, record.config)]
+    rows = itertools.chain.from_iterable(_rows(x, record, cells) for x in claims)
+    return pd.DataFrame(rows).fillna({f"verdict_{x}": "" for x in published.PROTOCOLS})
 
 
 def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
     """Whether a claim is about the study, the data and the model of a config."""
     where = {"study": [claim["study"]]} | claim["where"]
-    return all(published.field(config, x) in values for x, values in where.items())
+    fields = files.flat(config)
+    return all(fields.get(name) in values for name, values in where.items())
 
 
 def measure_of(claim: Claim, protocol: str) -> str:
@@ -127,22 +114,20 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     for protocol in published.PROTOCOLS:
         tried = [_judge(claim, cells, x, protocol, len(rows)) for x in comparisons]
         judged = [one for one in tried if one is not None]
-        if len(judged) < len(rows):
-            continue
-        for row, one in zip(rows, judged):
-            row["left_out"] = max(row["left_out"], one.left_out)
-            row |= _columns(protocol, one.interval, one.verdict)
-        verdicts[protocol] = family_verdict(judged)
+        if len(judged) == len(rows):
+            verdicts[protocol] = measures.family_verdict(judged)
+            for row, one in zip(rows, judged):
+                row["left_out"] = max(row["left_out"], one.left_out)
+                row |= _columns(protocol, one.interval, one.verdict)
     if not verdicts or len(rows) == 1:
         return rows if verdicts else []
     head = rows[0] | {"comparison": "", "left_out": max(x["left_out"] for x in rows)}
+    head |= {"claim": f"{claim['sentence']}: {_label(claim)}"}
     head |= estimates.three_columns("published", NOTHING)
     for protocol, whole in verdicts.items():
         head |= _columns(protocol, NOTHING, whole)
-    return [
-        head | {"claim": f"{claim['sentence']}: {_label(claim)}"},
-        *({**x, "claim": PART + x["comparison"], "sentence": ""} for x in rows),
-    ]
+    parts = [x | {"claim": PART + x["comparison"], "sentence": ""} for x in rows]
+    return [head, *parts]
 
 
 def _row(claim: Claim, record: Record, sides: Sequence[Side]) -> dict[str, Any]:
@@ -166,11 +151,8 @@ def _row(claim: Claim, record: Record, sides: Sequence[Side]) -> dict[str, Any]:
 
 
 def _columns(protocol: str, interval: Interval, one: Verdict) -> dict[str, Any]:
-    return {
-        **estimates.three_columns(protocol, interval),
-        f"{protocol}_n": int(interval.n),
-        f"verdict_{protocol}": one,
-    }
+    last = {f"{protocol}_n": int(interval.n), f"verdict_{protocol}": one}
+    return estimates.three_columns(protocol, interval) | last
 
 
 def _label(claim: Claim) -> str:
@@ -184,8 +166,7 @@ def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
     statistic = STATISTICS[measure_of(claim, published.AS_PUBLISHED)]
     paths = published.paths(claim, record.config, sides)
     numbers = [statistic.reduce(published.numbers_at(path)) for path in paths]
-    compare = statistic.compare_published or statistic.compare
-    return compare(*numbers)
+    return (statistic.compare_published or statistic.compare)(*numbers)
 
 
 def _judge(
@@ -207,7 +188,7 @@ def _judge(
         numbers = [x[i] for x, i in zip(numbers, places)]
     interval = statistic.compare(*map(statistic.reduce, numbers))
     single, in_family = (
-        verdict(
+        measures.verdict(
             measures.simultaneous_interval(interval, statistic, k),
             statistic,
             claim["direction"],

@@ -2,7 +2,8 @@
 
 Our numbers and the published ones go through the same `reduce` and `compare`, except
 for variances, which the sources give without the numbers of single seeds. Curves are
-[seeds, evals] or, if published, [evals] of one network.
+[seeds, evals] or, if published, [evals] of one network. `verdict` says what the
+interval of a comparison, and `family_verdict` what several of them, mean for a claim.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,30 +15,17 @@ from scipy import stats
 from normjax import statistics
 from normjax.report import networks
 from normjax.report.networks import Cell
+from normjax.report.sections import Kind, Reason, Verdict
 from normjax.statistics import Interval
 
-Measure = Callable[[Sequence[Cell]], np.ndarray | None]  # of an arm's grid
+# Of an arm's grid, [seeds, ...]; None if it was not measured.
+Measure = Callable[[Sequence[Cell]], np.ndarray | None]
+DIRECTIONS = {  # margin (0 if there is none) -> the numbers that are as claimed
+    "greater": lambda margin: (margin, np.inf),
+    "less": lambda margin: (-np.inf, margin),
+    "within": lambda margin: (-margin, margin),
+}
 LARGEST = float(np.finfo(np.float32).max)  # 3.4e38, for a number that is not finite
-
-
-class Statistic(NamedTuple):
-    """What decides a claim: a number for each side, and how two sides are compared."""
-
-    label: str
-    unit: str  # empty if it has none
-    measure: Measure  # [seeds, ...]; None if it was not measured
-    reduce: Callable[[np.ndarray], np.ndarray]  # of a measure or of published numbers
-    compare: Callable[..., Interval]  # of one or two sides
-    compare_published: Callable[..., Interval] | None = None  # `compare` if None
-    logarithmic: bool = False  # interval and margin are those of the logarithm
-    over: str = "seeds"  # or "epochs" of one run
-    least: int = 2  # seeds (or epochs) that a verdict needs at least
-    probe: str = ""  # where every cell has it, the statistic `probe` decides instead
-
-    @property
-    def title(self) -> str:
-        """Label and unit."""
-        return ", ".join(filter(None, (self.label, self.unit)))
 
 
 def student_interval(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
@@ -48,8 +36,7 @@ def student_interval(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
 def log_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
     """`exp` of Student's interval of the mean of `log(a / b)`, place by place."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        logarithms = np.log(np.divide(a, b))
-    log = statistics.mean_interval(logarithms)
+        log = statistics.mean_interval(np.log(np.divide(a, b)))
     return Interval(np.exp(log.estimate), np.exp(log.low), np.exp(log.high), log.n)
 
 
@@ -59,15 +46,33 @@ def spread(x: np.ndarray) -> Interval:
     return Interval(np.sqrt(variance), np.sqrt(low), np.sqrt(high), n)
 
 
+class Statistic(NamedTuple):
+    """What decides a claim: a number for each side, and how two sides are compared."""
+
+    label: str
+    unit: str  # empty if it has none
+    measure: Measure
+    reduce: Callable[[np.ndarray], np.ndarray] = np.asarray  # also of published numbers
+    compare: Callable[..., Interval] = student_interval  # of one or two sides
+    compare_published: Callable[..., Interval] | None = None  # `compare` if None
+    logarithmic: bool = False  # interval and margin are those of the logarithm
+    over: str = "seeds"  # or "epochs" of one run
+    least: int = 2  # seeds (or epochs) that a verdict needs at least
+
+    @property
+    def title(self) -> str:
+        """Label and unit."""
+        return ", ".join(filter(None, (self.label, self.unit)))
+
+
 def simultaneous_interval(
     interval: Interval, statistic: Statistic, num: int
 ) -> Interval:
     """The interval at level `1 - 0.05 / num`, for one of `num` comparisons.
 
-    Each interval here is Student's with n - 1 degrees of freedom; for a ratio or a
-    spread, that of the logarithm. On that scale it grows about its centre by the
-    ratio of the quantiles. Then at most 5% of the families of `num` comparisons have
-    an interval that misses the truth.
+    Each interval is Student's with n - 1 degrees of freedom; for a ratio or a spread,
+    that of the logarithm. It grows about its centre by the ratio of the quantiles, so
+    that at most 5% of the families have an interval that misses the truth.
 
     References:
         Dunn, 1961. Multiple Comparisons Among Means.
@@ -84,8 +89,7 @@ def simultaneous_interval(
 def volatility(x: np.ndarray) -> np.ndarray:
     """Each network's standard deviation of the changes from pass to pass.
 
-    A steady trend has volatility 0, for its changes are all equal. It takes three
-    passes.
+    A steady trend has volatility 0. It takes three passes.
     """
     changes = np.diff(np.atleast_2d(x), axis=1)
     if changes.shape[1] < 2:
@@ -93,20 +97,11 @@ def volatility(x: np.ndarray) -> np.ndarray:
     return np.std(changes, axis=1, ddof=1)
 
 
-def _final(name: str) -> Measure:
-    return lambda cells: networks.best_of_arms(cells)[0].final[name]
-
-
-def _curve(name: str) -> Measure:
-    return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
-
-
 def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
     """[seeds], highest minus lowest final train loss; `LARGEST` if one diverged.
 
     To diverge at any scale is the strongest dependence on the scale, so such a seed is
-    not left out: its range is the largest number of float32, and its ratio to a
-    finite range stays finite.
+    not left out, and its ratio to a finite range stays finite.
     """
     if networks.varying_names(cells, "settings") != ["init_scale"]:
         return None
@@ -117,76 +112,41 @@ def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
     return np.where(lost, LARGEST, np.minimum(ranges, LARGEST))
 
 
-def _as_is(x: np.ndarray) -> np.ndarray:
-    return x
+def _test_accuracy(cells: Sequence[Cell]) -> np.ndarray:
+    return networks.best_of_arms(cells)[0].final["test_accuracy"]
 
 
-def _points(x: np.ndarray) -> np.ndarray:
-    return 100 * x
+def _curve(name: str) -> Measure:
+    return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
 
 
-def _last(x: np.ndarray) -> np.ndarray:
-    return np.atleast_2d(x)[:, -1]
-
-
-def _last_points(x: np.ndarray) -> np.ndarray:
-    return 100 * _last(x)
-
-
-def _over_passes(x: np.ndarray) -> np.ndarray:
-    return np.mean(np.atleast_2d(x), axis=1)
-
-
-def _of_train(
-    name: str, label: str, unit: str, reduce: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, Statistic]:
-    """A measurement of the training split: while training, and in evaluation mode.
-
-    The first is over the batches of an epoch, the second after it, where probed.
-    """
-    probe = f"{name}_evaluated"
-    training = Statistic(
-        f"{label} while training", unit, _curve(name), reduce, student_interval
-    )
-    label += " in evaluation mode"
-    return {
-        name: training._replace(probe=probe),
-        probe: Statistic(label, unit, _curve(probe), reduce, student_interval),
-    }
-
-
-def _smoothness(probe: str) -> Statistic:
-    label = "smoothness, mean of passes"
-    return Statistic(label, "", _curve(probe), _over_passes, student_interval)
-
-
-def _volatility(probe: str) -> Statistic:
-    label = "standard deviation of the change of smoothness from pass to pass"
-    return Statistic(label, "", _curve(probe), volatility, student_interval)
-
-
-LOSS_RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
+_points = lambda x: 100 * x
+_last = lambda x: np.atleast_2d(x)[:, -1]
+_last_points = lambda x: 100 * _last(x)
+_mean = lambda x: np.mean(np.atleast_2d(x), axis=1)
+MODES = {"": " while training", "_evaluated": " in evaluation mode"}
+SPREAD = "standard deviation of the test accuracy"
+MEAN = "smoothness, mean of passes"
+CHANGE = "standard deviation of the change of smoothness from pass to pass"
+RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
 STATISTICS = {
-    "test_accuracy": Statistic(
-        "test accuracy", "points", _final("test_accuracy"), _points, student_interval
-    ),
-    **_of_train("train_accuracy", "final train accuracy", "points", _last_points),
-    **_of_train("train_loss", "final train loss", "nats", _last),
+    "test_accuracy": Statistic("test accuracy", "points", _test_accuracy, _points),
+    **{
+        f"{name}{end}": Statistic(label + mode, unit, _curve(f"{name}{end}"), reduce)
+        for name, label, unit, reduce in (
+            ("train_accuracy", "final train accuracy", "points", _last_points),
+            ("train_loss", "final train loss", "nats", _last),
+        )
+        for end, mode in MODES.items()
+    },
     "accuracy_spread": Statistic(
-        "standard deviation of the test accuracy",
-        "points",
-        _final("test_accuracy"),
-        _points,
-        spread,
-        logarithmic=True,
-        least=3,
+        SPREAD, "points", _test_accuracy, _points, spread, logarithmic=True, least=3
     ),
     "stability": Statistic(
         "variance of the train loss",
         "ratio",
         _curve("train_loss"),
-        _as_is,
-        statistics.stability_ratio,
+        compare=statistics.stability_ratio,
         compare_published=log_ratio,
         logarithmic=True,
         least=3,
@@ -195,26 +155,88 @@ STATISTICS = {
         "seconds",
         "ratio, over the epochs of one run",
         lambda cells: networks.best_of_arms(cells)[0].epoch_seconds,
-        _as_is,
-        log_ratio,
+        compare=log_ratio,
         logarithmic=True,
         over="epochs",
         least=1,
     ),
-    "smoothness": _smoothness("smoothness"),
-    "smoothness_of_roots": _smoothness("smoothness_of_roots"),
-    "volatility": _volatility("smoothness"),
-    "volatility_of_roots": _volatility("smoothness_of_roots"),
-    "loss_range": Statistic(
-        LOSS_RANGE, "nats", _range_over_scales, _as_is, student_interval
+    "smoothness": Statistic(MEAN, "", _curve("smoothness"), _mean),
+    "smoothness_of_roots": Statistic(MEAN, "", _curve("smoothness_of_roots"), _mean),
+    "volatility": Statistic(CHANGE, "", _curve("smoothness"), volatility),
+    "volatility_of_roots": Statistic(
+        CHANGE, "", _curve("smoothness_of_roots"), volatility
     ),
+    "loss_range": Statistic(RANGE, "nats", _range_over_scales),
     "loss_range_ratio": Statistic(
-        LOSS_RANGE, "ratio", _range_over_scales, _as_is, log_ratio, logarithmic=True
+        RANGE, "ratio", _range_over_scales, compare=log_ratio, logarithmic=True
     ),
 }
 
 
 def in_evaluation_mode(name: str, cells: Sequence[Cell]) -> str:
     """The statistic in evaluation mode, if there is one and every cell was probed."""
-    probe = STATISTICS[name].probe
-    return probe if probe and all(probe in cell.probes for cell in cells) else name
+    probe = f"{name}_evaluated"
+    probed = probe in STATISTICS and all(probe in cell.probes for cell in cells)
+    return probe if probed else name
+
+
+class Judged(NamedTuple):
+    """A comparison with its interval and its verdicts."""
+
+    interval: Interval
+    left_out: int  # how many seeds have a number that is not finite
+    verdict: Verdict  # of the interval
+    in_family: Verdict  # of the interval that allows for all comparisons of the claim
+
+
+def verdict(
+    interval: Interval,
+    statistic: Statistic,
+    direction: str,
+    margin: float | None,
+    level: float = statistics.LEVEL,
+) -> Verdict:
+    """Compares an interval with the numbers that are as claimed.
+
+    The claim holds if the whole interval is among them, does not hold if none of it
+    is, and is undecided if the interval contains a bound. `statistics.seeds_needed`
+    says how many seeds would decide, at the nearest bound. The epochs of one run are
+    not replicates, so an interval over them decides nothing.
+    """
+    if statistic.over != "seeds":
+        return Verdict(Kind.UNDECIDED, Reason.ONE_RUN)
+    scale = np.log if statistic.logarithmic else float
+    floor, ceiling = DIRECTIONS[direction](0.0 if margin is None else scale(margin))
+    with np.errstate(divide="ignore"):
+        low, high = scale(interval.low), scale(interval.high)
+    if floor < low and high < ceiling:
+        return Verdict(Kind.HOLDS)
+    if high <= floor or low >= ceiling:
+        return Verdict(Kind.FAILS)
+    if np.isnan(low):
+        return Verdict(Kind.UNDECIDED)
+    centre = (low + high) / 2
+    bound = min(floor, ceiling, key=lambda x: abs(x - centre))
+    leans = not floor < centre < ceiling
+    symmetric = Interval(centre, low, high, interval.n)
+    seeds = statistics.seeds_needed(symmetric, bound, level)
+    reason = Reason.MORE_SEEDS if seeds else Reason.TOO_MANY_SEEDS
+    return Verdict(Kind.UNDECIDED, reason, seeds or statistics.MOST_SEEDS, leans)
+
+
+def family_verdict(judged: Sequence[Judged]) -> Verdict:
+    """The verdict on a claim of several comparisons, all of which must hold.
+
+    The claim does not hold if one comparison fails at the level that allows for their
+    number; one that fails only by itself leaves the claim undecided. The first to fail
+    would settle the claim: if some lean that way, the seeds needed are the fewest with
+    which one of these fails, otherwise the most with which each one holds.
+    """
+    for one in judged:
+        if one.in_family.kind is Kind.FAILS:
+            return one.in_family
+    leaning = [x.in_family for x in judged if x.in_family.leans]
+    if leaning:
+        return min(leaning, key=lambda x: x.seeds)
+    verdicts = [x.verdict for x in judged]
+    return max(verdicts, key=lambda x: (x.kind is not Kind.HOLDS, x.seeds))

@@ -6,18 +6,9 @@ import numpy as np
 import pandas as pd
 
 from normjax.audit import published
-from normjax.audit.optimizers import DENOMINATOR, SHARE
-from normjax.report import formats
-from normjax.report.sections import (
-    Column,
-    Kind,
-    Section,
-    TableRow,
-    Verdict,
-    interval_column,
-    interval_of,
-    number_column,
-)
+from normjax.audit.published import DENOMINATOR, SHARE
+from normjax.report import formats, sections
+from normjax.report.sections import interval_column, number_column
 
 CLAIMS_NOTE = (
     "Each verdict is computed. A claim holds if the 95% interval of what decides it"
@@ -48,54 +39,45 @@ UNDECIDED = (
 )
 
 
-def claims_section(table: pd.DataFrame, lacks: str) -> Section:
+def claims_section(table: pd.DataFrame, lacks: str) -> sections.Section:
     """The claims, each with its comparisons below; in the terminal without these."""
     if table.empty:
-        return Section("claims", "", table, {}, {})
+        return sections.Section("claims", "", table, {}, {})
     parts = table["sentence"] == ""
     heads = table[~parts].assign(claim=table["sentence"])
     reasons = dict(zip(heads["sentence"], heads["why"]))
     verdicts = heads.filter(like="verdict_").to_numpy(object).ravel()
-    kinds = {x.kind for x in verdicts if isinstance(x, Verdict)}
-    return Section(
-        name="claims",
-        title="Claims of the source" + lacks,
-        numbers=table,
-        wide=CLAIMS,
-        narrow=CLAIMS_NARROW,
-        note=CLAIMS_NOTE,
+    kinds = {x.kind for x in verdicts if x}
+    return sections.Section(
+        "claims",
+        "Claims of the source" + lacks,
+        table,
+        CLAIMS,
+        CLAIMS_NARROW,
+        CLAIMS_NOTE,
         remarks=[f"{claim}: {why}." for claim, why in reasons.items() if why],
-        footnote=UNDECIDED if Kind.UNDECIDED in kinds else "",
+        footnote=UNDECIDED if sections.Kind.UNDECIDED in kinds else "",
         leads=True,
         parts=list(parts),
         brief=heads,
     )
 
 
-def _estimate(key: str) -> Column:
-    """A comparison's estimate; none in the own row of a claim that has several.
+def _estimate(key: str) -> sections.Column:
+    """A comparison's estimate; none in the own row of a claim that has several."""
 
-    By the width of its interval, if it has one and is not a ratio or a spread.
-    """
+    def text(row: sections.TableRow) -> str:
+        interval = sections.interval_of(row, key)
+        by_digits = row["logarithmic"] or np.isnan(interval.low)
+        write = formats.by_three_digits if by_digits else formats.by_width
+        return write(interval) if row["comparison"] else ""
 
-    def text(row: TableRow) -> str:
-        if row["comparison"] == "":
-            return ""
-        interval = interval_of(row, key)
-        if row["logarithmic"] or np.isnan(interval.low):
-            return formats.by_three_digits(interval)
-        return formats.by_width(interval)
-
-    return Column(key, text)
+    return sections.Column(key, text)
 
 
-def _verdict(key: str, text: Callable[[Verdict], str]) -> Column:
+def _verdict(key: str, text: Callable[[sections.Verdict], str]) -> sections.Column:
     """A comparison's verdict; none where the protocol was not run."""
-    return Column(key, lambda row: text(row[key]) if row[key] else "")
-
-
-def _short(verdict: Verdict) -> str:
-    return verdict.short
+    return sections.Column(key, lambda row: text(row[key]) if row[key] else "")
 
 
 CLAIMS = {
@@ -104,15 +86,15 @@ CLAIMS = {
     "verdict, as published": _verdict("verdict_as_published", str),
     "corrected": _estimate("corrected"),
     "verdict, corrected": _verdict("verdict_corrected", str),
-    "seeds left out": Column(
+    "seeds left out": sections.Column(
         "left_out",
         lambda row: f"{row['left_out']}" if row["comparison"] else "",
         lambda values: values.any(),
     ),
 }
 CLAIMS_NARROW = {
-    "as published": _verdict("verdict_as_published", _short),
-    "corrected": _verdict("verdict_corrected", _short),
+    "as published": _verdict("verdict_as_published", lambda x: x.short),
+    "corrected": _verdict("verdict_corrected", lambda x: x.short),
 }
 ACCURACIES = {x.replace("_", " "): x for x in ("published", *published.PROTOCOLS)}
 PUBLISHED = {

@@ -1,6 +1,6 @@
 """Figures of one number per network against a setting or a factor of numbers."""
 
-import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,14 +25,9 @@ class Outcome(NamedTuple):
     probed: "Outcome | None" = None
 
 
-def best_over_epochs(cell: Cell, measure: str) -> np.ndarray:
+def _best(measure: str) -> Callable[[Cell], np.ndarray]:
     """Each seed's highest value over the epochs, nan if it has none."""
-    return np.fmax.reduce(cell.measurements[measure], axis=1)
-
-
-def final_train_loss(cell: Cell) -> np.ndarray:
-    """The final train loss, nan for the networks that diverged."""
-    return np.where(cell.diverged, np.nan, cell.final["train_loss"])
+    return lambda cell: np.fmax.reduce(cell.measurements[measure], axis=1)
 
 
 BEST_TRAIN = "Best train accuracy over the epochs (the axis says in which mode)"
@@ -45,23 +40,23 @@ OUTCOMES = {  # start of the figure's name -> what is drawn
     "best_validation_": Outcome(
         "Best validation accuracy over the epochs",
         "best validation accuracy",
-        functools.partial(best_over_epochs, measure="validation_accuracy"),
+        _best("validation_accuracy"),
     ),
     "best_train_": Outcome(
         BEST_TRAIN,
         "best train accuracy while training",
-        functools.partial(best_over_epochs, measure="train_accuracy"),
+        _best("train_accuracy"),
         probe="train_accuracy_evaluated",
         probed=Outcome(
             BEST_TRAIN,
             "best train accuracy in evaluation mode",
-            functools.partial(best_over_epochs, measure="train_accuracy_evaluated"),
+            _best("train_accuracy_evaluated"),
         ),
     ),
     "final_train_loss_": Outcome(
         "Final train loss",
         "final train loss, nats",
-        final_train_loss,
+        lambda cell: np.where(cell.diverged, np.nan, cell.final["train_loss"]),
         logarithmic=True,
         skips_diverged=True,
     ),
@@ -74,27 +69,24 @@ def axis_names(cells: Sequence[Cell]) -> list[str]:
     A setting has its values within an arm. A factor has them between arms: it must be
     one of numbers, and the factors together must identify the arms.
     """
-    arms: dict[str, list[Cell]] = {}
-    for cell in cells:
-        arms.setdefault(cell.arm, []).append(cell)
+    arms = [list(x) for _, x in itertools.groupby(cells, lambda cell: cell.arm)]
     settings = [
         name
         for name in cells[0].settings
-        if any(len(networks.levels(x, "settings", name)) > 2 for x in arms.values())
+        if any(len(networks.levels(arm, "settings", name)) > 2 for arm in arms)
     ]
-    if not axes.factors_identify_arms(cells):
-        return settings
-    return settings + axes.numeric_factors(cells)
+    identified = axes.factors_identify_arms(cells)
+    return settings + (axes.numeric_factors(cells) if identified else [])
 
 
 def caption(cells: Sequence[Cell], axis: str, outcome: Outcome) -> str:
     """What the figure shows, and how many networks it leaves out."""
     text = f"{outcome.caption} against {axis.replace('_', ' ')}"
     diverged = np.concatenate([cell.diverged for cell in cells_along(cells, axis)])
-    if outcome.skips_diverged and diverged.any():
-        text += f", without {diverged.sum():,} of {len(diverged):,} networks, which"
-        text += " diverged"
-    return text
+    if not outcome.skips_diverged or not diverged.any():
+        return text
+    lost = f"{diverged.sum():,} of {len(diverged):,} networks"
+    return f"{text}, without {lost}, which diverged"
 
 
 def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
@@ -124,10 +116,7 @@ def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
 
 
 def cells_along(cells: Sequence[Cell], axis: str) -> list[Cell]:
-    """Each arm's cell at each value of the axis, at its best other settings.
-
-    An arm that does not have the setting is left out.
-    """
+    """The best cell of each arm, if it has the setting, at each value of the axis."""
     same: dict[tuple[str, float], list[Cell]] = {}
     for cell in cells:
         value = _value(cell, axis)

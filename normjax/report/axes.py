@@ -1,7 +1,6 @@
 """Panels, lines, bands and axes: how the figures of a study look.
 
-What is drawn is decided in `figures` and `against`. Matplotlib is used through its
-object-oriented interface alone: no pyplot, no global state.
+Matplotlib is used through its object-oriented interface alone: no global state.
 """
 
 import itertools
@@ -17,19 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from normjax import statistics
 from normjax.report import networks
 from normjax.report.networks import Cell, Level
 from normjax.statistics import Interval
 
-COLOURS = (  # Okabe and Ito, 2008, without yellow: distinct to the colour-blind too
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
+# Okabe and Ito, 2008, without yellow: distinct to the colour-blind too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")  # the next ones when the colours are used up
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "normjax",
@@ -85,7 +78,7 @@ def layout(cells: Sequence[Cell], axis: str = "") -> Layout:
         level = lambda cell: ""
     panels: dict[str, list[Cell]] = {}
     for cell in cells:
-        title = ", ".join(_title(cell, x) for x in others)
+        title = ", ".join(_title(x, cell.factors[x]) for x in others)
         panels.setdefault(title, []).append(cell)
     looks = itertools.cycle((c, d) for d, c in itertools.product(DASHES, COLOURS))
     return Layout(
@@ -107,20 +100,18 @@ def factors_identify_arms(cells: Sequence[Cell]) -> bool:
 def numeric_factors(cells: Sequence[Cell]) -> list[str]:
     """The factors that have more than two levels, all of them numbers."""
     factors = {x: networks.levels(cells, "factors", x) for x in cells[0].factors}
-    return [k for k, x in factors.items() if len(x) > 2 and all(map(_is_number, x))]
+    numbers = {k: x for k, x in factors.items() if str not in map(type, x)}
+    return [name for name, levels in numbers.items() if len(levels) > 2]
 
 
-def make_panels(
-    titles: Iterable[str], num_columns: int
-) -> tuple[Figure, Sequence[Axes]]:
+def make_panels(titles: Iterable[str], num_columns: int) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for each title; the panels of a row share their y axis."""
     titles = list(titles)
     num_columns = min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
     width = 5.0 if num_columns == 1 else 2.9
-    figure = Figure(
-        figsize=(width * num_columns, 0.4 + 2.5 * num_rows), layout="constrained"
-    )
+    size = width * num_columns, 0.4 + 2.5 * num_rows
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(num_rows, num_columns, squeeze=False, sharey="row")
     for ax in grid.flat[len(titles) :]:
         ax.remove()
@@ -137,6 +128,13 @@ def draw_band(
     marker = marker or ("o" if len(x) == 1 else "")
     ax.fill_between(x, y.low, y.high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, y.estimate, dashes, color=colour, label=label, marker=marker, ms=3.5)
+
+
+def draw_epochs(ax: Axes, values: np.ndarray, look: Look, label: str) -> None:
+    """Draws the mean of [seeds, epochs] over seeds; ticks are whole numbers."""
+    epochs = np.arange(1, values.shape[1] + 1)
+    draw_band(ax, epochs, statistics.mean_interval(values), look, label)
+    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
 
 
 def layer_looks(names: Sequence[str]) -> dict[str, tuple[Look, str]]:
@@ -189,12 +187,6 @@ def set_ticks(axes: Sequence[Axes], levels: Sequence[int | float]) -> None:
         ax.set_xticks(levels, [f"{level:g}" for level in levels])
 
 
-def set_whole_ticks(axes: Sequence[Axes]) -> None:
-    """Keeps the ticks of the x axis at whole numbers, such as epochs."""
-    for ax in axes:
-        ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
-
-
 def add_labels(
     figure: Figure, axes: Sequence[Axes], order: Iterable[str], x: str, y: str
 ) -> Figure:
@@ -220,10 +212,5 @@ def add_labels(
     return figure
 
 
-def _title(cell: Cell, factor: str) -> str:
-    level = cell.factors[factor]
-    return f"{factor.replace('_', ' ')} {level}" if _is_number(level) else str(level)
-
-
-def _is_number(level: Level) -> bool:
-    return not isinstance(level, str)
+def _title(factor: str, level: Level) -> str:
+    return level if isinstance(level, str) else f"{factor.replace('_', ' ')} {level}"

@@ -12,7 +12,7 @@ import pandas as pd
 from normjax import statistics
 from normjax.report import networks
 from normjax.report.networks import Cell
-from normjax.statistics import Interval
+from normjax.statistics import Difference, Interval
 from normjax.study.record import Record
 
 
@@ -27,17 +27,14 @@ def differences(
 ) -> pd.DataFrame:
     """Each arm against its baseline arm, seed by seed; empty if no arm has one.
 
+    `accuracy_points` are of test accuracy, in percentage points. `seconds_ratio` has no
+    bounds: arms run minutes apart, and the noise of a machine comes in bursts.
+
     Args:
         record: the study.
         baseline: the levels to which an arm's factors are changed to get its baseline
             arm; those of the record if None. A baseline arm has no row. Settings are
             matched by their position in the grid, if both grids have the same length.
-
-    Returns:
-        Columns arm, baseline, the factors, the settings of the arm, seeds,
-        accuracy_points (test accuracy, in percentage points), p, stability_ratio and
-        seconds_ratio. The last has no bounds: arms run minutes apart, and the noise of
-        a machine comes in bursts.
     """
     if baseline is None:
         baseline = record.record.get("baseline") or {}
@@ -47,20 +44,14 @@ def differences(
     rows = []
     for cell in cells:
         factors = tuple((cell.factors | dict(baseline)).items())
-        other = by_factors.get((factors, cell.position))
-        if other is None or other.arm == cell.arm:
-            continue
-        if grid_sizes[other.arm] == grid_sizes[cell.arm]:
+        other = by_factors.get((factors, cell.position), cell)
+        if other.arm != cell.arm and grid_sizes[other.arm] == grid_sizes[cell.arm]:
             rows.append(_difference_row(cell, other))
     return pd.DataFrame(rows)
 
 
 def curves(record: Record) -> pd.DataFrame:
-    """Every measurement and probe after every epoch: mean and interval over seeds.
-
-    Columns: arm, the settings, epoch, step, measure, mean with its bounds, and the
-    number of seeds whose value is finite.
-    """
+    """Every measurement after every epoch; `seeds` counts those of finite value."""
     tables = []
     for cell in networks.load(record):
         for measure, values in cell.measurements.items():
@@ -71,10 +62,7 @@ def curves(record: Record) -> pd.DataFrame:
                 "epoch": 1 + np.arange(len(cell.steps)),
                 "step": cell.steps,
                 "measure": measure,
-                "mean": mean.estimate,
-                "mean_low": mean.low,
-                "mean_high": mean.high,
-                "seeds": mean.n,
+                **dict(zip(("mean", "mean_low", "mean_high", "seeds"), mean)),
             }
             tables.append(pd.DataFrame(table))
     return pd.concat(tables, ignore_index=True)
@@ -85,12 +73,11 @@ def robustness(cell: Cell) -> Interval:
     return statistics.mean_interval(cell.final["test_accuracy"])
 
 
-def accuracy_difference(a: Cell, b: Cell) -> statistics.Difference:
+def accuracy_difference(a: Cell, b: Cell) -> Difference:
     """Test accuracy of `a` minus that of `b`, in points, on their shared seeds."""
     i, j = networks.shared_seeds(a, b)
-    return statistics.paired_difference(
-        100 * a.final["test_accuracy"][i], 100 * b.final["test_accuracy"][j]
-    )
+    first, second = (100 * cell.final["test_accuracy"] for cell in (a, b))
+    return statistics.paired_difference(first[i], second[j])
 
 
 def speed(cell: Cell) -> Interval:
@@ -99,13 +86,12 @@ def speed(cell: Cell) -> Interval:
     The lanes of an arm are timed together, so seeds have no times of their own. Epochs
     are not independent replicates: the interval is that of this run's median epoch.
     """
-    n = len(cell.epoch_seconds)
-    median = statistics.median_interval(cell.epoch_seconds)
-    return Interval(n * median.estimate, n * median.low, n * median.high, n)
+    median, low, high, n = statistics.median_interval(cell.epoch_seconds)
+    return Interval(n * median, n * low, n * high, n)
 
 
 def _summary_row(cell: Cell, target: float | None) -> dict[str, Any]:
-    accuracy = cell.final["test_accuracy"]
+    accuracy, curves = cell.final["test_accuracy"], cell.curves
     row = {
         "arm": cell.arm,
         **cell.factors,
@@ -115,13 +101,11 @@ def _summary_row(cell: Cell, target: float | None) -> dict[str, Any]:
         **three_columns("test_accuracy", robustness(cell)),
         "test_accuracy_min": accuracy.min(),
         "test_accuracy_max": accuracy.max(),
-        **three_columns("stability", statistics.stability(cell.curves["train_loss"])),
+        **three_columns("stability", statistics.stability(curves["train_loss"])),
         "diverged": int(cell.diverged.sum()),
     }
     if target is not None:
-        time = statistics.time_to_target(
-            cell.steps, cell.curves["test_accuracy"], target
-        )
+        time = statistics.time_to_target(cell.steps, curves["test_accuracy"], target)
         row |= three_columns("steps_to_target", time.median)
         row |= three_columns("share_reached", time.share)
     return row
@@ -144,12 +128,7 @@ def _difference_row(a: Cell, b: Cell) -> dict[str, Any]:
     }
 
 
-def three_columns(
-    name: str, interval: Interval | statistics.Difference
-) -> dict[str, float]:
+def three_columns(name: str, interval: Interval | Difference) -> dict[str, float]:
     """An interval as the columns `name`, `name_low` and `name_high`."""
-    return {
-        name: float(interval.estimate),
-        f"{name}_low": float(interval.low),
-        f"{name}_high": float(interval.high),
-    }
+    names = name, f"{name}_low", f"{name}_high"
+    return dict(zip(names, map(float, interval[:3])))

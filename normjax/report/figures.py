@@ -4,10 +4,9 @@ Here are those against the epoch and those of single seeds; `against` has those 
 a setting or a factor. The same record gives the same SVG, byte for byte.
 """
 
-import functools
 import io
-import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,15 +35,15 @@ class Curve(NamedTuple):
     logarithmic: bool = True  # if the values span more than a factor of ten
 
 
+EVALUATED = "in evaluation mode, after the epoch"
+GAP = "on the training split: evaluation mode minus training mode"
 BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
     "train_loss": Curve("Train loss", "train loss, nats"),
     "test_accuracy": Curve("Test accuracy", "test accuracy", False),
     "validation_accuracy": Curve("Validation accuracy", "validation accuracy", False),
-    "train_loss_evaluated": Curve(
-        "Train loss in evaluation mode, after the epoch", "train loss, nats"
-    ),
+    "train_loss_evaluated": Curve(f"Train loss {EVALUATED}", "train loss, nats"),
     "train_accuracy_evaluated": Curve(
-        "Train accuracy in evaluation mode, after the epoch", "train accuracy", False
+        f"Train accuracy {EVALUATED}", "train accuracy", False
     ),
     "smoothness": Curve(
         "Local smoothness: change of the gradient over the step, norms of all"
@@ -55,15 +54,8 @@ BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
         "Local smoothness, with roots of sums of the tensors' norms",
         "smoothness of roots",
     ),
-    "mode_gap_loss": Curve(
-        "Loss on the training split: evaluation mode minus training mode",
-        "gap of the loss, nats",
-    ),
-    "mode_gap_accuracy": Curve(
-        "Accuracy on the training split: evaluation mode minus training mode",
-        "gap of the accuracy",
-        False,
-    ),
+    "mode_gap_loss": Curve(f"Loss {GAP}", "gap of the loss, nats"),
+    "mode_gap_accuracy": Curve(f"Accuracy {GAP}", "gap of the accuracy", False),
     "precise_test_accuracy": Curve(
         "Test accuracy with precise statistics", "test accuracy", False
     ),
@@ -85,22 +77,22 @@ def plots(record: Record) -> dict[str, Plot]:
     cells = networks.load(record)
     best = networks.best_of_arms(cells)
     known = {
-        name: Plot(curve.caption, functools.partial(draw_curves, best, name, curve))
+        name: Plot(curve.caption, partial(draw_curves, best, name, curve))
         for name, curve in BY_EPOCH.items()
         if any(name in cell.measurements for cell in best)
     }
     caption = "Final test accuracy, seed by seed"
-    known["seeds"] = Plot(caption, functools.partial(draw_seeds, best))
-    names = against.axis_names(cells)
-    for axis, (start, outcome) in itertools.product(names, against.OUTCOMES.items()):
-        caption = against.caption(cells, axis, outcome)
-        draw = functools.partial(against.draw_against, cells, axis, outcome)
-        known[f"{start}against_{axis}"] = Plot(caption, draw)
-    for kind, curve in BY_LAYER.items():
-        if any(layers_of(cell, kind) for cell in best):
-            draw = functools.partial(draw_layers, best, kind)
-            known[kind] = Plot(curve.caption, draw)
-    return known
+    known["seeds"] = Plot(caption, partial(draw_seeds, best))
+    for axis in against.axis_names(cells):
+        for start, outcome in against.OUTCOMES.items():
+            draw = partial(against.draw_against, cells, axis, outcome)
+            caption = against.caption(cells, axis, outcome)
+            known[f"{start}against_{axis}"] = Plot(caption, draw)
+    return known | {
+        kind: Plot(curve.caption, partial(draw_layers, best, kind))
+        for kind, curve in BY_LAYER.items()
+        if any(layers_of(cell, kind) for cell in best)
+    }
 
 
 def write(plots: Mapping[str, Plot], folder: Path) -> dict[str, str]:
@@ -148,11 +140,9 @@ def draw_curves(cells: Sequence[Cell], measure: str, curve: Curve) -> Figure:
     for ax, members in zip(panels, layout.panels.values()):
         for cell in members:
             if measure in cell.measurements:
-                interval = statistics.mean_interval(cell.measurements[measure])
                 level = layout.level(cell)
-                look = layout.looks[level]
-                axes.draw_band(ax, _epochs(cell), interval, look, level)
-    axes.set_whole_ticks(panels)
+                values = cell.measurements[measure]
+                axes.draw_epochs(ax, values, layout.looks[level], level)
     if curve.logarithmic:
         axes.use_log_y(panels)
     return axes.add_labels(figure, panels, layout.looks, "epoch", curve.label)
@@ -166,9 +156,7 @@ def draw_layers(cells: Sequence[Cell], kind: str) -> Figure:
     figure, panels = axes.make_panels([cell.arm for cell in cells], 4)
     for ax, cell in zip(panels, cells):
         for name, values in layers_of(cell, kind).items():
-            interval = statistics.mean_interval(values)
-            axes.draw_band(ax, _epochs(cell), interval, *looks[name])
-    axes.set_whole_ticks(panels)
+            axes.draw_epochs(ax, values, *looks[name])
     axes.use_log_y(panels, least=1.0)
     return axes.add_labels(figure, panels, looks, "epoch", BY_LAYER[kind].label)
 
@@ -180,10 +168,9 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
     heights = [len(members) + 1 for _, members in groups]
     width = max(5.0, 3.6 + max(map(len, layout.looks)) / axes.LETTERS)
     figure = Figure(figsize=(width, 0.6 + 0.2 * sum(heights)), layout="constrained")
-    rows = figure.subplots(
-        len(groups), 1, squeeze=False, sharex=True, height_ratios=heights
-    )[:, 0]
-    for ax, (title, members) in zip(rows, groups):
+    shape = len(groups), 1
+    rows = figure.subplots(*shape, sharex=True, squeeze=False, height_ratios=heights)
+    for ax, (title, members) in zip(rows.flat, groups):
         for row, cell in enumerate(members):
             colour, _ = layout.looks[layout.level(cell)]
             x = cell.final["test_accuracy"]
@@ -196,19 +183,11 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
         ax.set_ylim(len(members) - 0.5, -0.5)
         ax.set_title(title, loc="left")
         ax.grid(axis="y", visible=False)
-    rows[-1].set_xlabel("final test accuracy")
+    rows.flat[-1].set_xlabel("final test accuracy")
     return figure
 
 
 def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
     """Layer -> [seeds, evals], of the probes "<kind>.<layer>" that a cell has."""
-    start = f"{kind}."
-    return {
-        name.removeprefix(start): values
-        for name, values in cell.probes.items()
-        if name.startswith(start)
-    }
-
-
-def _epochs(cell: Cell) -> np.ndarray:
-    return np.arange(1, len(cell.steps) + 1)
+    names = [name for name in cell.probes if name.startswith(f"{kind}.")]
+    return {name.partition(".")[2]: cell.probes[name] for name in names}

@@ -1,8 +1,6 @@
-"""Numbers as people read them, and tables as Markdown, LaTeX and plain text.
+"""Numbers as people read them, and tables as Markdown, LaTeX and plain text."""
 
-Everything here returns text; nothing is estimated and no file is read.
-"""
-
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -17,10 +15,7 @@ LATEX: dict[int, str] = str.maketrans(
 
 
 def by_width(interval: Interval) -> str:
-    """`0.8765 [0.8751, 0.8779]`: the places that show two digits of the half-width.
-
-    An estimate of a million or more is written by `by_three_digits`.
-    """
+    """`0.8765 [0.8751, 0.8779]`: the places that show two digits of the half-width."""
     if abs(interval.estimate) >= 1e6:
         return by_three_digits(interval)
     places = _places_of(interval)
@@ -75,14 +70,8 @@ def significant(x: float, digits: int) -> str:
     return f"{x:,.{max(0, _places(x, digits))}f}"
 
 
-def two_digits(x: float) -> str:
-    """`significant(x, 2)`."""
-    return significant(x, 2)
-
-
-def three_digits(x: float) -> str:
-    """`significant(x, 3)`."""
-    return significant(x, 3)
+two_digits = functools.partial(significant, digits=2)
+three_digits = functools.partial(significant, digits=3)
 
 
 def number(x: float) -> str:
@@ -98,41 +87,34 @@ def p_value(p: float) -> str:
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in GitHub's Markdown, aligned, with numbers on the right."""
     cells = [[x.replace("|", "\\|") for x in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = [" | ".join(_aligned(row, widths)) for row in cells]
-    rule = [("-" if i else ":") + "-" * (w - 2) for i, w in enumerate(widths)]
-    rule = [x + ("-" if i == 0 else ":") for i, x in enumerate(rule)]
-    lines.insert(1, " | ".join(rule))
-    return "".join(f"| {line} |\n" for line in lines)
+    lines, widths = _aligned(cells)
+    first, *others = ["-" * max(1, width - 1) for width in widths]
+    lines.insert(1, [f":{first}", *(f"{rule}:" for rule in others)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A tabular environment that needs the package booktabs."""
-
-    def line(row: Sequence[str]) -> str:
-        text = " & ".join(x.translate(LATEX) for x in row)
-        return f"{text} \\\\\n"
-
-    body = "".join(line(row) for row in rows)
+    texts = [" & ".join(x.translate(LATEX) for x in row) for row in (header, *rows)]
+    head, *body = [f"{text} \\\\\n" for text in texts]
     return (
-        f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n{line(header)}"
-        f"\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n{head}"
+        f"\\midrule\n{''.join(body)}\\bottomrule\n\\end{{tabular}}\n"
     )
 
 
 def plain_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns with two blanks between them, for a terminal."""
-    cells = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in cells]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "".join(f"{line}\n" for line in lines)
+    lines, widths = _aligned([header, *rows])
+    lines.insert(1, ["-" * width for width in widths])
+    return "".join("  ".join(line).rstrip() + "\n" for line in lines)
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        x.rjust(w) if i else x.ljust(w) for i, (x, w) in enumerate(zip(row, widths))
-    ]
+def _aligned(rows: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[int]]:
+    """The cells, as wide as their columns, and these widths."""
+    first, *others = [max(map(len, column)) for column in zip(*rows)]
+    lines = [[x.ljust(first), *map(str.rjust, y, others)] for x, *y in rows]
+    return lines, [first, *others]
 
 
 def _places(x: float, digits: int) -> int:

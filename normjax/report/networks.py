@@ -1,9 +1,6 @@
-"""A record's networks as cells: one arm at one setting, with arrays over its seeds.
+"""A record's networks as cells: one arm at one setting, with arrays over its seeds."""
 
-Tables, figures and audits all start from cells. Nothing is estimated here.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,38 +51,29 @@ def load(record: Record) -> list[Cell]:
         raise InputError("workdir", str(record.workdir), rule, remedy)
     settings = record.record["settings"]
     epochs = dict(iter(record.epochs.groupby("arm", sort=False)))
-    probes = _probes_by_arm(record)
     cells = []
     for arm, rows in record.networks.groupby("arm", sort=False):
         curves = _by_setting(epochs[arm], settings)
         for position, (key, networks) in enumerate(_by_setting(rows, settings).items()):
             if key not in curves:
                 raise _incomplete(record, arm)
-            measured = probes.get(arm, {})
-            cells.append(_cell(record, position, networks, curves[key], measured))
+            cells.append(_cell(record, position, networks, curves[key]))
     return cells
 
 
 def varying_names(cells: Sequence[Cell], field: str) -> list[str]:
     """The `factors` or `settings` that have more than one level among the cells."""
-    names = getattr(cells[0], field)
-    return [x for x in names if len(levels(cells, field, x)) > 1]
+    return [x for x in getattr(cells[0], field) if len(levels(cells, field, x)) > 1]
 
 
 def levels(cells: Sequence[Cell], field: str, name: str) -> list:
-    """The levels of a factor or setting among the cells, in order of appearance.
-
-    The nan of an arm that does not have the setting is not a level.
-    """
+    """The levels of a factor or setting, in order of appearance; nan is not one."""
     present = dict.fromkeys(getattr(cell, field)[name] for cell in cells)
     return [level for level in present if pd.notna(level)]
 
 
 def best_of_arms(cells: Sequence[Cell]) -> list[Cell]:
-    """Each arm's cell of highest mean validation accuracy.
-
-    An arm without a validation accuracy is represented by its first cell.
-    """
+    """Each arm's cell of highest mean validation accuracy, or its first without one."""
     best: dict[str, tuple[float, Cell]] = {}
     for cell in cells:
         score = np.nan_to_num(np.mean(cell.final["validation_accuracy"]), nan=-1.0)
@@ -108,11 +96,7 @@ def _by_setting(rows: pd.DataFrame, settings: list[str]) -> dict[Any, pd.DataFra
 
 
 def _cell(
-    record: Record,
-    position: int,
-    networks: pd.DataFrame,
-    epochs: pd.DataFrame,
-    probes: Mapping[str, np.ndarray],
+    record: Record, position: int, networks: pd.DataFrame, epochs: pd.DataFrame
 ) -> Cell:
     networks = networks.sort_values("seed", kind="stable")
     epochs = epochs.sort_values(["seed", "epoch"], kind="stable")
@@ -121,8 +105,13 @@ def _cell(
     num_evals = epochs["epoch"].nunique()
     if list(epochs["seed"]) != list(np.repeat(seeds, num_evals)):
         raise _incomplete(record, first["arm"])
-    rows = _rows_of_seeds(record, seeds)
-    measured = {name: values[position][rows] for name, values in probes.items()}
+    stored = {seed: i for i, seed in enumerate(record.record.get("seeds", seeds))}
+    rows = [stored[seed] for seed in seeds]  # in the arrays of the probes
+    probes = {
+        name.rpartition("/")[2]: values[position][rows]
+        for name, values in record.probes.items()
+        if name.rpartition("/")[0] == first["arm"]
+    }
     return Cell(
         arm=first["arm"],
         position=position,
@@ -132,24 +121,9 @@ def _cell(
         final={x: networks[x].to_numpy() for x in FINAL},
         steps=epochs["step"].to_numpy()[:num_evals],
         curves={x: epochs[x].to_numpy().reshape(len(seeds), num_evals) for x in CURVES},
-        probes={k: x for k, x in measured.items() if not np.isnan(x).all()},
+        probes={k: x for k, x in probes.items() if not np.isnan(x).all()},
         epoch_seconds=np.array(record.record["arms"][first["arm"]]["epoch_seconds"]),
     )
-
-
-def _probes_by_arm(record: Record) -> dict[str, dict[str, np.ndarray]]:
-    """Arm -> probe -> [settings, seeds, evals]."""
-    probes: dict[str, dict[str, np.ndarray]] = {}
-    for key, values in record.probes.items():
-        arm, _, name = key.rpartition("/")
-        probes.setdefault(arm, {})[name] = values
-    return probes
-
-
-def _rows_of_seeds(record: Record, seeds: np.ndarray) -> list[int]:
-    """Where the seeds of a cell are in the arrays of its probes."""
-    stored = {seed: i for i, seed in enumerate(record.record.get("seeds", seeds))}
-    return [stored[seed] for seed in seeds]
 
 
 def _incomplete(record: Record, arm: str) -> InputError:

@@ -14,6 +14,7 @@ from normjax import files, statistics
 from normjax.report import estimates, figures, formats, networks, tables
 from normjax.report.networks import Cell
 from normjax.report.sections import Section, Verdict, audit_documents
+from normjax.statistics import Interval
 from normjax.study.record import Record, complete_arms, read_record
 
 
@@ -34,7 +35,7 @@ def build(workdir: str | Path) -> Path:
     where = record.record.get("environment", {})
     study = record.record["study"]
     repeat = f"python launch.py --config=configs/{study}.py --workdir=runs/{study}"
-    page = _template().render(
+    page = ENVIRONMENT.get_template("page.html.j2").render(
         study=study,
         question=record.record.get("question", study),
         answer=answer(cells),
@@ -56,9 +57,7 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     """Sentences computed from the numbers: who is most robust, fastest, most stable.
 
     Each arm is represented by its best setting. If there are several protocols, the
-    answer is about the first. An arm with a diverged network is not called stable. The
-    best two arms are selected and compared on the same seeds, which makes their
-    interval a little too narrow; the page says so.
+    answer is about the first. An arm with a diverged network is not called stable.
     """
     arms = networks.best_of_arms(cells)
     scope = ""
@@ -66,13 +65,12 @@ def answer(cells: Sequence[Cell]) -> list[str]:
         first = arms[0].factors["protocol"]
         arms = [cell for cell in arms if cell.factors["protocol"] == first]
         scope = f"{str(first).replace('_', ' ').capitalize()} arms only. "
-    arms.sort(key=_accuracy, reverse=True)
+    means = {x.arm: estimates.robustness(x).estimate for x in arms}
+    arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
     best = arms[0]
-    sentences = [
-        f"{scope}Most robust: {best.arm}, test accuracy"
-        f" {formats.by_width(estimates.robustness(best))}, mean over"
-        f" {_count(len(best.seeds), 'seed')}."
-    ]
+    accuracy, seeds = formats.by_width(estimates.robustness(best)), len(best.seeds)
+    mean = f"test accuracy {accuracy}, mean over {_count(seeds, 'seed')}"
+    sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
     if len(arms) == 1:
         return sentences
     sentences.append(_runner_up(best, arms[1]))
@@ -93,11 +91,8 @@ def _runner_up(best: Cell, second: Cell) -> str:
         verdict = "the interval excludes zero"
     elif difference.low <= 0:
         verdict = "the interval includes zero, so the lead may be luck"
-    points = formats.by_width(statistics.Interval(*difference[:4]))
-    return (
-        f"Runner-up: {second.arm}, {points} percentage points"
-        f" below on the same seeds ({verdict})."
-    )
+    points = f"{formats.by_width(Interval(*difference[:4]))} percentage points"
+    return f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
 
 
 def _most_stable(arms: Sequence[Cell]) -> list[str]:
@@ -111,11 +106,6 @@ def _most_stable(arms: Sequence[Cell]) -> list[str]:
     arm = min(variances, key=lambda arm: variances[arm].estimate)
     variance = formats.by_digits(variances[arm])
     return [f"Most stable: {arm}, variance of the train loss {variance} nats²."]
-
-
-def _accuracy(cell: Cell) -> float:
-    """The mean test accuracy, -1 if no network has one."""
-    return float(np.nan_to_num(estimates.robustness(cell).estimate, nan=-1.0))
 
 
 def _run(record: Record) -> list[tuple[str, str]]:
@@ -136,8 +126,8 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Networks", f"{_count(len(arms), 'arm')}, {_count(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
-        ("Compiling", f"{_seconds(arms, 'compile_seconds')} in all"),
-        ("Running", f"{_seconds(arms, 'run_seconds')} in all"),
+        ("Compiling", _seconds(arms, "compile_seconds")),
+        ("Running", _seconds(arms, "run_seconds")),
         ("Not finished", ", ".join(missing)),
     ]
     return [(term, text) for term, text in rows if text]
@@ -145,7 +135,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
 
 def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
     total = sum(arm.get(field, 0.0) for arm in arms.values())
-    return f"{formats.three_digits(total)} s"
+    return f"{formats.three_digits(total)} s in all"
 
 
 def _count(n: int, noun: str) -> str:
@@ -156,9 +146,11 @@ def _table(record: Record, section: Section) -> dict[str, Any]:
     """A section as the template takes it: texts, and the classes of its cells."""
     header, rows = tables.display(section, record.record["settings"])
     keys = [column.key for column in tables.present_columns(section).values()]
-    values = section.numbers[keys].to_numpy(object)
     plain = [""] * (len(header) - len(keys))
-    classes = [plain + [_class(value) for value in row] for row in values]
+    classes = [
+        plain + [x.kind.name.lower() if isinstance(x, Verdict) else "" for x in row]
+        for row in section.numbers[keys].to_numpy(object)
+    ]
     parts = section.parts or [False] * len(rows)
     return {
         "section": section,
@@ -169,11 +161,6 @@ def _table(record: Record, section: Section) -> dict[str, Any]:
             for part, row, kinds in zip(parts, rows, classes)
         ],
     }
-
-
-def _class(value: Any) -> str:
-    """The CSS class of a table's cell: the kind of its verdict, or none."""
-    return value.kind.name.lower() if isinstance(value, Verdict) else ""
 
 
 def _figure(name: str, caption: str, svg: str) -> dict[str, Any]:
@@ -192,19 +179,17 @@ def _figure(name: str, caption: str, svg: str) -> dict[str, Any]:
     }
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["breakable"] = _breakable
-    return environment.get_template("page.html.j2")
-
-
 def _breakable(name: str) -> markupsafe.Markup:
     """A long name that may be broken after `-`, `/`, `_`, `.` and `=`."""
     escaped = str(markupsafe.escape(name))  # re.sub would escape a Markup twice
     return markupsafe.Markup(re.sub(r"([-/_.=])", r"\1<wbr>", escaped))
+
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+ENVIRONMENT.filters["breakable"] = _breakable

@@ -1,13 +1,10 @@
 """The tables of a report, and the interface of an audit, which adds tables of its own.
 
 A config may name an audit: a module, by its dotted name (`audit="my_claims"`), that
-compares a study with what was claimed about it. The name stands in the record, so the
-report imports the module when it builds tables and pages. The module has
+compares a study with what was claimed about it. The module has
 
     sections(record) -> list[Section]: tables for the page, the terminal and `tables/`;
     documents(record) -> dict[str, dict]: optional; JSON files for the workdir, by name.
-
-`normjax.audit.claims` is such a module.
 """
 
 import enum
@@ -60,19 +57,19 @@ class Verdict:
             return 0.0
         return float(self.count) if self.reason is Reason.MORE_SEEDS else np.inf
 
+    def __str__(self) -> str:
+        """For the page and the csv: `undecided (about 38 seeds needed)`."""
+        return self._text(0)
+
     @property
     def short(self) -> str:
         """For the terminal: `undecided (~38)`."""
-        return self._text(short=True)
+        return self._text(1)
 
-    def __str__(self) -> str:
-        """For the page and the csv: `undecided (about 38 seeds needed)`."""
-        return self._text(short=False)
-
-    def _text(self, *, short: bool) -> str:
+    def _text(self, words: int) -> str:
         if self.reason is None:
             return self.kind.value
-        return f"{self.kind.value} ({self.reason.value[short].format(self.count)})"
+        return f"{self.kind.value} ({self.reason.value[words].format(self.count)})"
 
 
 class Column(NamedTuple):
@@ -84,14 +81,11 @@ class Column(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A table of a report: its numbers, how they are written, what is said about them.
-
-    The first column of the numbers names the rows.
-    """
+    """A table of a report: its numbers, how they are written, what is said of them."""
 
     name: str  # of its files
     title: str
-    numbers: pd.DataFrame
+    numbers: pd.DataFrame  # the first column names the rows
     wide: Mapping[str, Column]  # by header, for the page, Markdown and LaTeX
     narrow: Mapping[str, Column]  # for the terminal
     note: str = ""  # below the table, on the page

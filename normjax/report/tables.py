@@ -1,7 +1,4 @@
-"""The tables of a study as people read them: terminal, csv, Markdown, LaTeX.
-
-The numbers come from `estimates`; here they get headers, digits and an order.
-"""
+"""The tables of a study: the numbers of `estimates` with headers, digits and order."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -41,21 +38,14 @@ def sections(record: Record) -> list[Section]:
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")
     goal = f" (target: test accuracy {target:g})" if target else ""
+    title = f"Speed, robustness and stability{goal}"
+    columns = SUMMARY, SUMMARY_NARROW
     own = [
-        Section(
-            name="summary",
-            title="Speed, robustness and stability" + goal,
-            numbers=estimates.summary(record),
-            wide=SUMMARY,
-            narrow=SUMMARY_NARROW,
-            note=SUMMARY_NOTE,
-        ),
+        Section("summary", title, estimates.summary(record), *columns, SUMMARY_NOTE),
         differences_section("differences", baseline, estimates.differences(record)),
     ]
-    others = audit_sections(record)
-    leading = [section for section in others if section.leads]
-    others = [section for section in others if not section.leads]
-    return [x for x in (*leading, *own, *others) if len(x.numbers)]
+    whole = sorted([*own, *audit_sections(record)], key=lambda x: not x.leads)
+    return [section for section in whole if len(section.numbers)]
 
 
 def differences_section(
@@ -63,24 +53,19 @@ def differences_section(
 ) -> Section:
     """The paired differences to a baseline, as `estimates.differences` gives them."""
     levels = ", ".join(f"{factor} = {level}" for factor, level in baseline.items())
-    return Section(
-        name=name,
-        title=f"Paired differences to {levels}",
-        numbers=numbers,
-        wide=DIFFERENCES,
-        narrow=DIFFERENCES_NARROW,
-        note=DIFFERENCES_NOTE,
-    )
+    title = f"Paired differences to {levels}"
+    columns = DIFFERENCES, DIFFERENCES_NARROW
+    return Section(name, title, numbers, *columns, note=DIFFERENCES_NOTE)
 
 
 def present_columns(section: Section, *, narrow: bool = False) -> dict[str, Column]:
     """Header -> column, of those that the section has something to show in."""
     table = section.numbers
-    chosen = section.narrow if narrow else section.wide
+    columns = section.narrow if narrow else section.wide
     return {
-        header: column
-        for header, column in chosen.items()
-        if column.key in table and column.needed(table[column.key])
+        header: x
+        for header, x in columns.items()
+        if x.key in table and x.needed(table[x.key])
     }
 
 
@@ -91,9 +76,7 @@ def display(
 
     A setting that has one value in each arm is left out; the csv has it.
     """
-    table = section.numbers
-    if narrow and section.brief is not None:
-        table = section.brief
+    table = section.brief if narrow and section.brief is not None else section.numbers
     first = table.columns[0]
     groups = table.groupby(first)
     grid = [x for x in settings if x in table and (groups[x].nunique() > 1).any()]
@@ -107,18 +90,14 @@ def display(
 
 
 def write(record: Record, folder: Path) -> list[Section]:
-    """Writes each table as csv (numbers), md and tex (text) and returns the sections.
-
-    The curves, which the page shows as figures, are written as csv alone.
-    """
+    """Writes each table as csv (numbers), md and tex (text), and the curves as csv."""
     files.folder(folder)
     written = sections(record)
     for section in written:
-        name = section.name
-        header, rows = display(section, record.record["settings"])
-        files.write_table(folder / f"{name}.csv", section.numbers)
-        files.write_text(folder / f"{name}.md", formats.markdown(header, rows))
-        files.write_text(folder / f"{name}.tex", formats.latex(header, rows))
+        table = display(section, record.record["settings"])
+        files.write_table(folder / f"{section.name}.csv", section.numbers)
+        files.write_text(folder / f"{section.name}.md", formats.markdown(*table))
+        files.write_text(folder / f"{section.name}.tex", formats.latex(*table))
     files.write_table(folder / "curves.csv", estimates.curves(record))
     return written
 
@@ -127,18 +106,14 @@ def text(record: Record) -> str:
     """Every table for a terminal."""
     parts = []
     for section in sections(record):
-        header, rows = display(section, record.record["settings"], narrow=True)
-        lines = formats.plain_text(header, rows)
+        table = display(section, record.record["settings"], narrow=True)
         title = textwrap.fill(section.title, 88)
-        parts.append(f"{title}\n\n{lines}{section.footnote}")
+        parts.append(f"{title}\n\n{formats.plain_text(*table)}{section.footnote}")
     return "\n".join([*parts, FOOTNOTE])
 
 
 SEEDS = number_column("seeds", formats.number, needed=lambda x: x.nunique() > 1)
 DIVERGED = number_column("diverged", formats.number)
-P_VALUE = number_column("p", formats.p_value)
-STABILITY_RATIO = interval_column("stability_ratio", formats.by_three_digits)
-SECONDS_RATIO = number_column("seconds_ratio", formats.three_digits)
 SUMMARY: dict[str, Column] = {
     "test accuracy": interval_column("test_accuracy", formats.by_width),
     "lowest": interval_column("test_accuracy_min", formats.by_width),
@@ -161,14 +136,12 @@ SUMMARY_NARROW: dict[str, Column] = {
 }
 DIFFERENCES: dict[str, Column] = {
     "accuracy, points": interval_column("accuracy_points", formats.by_width),
-    "p": P_VALUE,
-    "stability, ratio": STABILITY_RATIO,
-    "seconds, ratio": SECONDS_RATIO,
+    "p": number_column("p", formats.p_value),
+    "stability, ratio": interval_column("stability_ratio", formats.by_three_digits),
+    "seconds, ratio": number_column("seconds_ratio", formats.three_digits),
     "pairs": SEEDS,
 }
 DIFFERENCES_NARROW: dict[str, Column] = {
     "points": interval_column("accuracy_points", formats.plus_minus),
-    "p": P_VALUE,
-    "stability, ratio": STABILITY_RATIO,
-    "seconds, ratio": SECONDS_RATIO,
+    **{x: DIFFERENCES[x] for x in ("p", "stability, ratio", "seconds, ratio")},
 }
