@@ -156,8 +156,8 @@ def group_norm(
     """
     groups = residuals.inverse.shape[-1]
     size = residuals.x.shape[-1] // groups
-    both = residuals.inverse, residuals.mean
-    inverse, mean = jax.tree.map(lambda a: jnp.repeat(a, size, -1), both)
+    spread = lambda sums: jnp.repeat(sums, size, -1)
+    inverse, mean = jax.tree.map(spread, (residuals.inverse, residuals.mean))
     dy, z = _dy_and_z(dy, residuals._replace(inverse=inverse, mean=mean))
     space = tuple(range(1, dy.ndim - 1))
     scale = _row(residuals.scale, dy)
