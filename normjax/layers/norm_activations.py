@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from normjax.layers.common import AffineNorm, Norm, RunningNorm, num_groups
+from normjax.layers.common import AffineNorm, RunningNorm, num_groups
 from normjax.ops import norm_activations
 
 __all__ = ["EvoNormB0", "EvoNormS0", "FilterResponseNorm"]
@@ -30,7 +30,6 @@ class FilterResponseNorm(AffineNorm):
     eps: float = 1e-6
 
     def normalize(self, x, train, mask):
-        del train
         vectors = self.vectors(x)
         threshold = self.vector("threshold", nn.initializers.zeros, x)
         eps: float | Array = self.eps
@@ -56,8 +55,7 @@ class EvoNormS0(AffineNorm):
     eps: float = 1e-5
 
     def normalize(self, x, train, mask):
-        del train
-        groups = num_groups(x.shape[-1]) if self.num_groups is None else self.num_groups
+        groups = num_groups(x.shape[-1], self.num_groups)
         learned = self.vector("gate", nn.initializers.ones, x), *self.vectors(x)
         return norm_activations.evonorm_s0(
             x, *learned, num_groups=groups, eps=self.eps, mask=mask
@@ -72,15 +70,11 @@ class EvoNormB0(RunningNorm):
         batch_stats: `var` (ones), [features].
     """
 
-    def normalize(self, x, train, mask):
-        var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
-        learned = self.vector("gate", nn.initializers.ones, x), *self.vectors(x)
-        op = norm_activations.evonorm_b0
-        return self.blended(op, x, var, *learned, train=train, mask=mask)
+    op = staticmethod(norm_activations.evonorm_b0)
 
+    def statistics(self, x):
+        return self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
 
-ROWS = {
-    "frn": Norm(FilterResponseNorm, owns_activation=True),
-    "evonorm_s0": Norm(EvoNormS0, owns_activation=True),
-    "evonorm_b0": Norm(EvoNormB0, owns_activation=True),
-}
+    def vectors(self, x, axes=(-1,)):
+        gate = self.vector("gate", nn.initializers.ones, x)
+        return gate, *super().vectors(x, axes)
