@@ -67,7 +67,13 @@ def norm_named(name: str) -> Norm:
     if isinstance(imported, Norm):
         return imported
     if isinstance(imported, type) and issubclass(imported, nn.Module):
-        _refuse_linear(name, imported)
+        if imported in (Conv, Dense):
+            rule = "must be a norm of activations"
+            raise InputError("norm", name, rule, "use one of normjax.layers.NORMS")
+        for known, row in NORMS.items():
+            if row.kernel is imported:
+                rule = "must be a norm of activations, and this is one of kernels"
+                raise InputError("norm", name, rule, f"use norm={known!r}")
         rows = (row for row in NORMS.values() if row.layer is imported)
         return next(rows, Norm(imported))
     kinds = "a flax module class or a normjax.layers.Norm"
@@ -80,16 +86,6 @@ def batch_norm_of(preset: str) -> Norm:
     """Batch norm as a row of `PRESETS` has it; equal names give the same object."""
     settings = pick("model.batch_norm", batch.PRESETS, preset)
     return Norm(functools.partial(batch.BatchNorm, **settings))
-
-
-def _refuse_linear(name: str, kind: type[nn.Module]) -> None:
-    if kind in (Conv, Dense):
-        rule = "must be a norm of activations"
-        raise InputError("norm", name, rule, "use one of normjax.layers.NORMS")
-    for known, row in NORMS.items():
-        if row.kernel is kind:
-            rule = "must be a norm of activations, and this is one of kernels"
-            raise InputError("norm", name, rule, f"use norm={known!r}")
 
 
 def call(layer: nn.Module, x: Array, *, train: bool, mask: Any = None) -> Array:

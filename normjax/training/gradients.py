@@ -66,9 +66,7 @@ def smoothness_along(
     points = jax.tree.map(lambda *w: jnp.stack(w), params, moved)
     changes = jax.tree.map(lambda g: g[1] - g[0], jax.lax.map(gradient, points))
     steps = jax.tree.map(jnp.subtract, moved, params)
-    lengths = lambda tree: jnp.stack(
-        [optax.tree.norm(x) for x in jax.tree.leaves(tree)]
-    )
+    lengths = lambda tree: jnp.stack([*map(optax.tree.norm, jax.tree.leaves(tree))])
     change, step = lengths(changes), lengths(steps)
     return {
         "smoothness": optax.tree.norm(change) / optax.tree.norm(step),
