@@ -10,13 +10,8 @@ from normjax.layers import common
 from normjax.layers.common import AffineNorm, Inputs, RunningNorm
 from normjax.ops import moments, norms
 
-__all__ = [
-    "PRESETS",
-    "BatchNorm",
-    "FrozenBatchNorm",
-    "RunningMoments",
-    "ScalarBatchNorm",
-]
+__all__ = ["PRESETS", "BatchNorm", "FrozenBatchNorm", "RunningMoments"]
+__all__ += ["ScalarBatchNorm"]
 
 
 class RunningMoments(nn.Module):

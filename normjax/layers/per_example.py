@@ -13,15 +13,8 @@ from normjax.layers import common
 from normjax.layers.common import ActivationNorm, AffineNorm, ScaledNorm
 from normjax.ops import affine, moments, norms, pointwise, validate
 
-__all__ = [
-    "Derf",
-    "DyT",
-    "GroupNorm",
-    "InstanceNorm",
-    "LayerNorm",
-    "LocalResponseNorm",
-    "RMSNorm",
-]
+__all__ = ["Derf", "DyT", "GroupNorm", "InstanceNorm", "LayerNorm"]
+__all__ += ["LocalResponseNorm", "RMSNorm"]
 
 Axes = int | Sequence[int]
 
@@ -139,9 +132,8 @@ class InstanceNorm(AxesNorm, AffineNorm):
             raise InputError("feature_axes", self.feature_axes, rule, remedy)
         axes = tuple(axis for axis in range(1, x.ndim) if axis not in features)
         plain = features == (x.ndim - 1,)
-        return self.normalized(
-            norms.instance_norm, x, mask, axes, features, plain=plain
-        )
+        op = norms.instance_norm
+        return self.normalized(op, x, mask, axes, features, plain=plain)
 
 
 class GroupNorm(AxesNorm, AffineNorm):
