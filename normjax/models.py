@@ -23,10 +23,10 @@ Step = Callable[[Array], Array]
 Named = Callable[[str], Step]  # gives the norm of that name
 Drop = Callable[[Array, str], Array]  # drops out under that name, if compiled in
 
-PLACEMENTS = {
-    "pre": "linear, norm, activation, pooling: as Ioffe and Szegedy (2015) place it",
-    "post": "linear, activation, norm, pooling",
-    "pooled": "linear, activation, pooling, norm; `post` where nothing is pooled",
+PLACEMENTS = {  # what follows a linear layer, in order
+    "pre": ("norm", "relu", "pool"),  # as Ioffe and Szegedy (2015) place it
+    "post": ("relu", "norm", "pool"),
+    "pooled": ("relu", "pool", "norm"),  # `post` where nothing is pooled
 }
 
 
@@ -72,12 +72,9 @@ class Model(nn.Module):
         A norm that owns its activation replaces norm and ReLU.
         """
         relu = None if self.norm.owns_activation else nn.relu
-        for step in {
-            "pre": (norm, relu, pool),
-            "post": (relu, norm, pool),
-            "pooled": (relu, pool, norm),
-        }[self.placement]:
-            x = step(x) if step else x
+        steps = {"norm": norm, "relu": relu, "pool": pool}
+        for step in filter(None, map(steps.get, PLACEMENTS[self.placement])):
+            x = step(x)
         return x
 
     def conv(self, x: Array, width: int, size: int, train: bool, **fields) -> Array:
@@ -214,8 +211,7 @@ def check_pools(x: Array, num_pools: int) -> None:
         raise InputError("model.widths", rule=rule, remedy=f"at most {most} fit")
 
 
-# Maps a name to a model class whose remaining fields (widths, norm, ...) come from the
-# config.
+# Maps a name to a model class; its other fields (widths, norm, ...) are the config's.
 MODELS = {"mlp": MLP, "cnn": CNN, "resnet20": functools.partial(ResNet, blocks=3)}
 
 KERNEL_INITS = {

@@ -61,12 +61,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _inputs(path: Path, name: str, x: np.ndarray) -> np.ndarray:
     """`x` as uint8 if it is that, else as finite float32."""
     if x.ndim not in (2, 4) or x.size == 0:
-        raise _refusal(
-            path,
-            f"{name} must be [examples, features] or [examples, height, width,"
-            f" channels] and not empty, but its shape is {x.shape}",
-            "reshape it (gray images: x[..., None])" if x.size else "fill it",
-        )
+        shapes = "[examples, features] or [examples, height, width, channels]"
+        rule = f"{name} must be {shapes} and not empty, but its shape is {x.shape}"
+        how = "reshape it (gray images: x[..., None])" if x.size else "fill it"
+        raise _refusal(path, rule, how)
     if x.dtype.kind not in "biuf":
         rule = f"{name} must hold real numbers, not {x.dtype}"
         raise _refusal(path, rule, "store uint8 or float32")

@@ -18,10 +18,8 @@ from normjax.ops import conv, windows
 __all__ = ["Conv"]
 
 
-def learned(
-    layer: Any, shape: tuple[int, ...], train: bool, mask: Array | None = None
-) -> tuple[Array, Array | None]:
-    """The kernel of a linear layer, behind its mask and its norm, and the bias."""
+def learned(layer: Any, x: Array, shape: tuple[int, ...], train: bool, mask=None):
+    """Inputs, kernel behind its mask and its norm, and bias of a linear layer."""
     dtype = jnp.result_type(layer.param_dtype)
     kernel = layer.param("kernel", layer.kernel_init, shape, dtype)
     if mask is not None:
@@ -31,9 +29,10 @@ def learned(
         kernel = kernel * mask
     if layer.kernel_norm is not None:
         kernel = layer.kernel_norm(name="kernel_norm")(kernel, train=train)
-    if not layer.use_bias:
-        return kernel, None
-    return kernel, layer.param("bias", layer.bias_init, shape[-1:], dtype)
+    bias = None
+    if layer.use_bias:
+        bias = layer.param("bias", layer.bias_init, shape[-1:], dtype)
+    return promote_dtype(x, kernel, bias, dtype=layer.dtype)
 
 
 class Conv(nn.Module):
@@ -74,13 +73,10 @@ class Conv(nn.Module):
         self, x: Float[Array, "*shape"], *, train: bool = False
     ) -> Float[Array, "*new_shape"]:
         size, lead = self._each(self.kernel_size), x.shape[: -1 - self._rank()]
-        inputs = x.shape[-1] // self.feature_group_count
-        kernel, bias = learned(self, (*size, inputs, self.features), train, self.mask)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        strides, dilation, between = (
-            self._each(n or 1)
-            for n in (self.strides, self.kernel_dilation, self.input_dilation)
-        )
+        shape = (*size, x.shape[-1] // self.feature_group_count, self.features)
+        x, kernel, bias = learned(self, x, shape, train, self.mask)
+        each = (self.strides, self.kernel_dilation, self.input_dilation)
+        strides, dilation, between = (self._each(n or 1) for n in each)
         images = x.reshape(-1, *x.shape[len(lead) :])
         images, padding = self._padded(images, size, dilation)
         if len(size) == 1:  # a sequence is an image of one row

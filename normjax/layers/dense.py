@@ -6,7 +6,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -42,8 +41,7 @@ class Dense(nn.Module):
     def __call__(
         self, x: Float[Array, "*batch inputs"], *, train: bool = False
     ) -> Float[Array, "*batch features"]:
-        kernel, bias = learned(self, (x.shape[-1], self.features), train)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = learned(self, x, (x.shape[-1], self.features), train)
         y = jnp.dot(x, kernel)
         return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 

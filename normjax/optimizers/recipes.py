@@ -125,8 +125,6 @@ def add_weight_decay(
 ) -> optax.GradientTransformation:
     """Adds `-learning_rate * strength * kernel` to the step: goes last.
 
-    A schedule is read at the number of steps taken, as the optimizer reads it.
-
     References:
         Loshchilov and Hutter, 2019. Decoupled Weight Decay Regularization.
         arXiv:1711.05101. (Multiplied by the learning rate, as in torch's AdamW.)

@@ -167,9 +167,8 @@ def third_moment_probe(
 
     Both updates are formed from the moments in the state, with the same mu_hat
     and the same sqrt(nu_hat) + eps, so that they differ only through the cubic
-    term. Costs two divisions per coordinate: call it once per epoch. The state is that
-    of one lane, any tree that is searched for `ThirdMomentState`s; the numbers are
-    those that `scale_by_third_moment` was given.
+    term. The state is that of one lane, any tree that is searched for
+    `ThirdMomentState`s; the numbers are those that `scale_by_third_moment` was given.
 
     Returns:
         `adam_difference_share`: coordinates whose float32 update is another

@@ -49,10 +49,7 @@ def smoothness_along(
     in training, where steps are small, the quotient is still that of one and the same
     step; it is nan where nothing is left.
 
-    Args:
-        gradient: of a function of the parameters; traced once for both points.
-        params: w, any tree.
-        direction: u, the same tree.
+    w is `params`, any tree; `gradient` is traced once for both points.
 
     Returns:
         `smoothness`: with the norms of all parameters as one vector. At most the

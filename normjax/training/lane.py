@@ -41,22 +41,16 @@ def start(
     params: PyTree, stats: PyTree, tx: optax.GradientTransformation
 ) -> TrainState:
     """The state from which a lane trains."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        stats=stats,
-        opt_state=tx.init(params),
-        diverged_at_step=jnp.full((), -1, jnp.int32),
-    )
+    step, never = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
+    return TrainState(step, params, stats, tx.init(params), diverged_at_step=never)
 
 
 def optimizer(
     program: Program, settings: Settings, *, num_train: int
 ) -> optax.GradientTransformation:
     """The optax chain of a lane; its scalars are traced."""
-    return recipes.chain(
-        program.optimizer, settings, num_train=num_train, penalties=program.penalties
-    )
+    chosen, penalties = program.optimizer, program.penalties
+    return recipes.chain(chosen, settings, num_train=num_train, penalties=penalties)
 
 
 def example_metrics(
