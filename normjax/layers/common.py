@@ -130,7 +130,6 @@ class RunningNorm(AffineNorm, kw_only=True):
     they are, and a single example will do.
 
     Collections:
-        params: those of `AffineNorm`.
         batch_stats: `mean` (zeros) and `var` (ones), each [features].
     """
 

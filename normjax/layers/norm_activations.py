@@ -43,12 +43,9 @@ class FilterResponseNorm(AffineNorm):
 
 
 class EvoNormS0(AffineNorm):
-    """`norm_activations.evonorm_s0` with learned gate, scale and bias.
+    """`norm_activations.evonorm_s0` with learned gate (ones), scale and bias.
 
     Without `num_groups` it has as many as `GroupNorm`; the paper has 32.
-
-    Collections:
-        params: `gate` and `scale` (ones), `bias` (zeros), each [features].
     """
 
     num_groups: int | None = None
@@ -63,10 +60,9 @@ class EvoNormS0(AffineNorm):
 
 
 class EvoNormB0(RunningNorm):
-    """`norm_activations.evonorm_b0` with learned gate, scale and bias.
+    """`norm_activations.evonorm_b0` with learned gate (ones), scale and bias.
 
     Collections:
-        params: `gate` and `scale` (ones), `bias` (zeros), each [features].
         batch_stats: `var` (ones), [features].
     """
 

@@ -179,11 +179,7 @@ class GroupNorm(AxesNorm, AffineNorm):
 
 
 class DyT(AffineNorm):
-    """`pointwise.dynamic_tanh` with learned alpha, scale and bias.
-
-    Collections:
-        params: `alpha` (`alpha_init`), a scalar, and those of `AffineNorm`.
-    """
+    """`pointwise.dynamic_tanh` with learned alpha (a scalar), scale and bias."""
 
     op: ClassVar[Callable] = staticmethod(pointwise.dynamic_tanh)
 
@@ -200,11 +196,7 @@ class DyT(AffineNorm):
 
 
 class Derf(DyT):
-    """`pointwise.dynamic_erf` with learned alpha, shift, scale and bias.
-
-    Collections:
-        params: those of `DyT`, and `shift` (zero), a scalar.
-    """
+    """`pointwise.dynamic_erf`; it learns shift (zero, a scalar) besides `DyT`'s."""
 
     op = staticmethod(pointwise.dynamic_erf)
 

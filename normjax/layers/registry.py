@@ -76,8 +76,8 @@ def norm_named(name: str) -> Norm:
                 raise InputError("norm", name, rule, f"use norm={known!r}")
         rows = (row for row in NORMS.values() if row.layer is imported)
         return next(rows, Norm(imported))
-    kinds = "a flax module class or a normjax.layers.Norm"
-    rule = f"must be {kinds}, got {type(imported).__name__}"
+    kind = type(imported).__name__
+    rule = f"must be a flax module class or a normjax.layers.Norm, got {kind}"
     raise InputError("norm", name, rule, "name the class itself")
 
 

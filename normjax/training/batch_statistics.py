@@ -167,8 +167,7 @@ def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
             mask = jnp.moveaxis(mask, axis, -1)
         where = validate.where(x, mask)
         m = moments.over(x, tuple(range(x.ndim - 1)), where=where)
-        flat = lambda a: jnp.broadcast_to(a, m.mean.shape).ravel()
-        now = moments.Moments(*map(flat, m))
+        now = jax.tree.map(lambda a: jnp.broadcast_to(a, m.mean.shape).ravel(), m)
         if layer.has_variable(COLLECTION, "moments"):  # called before, on this batch
             now = moments.merge(layer.get_variable(COLLECTION, "moments"), now)
         layer.put_variable(COLLECTION, "moments", now)

@@ -16,14 +16,6 @@ from normjax.training import batch_statistics, lane
 from normjax.types import Scaling, Split
 
 
-def batch_gradient(
-    model: nn.Module, params: PyTree, stats: PyTree, batch: Split, scaling: Scaling
-) -> PyTree:
-    """Gradient of the mean cross-entropy of a batch."""
-    total = jax.grad(loss_sum)(params, batch, model, stats, scaling)
-    return jax.tree.map(lambda x: x / len(batch.labels), total)
-
-
 def split_gradient(
     model: nn.Module,
     params: PyTree,

@@ -150,5 +150,4 @@ def evaluate(
 
 def take(split: Split, rows: Int[Array, " batch"]) -> Split:
     """The examples in these rows of a split."""
-    pick = lambda x: jnp.take(x, rows, axis=0, mode="clip")
-    return Split(pick(split.inputs), pick(split.labels))
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), split)
