@@ -89,7 +89,6 @@ def _command(name: str, root: Path) -> str:
 
 def _find_digits(name: str, directory: str) -> tuple[str, Decode]:
     """Edition and decoder of scikit-learn's digits; there is no folder to look in."""
-    del directory
     version = importlib.metadata.version("scikit-learn")
     return f"{name}-scikit-learn-{version}", _decode_digits
 

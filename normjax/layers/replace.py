@@ -82,11 +82,7 @@ def replace(model: Any, norm: str) -> nn.Module:
 
 
 class Exchanged(nn.Module):
-    """`original` with another norm wherever it calls one; see `layers.replace`.
-
-    The variables are those of `original` but for those of the norms, which lie where
-    the replaced norms would keep theirs.
-    """
+    """`original` with another norm wherever it calls one; see `layers.replace`."""
 
     original: nn.Module
     layer: Callable[..., nn.Module] | None  # None: `x` passes as it is

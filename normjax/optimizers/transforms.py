@@ -134,7 +134,6 @@ def scale_by_third_moment(
         return ThirdMomentState(jnp.zeros((), jnp.int32), mu, nu, third)
 
     def update(updates, state, params=None):
-        del params
         _refuse_complex(updates)
         grads = jax.tree.map(lambda g: jnp.asarray(g, jnp.float32), updates)
 

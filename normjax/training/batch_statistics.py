@@ -143,9 +143,7 @@ def fold_batches(function: Callable, merge: Callable, split: Split, batch_size: 
     take = lambda b, size: lane.take(split, b + num_batches * jnp.arange(size))
 
     def scan(total, size, batches):
-        def one(total, b):
-            return merge(total, function(take(b, size))), None
-
+        one = lambda total, b: (merge(total, function(take(b, size))), None)
         return jax.lax.scan(one, total, batches)[0]
 
     shapes = jax.eval_shape(function, take(0, small))
