@@ -20,16 +20,18 @@ from normjax.layers.common import Initializer
 from normjax.ops import pooling
 
 Step = Callable[[Array], Array]
+Named = Callable[[str], Step]  # gives the norm of that name
+Drop = Callable[[Array, str], Array]  # drops out under that name, if compiled in
 
-PLACEMENTS = {
-    "pre": "linear, norm, activation, pooling: as Ioffe and Szegedy (2015) place it",
-    "post": "linear, activation, norm, pooling",
-    "pooled": "linear, activation, pooling, norm; `post` where nothing is pooled",
+PLACEMENTS = {  # what follows a linear layer, in order
+    "pre": ("norm", "relu", "pool"),  # as Ioffe and Szegedy (2015) place it
+    "post": ("relu", "norm", "pool"),
+    "pooled": ("relu", "pool", "norm"),  # `post` where nothing is pooled
 }
 
 
 class Model(nn.Module):
-    """What all models have in common; a model defines `__call__`."""
+    """What all models have in common; a model defines `hidden`."""
 
     widths: tuple[int, ...]  # features of each hidden layer, or of each stage
     num_classes: int
@@ -39,30 +41,52 @@ class Model(nn.Module):
     kernel_init: Initializer = nn.initializers.he_normal()
     convolution: str = "auto"  # a row of ops.conv.IMPLEMENTATIONS
 
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, " batch *shape"],
+        *,
+        train: bool,
+        dropout_rate: float | Float[Array, ""] = 0.0,
+    ) -> Float[Array, "batch num_classes"]:
+        normalizer = layers.normalizers(self.norm)
+        norm = lambda name: functools.partial(normalizer(name=name), train=train)
+
+        def drop(x, name):
+            if not self.dropout:
+                return x
+            return layers.Dropout(name=name)(x, dropout_rate, train=train)
+
+        x = self.hidden(inputs, norm, drop, train)
+        return layers.Dense(
+            self.num_classes, kernel_init=self.kernel_init, name="logits"
+        )(x.reshape(x.shape[0], -1))
+
+    def hidden(self, inputs: Array, norm: Named, drop: Drop, train: bool) -> Array:
+        """The inputs of the last layer, before they are flattened."""
+        raise NotImplementedError
+
     def activated(self, x: Array, norm: Step, pool: Step | None = None) -> Array:
         """Norm, ReLU and pooling in the order of the placement.
 
         A norm that owns its activation replaces norm and ReLU.
         """
         relu = None if self.norm.owns_activation else nn.relu
-        for step in {
-            "pre": (norm, relu, pool),
-            "post": (relu, norm, pool),
-            "pooled": (relu, pool, norm),
-        }[self.placement]:
-            x = step(x) if step else x
+        steps = {"norm": norm, "relu": relu, "pool": pool}
+        for step in filter(None, map(steps.get, PLACEMENTS[self.placement])):
+            x = step(x)
         return x
 
-    def dropped(self, x: Array, rate, *, train: bool, name: str) -> Array:
-        """Applies dropout if it is compiled in."""
-        return layers.Dropout(name=name)(x, rate, train=train) if self.dropout else x
-
-    def logits(self, x: Array) -> Array:
-        """The last layer; its inputs are flattened."""
-        x = x.reshape(x.shape[0], -1)
-        return layers.Dense(
-            self.num_classes, kernel_init=self.kernel_init, name="logits"
-        )(x)
+    def conv(self, x: Array, width: int, size: int, train: bool, **fields) -> Array:
+        """A convolution with square kernels; `fields` are others of `layers.Conv`."""
+        return layers.Conv(
+            width,
+            (size, size),
+            kernel_init=self.kernel_init,
+            kernel_norm=self.norm.kernel,
+            implementation=self.convolution,
+            **fields,
+        )(x, train=train)
 
 
 class MLP(Model):
@@ -79,15 +103,7 @@ class MLP(Model):
     Shapes: `[batch, *shape] -> [batch, num_classes]`; the inputs are flattened.
     """
 
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Float[Array, " batch *shape"],
-        *,
-        train: bool,
-        dropout_rate: float | Float[Array, ""] = 0.0,
-    ) -> Float[Array, "batch num_classes"]:
-        normalizer = layers.normalizers(self.norm)
+    def hidden(self, inputs: Array, norm: Named, drop: Drop, train: bool) -> Array:
         x = inputs.reshape(inputs.shape[0], -1)
         for i, width in enumerate(self.widths):
             x = layers.Dense(
@@ -96,10 +112,8 @@ class MLP(Model):
                 kernel_norm=self.norm.kernel,
                 name=f"dense_{i}",
             )(x, train=train)
-            norm = functools.partial(normalizer(name=f"norm_{i}"), train=train)
-            x = self.activated(x, norm)
-            x = self.dropped(x, dropout_rate, train=train, name=f"dropout_{i}")
-        return self.logits(x)
+            x = drop(self.activated(x, norm(f"norm_{i}")), f"dropout_{i}")
+        return x
 
 
 class CNN(Model):
@@ -116,31 +130,14 @@ class CNN(Model):
     kernel_size: int = 3  # of every convolution, odd
     convs_per_pool: int = 1
 
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Float[Array, " batch *shape"],
-        *,
-        train: bool,
-        dropout_rate: float | Float[Array, ""] = 0.0,
-    ) -> Float[Array, "batch num_classes"]:
-        normalizer = layers.normalizers(self.norm)
+    def hidden(self, inputs: Array, norm: Named, drop: Drop, train: bool) -> Array:
         x = images(inputs)
         check_pools(x, len(self.widths) // self.convs_per_pool)
         for i, width in enumerate(self.widths):
-            x = layers.Conv(
-                width,
-                (self.kernel_size, self.kernel_size),
-                kernel_init=self.kernel_init,
-                kernel_norm=self.norm.kernel,
-                implementation=self.convolution,
-                name=f"conv_{i}",
-            )(x, train=train)
-            norm = functools.partial(normalizer(name=f"norm_{i}"), train=train)
+            x = self.conv(x, width, self.kernel_size, train, name=f"conv_{i}")
             pool = pooling.max_pool if (i + 1) % self.convs_per_pool == 0 else None
-            x = self.activated(x, norm, pool)
-            x = self.dropped(x, dropout_rate, train=train, name=f"dropout_{i}")
-        return self.logits(x)
+            x = drop(self.activated(x, norm(f"norm_{i}"), pool), f"dropout_{i}")
+        return x
 
 
 class ResNet(Model):
@@ -164,16 +161,7 @@ class ResNet(Model):
 
     blocks: int = 3  # n, of each stage
 
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Float[Array, " batch *shape"],
-        *,
-        train: bool,
-        dropout_rate: float | Float[Array, ""] = 0.0,
-    ) -> Float[Array, "batch num_classes"]:
-        normalizer = layers.normalizers(self.norm)
-        norm = lambda name: functools.partial(normalizer(name=name), train=train)
+    def hidden(self, inputs: Array, norm: Named, drop: Drop, train: bool) -> Array:
         if sorted(self.widths) != list(self.widths):
             why = "for a shortcut only adds channels"
             rule, how = f"must not fall from stage to stage, {why}", "the paper's are"
@@ -191,21 +179,12 @@ class ResNet(Model):
                 last = norm(f"norm_{name}_1")
                 x = shortcut(x, stride, width)
                 x = nn.relu(x + last(y)) if first else self.activated(x + y, last)
-                x = self.dropped(x, dropout_rate, train=train, name=f"dropout_{name}")
-        return self.logits(jnp.mean(x, (1, 2)))
+                x = drop(x, f"dropout_{name}")
+        return jnp.mean(x, (1, 2))
 
     def _conv(self, x: Array, width: int, stride: int, name: str, train: bool):
-        return layers.Conv(
-            width,
-            (3, 3),
-            strides=stride,
-            padding=1,
-            use_bias=False,
-            kernel_init=self.kernel_init,
-            kernel_norm=self.norm.kernel,
-            implementation=self.convolution,
-            name=name,
-        )(x, train=train)
+        fields = {"strides": stride, "padding": 1, "use_bias": False, "name": name}
+        return self.conv(x, width, 3, train, **fields)
 
 
 def shortcut(x: Array, stride: int, width: int) -> Array:
@@ -232,8 +211,7 @@ def check_pools(x: Array, num_pools: int) -> None:
         raise InputError("model.widths", rule=rule, remedy=f"at most {most} fit")
 
 
-# Maps a name to a model class whose remaining fields (widths, norm, ...) come from the
-# config.
+# Maps a name to a model class; its other fields (widths, norm, ...) are the config's.
 MODELS = {"mlp": MLP, "cnn": CNN, "resnet20": functools.partial(ResNet, blocks=3)}
 
 KERNEL_INITS = {

@@ -22,22 +22,16 @@ def load(path: Path) -> Source:
     stored = _read(path)
     x_train, x_test = (_inputs(path, name, stored[name]) for name in ARRAYS[::2])
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise _refusal(
-            path,
-            f"x_test must have examples of shape {x_train.shape[1:]} as x_train has,"
-            f" not {x_test.shape[1:]}",
-            "give both the same shape",
-        )
+        shapes = f"{x_train.shape[1:]} as x_train has, not {x_test.shape[1:]}"
+        rule = f"x_test must have examples of shape {shapes}"
+        raise _refusal(path, rule, "give both the same shape")
     y_train = _labels(path, "y_train", stored["y_train"], len(x_train))
     y_test = _labels(path, "y_test", stored["y_test"], len(x_test))
     largest = int(y_train.max())
     if y_test.max() > largest:
-        raise _refusal(
-            path,
-            f"y_test must hold labels up to {largest}, the largest in y_train, not"
-            f" {y_test.max()}",
-            "remove such test examples or add some to y_train",
-        )
+        limit = f"{largest}, the largest in y_train, not {y_test.max()}"
+        rule = f"y_test must hold labels up to {limit}"
+        raise _refusal(path, rule, "remove such test examples or add some to y_train")
     return Source(x_train, y_train, x_test, y_test, largest + 1)
 
 
@@ -50,31 +44,27 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files
-            stored = {
-                name: np.asarray(archive[name]) for name in ARRAYS if name in names
-            }
+            held = [name for name in ARRAYS if name in names]
+            stored = {name: np.asarray(archive[name]) for name in held}
     except Exception as error:  # zip, zlib, npy headers and pickles all have their own
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise _refusal(path, f"must be readable ({why})", WRITE) from error
+        rule = f"must be readable ({type(error).__name__}: {error})"
+        raise _refusal(path, rule, WRITE) from error
     for name in ARRAYS:
         if name not in stored:
             remedy = suggest(name, set(names) - set(ARRAYS), WRITE)
-            held = ", ".join(names) or "nothing"
-            raise _refusal(
-                path, f"must hold an array {name!r}, not only {held}", remedy
-            )
+            only = ", ".join(names) or "nothing"
+            rule = f"must hold an array {name!r}, not only {only}"
+            raise _refusal(path, rule, remedy)
     return stored
 
 
 def _inputs(path: Path, name: str, x: np.ndarray) -> np.ndarray:
     """`x` as uint8 if it is that, else as finite float32."""
     if x.ndim not in (2, 4) or x.size == 0:
-        raise _refusal(
-            path,
-            f"{name} must be [examples, features] or [examples, height, width,"
-            f" channels] and not empty, but its shape is {x.shape}",
-            "reshape it (gray images: x[..., None])" if x.size else "fill it",
-        )
+        shapes = "[examples, features] or [examples, height, width, channels]"
+        rule = f"{name} must be {shapes} and not empty, but its shape is {x.shape}"
+        how = "reshape it (gray images: x[..., None])" if x.size else "fill it"
+        raise _refusal(path, rule, how)
     if x.dtype.kind not in "biuf":
         rule = f"{name} must hold real numbers, not {x.dtype}"
         raise _refusal(path, rule, "store uint8 or float32")
@@ -92,22 +82,16 @@ def _inputs(path: Path, name: str, x: np.ndarray) -> np.ndarray:
 def _labels(path: Path, name: str, y: np.ndarray, num_examples: int) -> np.ndarray:
     """`y` as int32, one class from 0 for each example."""
     if y.shape != (num_examples,):
-        raise _refusal(
-            path,
-            f"{name} must have shape ({num_examples},), one label for each row of the"
-            f" inputs, not {y.shape}",
-            "store as many labels as examples",
-        )
+        each = f"one label for each row of the inputs, not {y.shape}"
+        rule = f"{name} must have shape ({num_examples},), {each}"
+        raise _refusal(path, rule, "store as many labels as examples")
     if y.dtype.kind not in "iu":
         rule = f"{name} must hold integers, not {y.dtype}"
         raise _refusal(path, rule, "store y.astype(np.int32)")
     if y.min() < 0 or y.max() >= MAX_CLASSES:
-        raise _refusal(
-            path,
-            f"{name} must hold labels from 0 to {MAX_CLASSES - 1}, not {y.min()} to"
-            f" {y.max()}",
-            "number the classes from 0 on",
-        )
+        limits = f"from 0 to {MAX_CLASSES - 1}, not {y.min()} to {y.max()}"
+        rule = f"{name} must hold labels {limits}"
+        raise _refusal(path, rule, "number the classes from 0 on")
     return y.astype(np.int32)
 
 

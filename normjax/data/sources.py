@@ -64,13 +64,11 @@ def prepare(name: str, *, directory: str = "") -> Source:
         builder = tfds.builder(name, data_dir=root)
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # TFDS passes on whatever its downloader raises
-        raise InputError(
-            "data.name",
-            name,
-            f"must be prepared in {root}, which failed ({_one_line(error)})",
-            "check the network and the folder, or copy a prepared set to"
-            f" {root / name}",
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        rule = f"must be prepared in {root}, which failed ({why})"
+        copy = f"copy a prepared set to {root / name}"
+        how = f"check the network and the folder, or {copy}"
+        raise InputError("data.name", name, rule, how) from error
     if _newest_version(name, root) is None:
         rule = f"must be stored as array_record, and {root / name} holds another format"
         remedy = "give another folder with --directory"
@@ -89,13 +87,8 @@ def _command(name: str, root: Path) -> str:
     return f'pip install "normjax[prepare]" && {command}'
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def _find_digits(name: str, directory: str) -> tuple[str, Decode]:
     """Edition and decoder of scikit-learn's digits; there is no folder to look in."""
-    del directory
     version = importlib.metadata.version("scikit-learn")
     return f"{name}-scikit-learn-{version}", _decode_digits
 
@@ -124,12 +117,10 @@ def _find_records(name: str, directory: str) -> tuple[str, Decode]:
     root = _data_folder(directory)
     folder = _newest_version(name, root)
     if folder is None:
-        raise InputError(
-            "data.name",
-            name,
-            f"must be prepared (as array_record) in {root}",
-            f"run {_command(name, root)}, or set TFDS_DATA_DIR to the folder it is in",
-        )
+        rule = f"must be prepared (as array_record) in {root}"
+        run = _command(name, root)
+        how = f"run {run}, or set TFDS_DATA_DIR to the folder it is in"
+        raise InputError("data.name", name, rule, how)
     files = sorted((f.name, f.stat()) for f in folder.iterdir())
     state = [(f, stat.st_size, stat.st_mtime_ns) for f, stat in files]
     digest = hashlib.sha256(repr((str(folder.resolve()), state)).encode()).hexdigest()
@@ -167,12 +158,10 @@ def _decode_records(name: str, folder: Path) -> Source:
     except ImportError:  # nothing is wrong with the folder
         raise
     except Exception as error:  # array_record and protobuf have errors of their own
-        raise InputError(
-            "data.name",
-            name,
-            f"must have records that can be read in {folder} ({_one_line(error)})",
-            f"delete that folder, then run {_command(name, folder.parents[1])}",
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        rule = f"must have records that can be read in {folder} ({why})"
+        how = f"delete that folder, then run {_command(name, folder.parents[1])}"
+        raise InputError("data.name", name, rule, how) from error
     finally:
         absl.logging.set_verbosity(verbosity)
     return Source(*train, *test, features["label"].num_classes)

@@ -53,23 +53,20 @@ def split(
         most = len(source.y_test)
         rule = f"must be from 0, which takes all, to the {most} test examples"
         raise InputError("data.num_test", num_test, rule, "set data.num_test=0")
-    tested = slice(num_test or None)
-    for field in ("y_train", "y_test"):
-        _check_labels(field, getattr(source, field), source.num_classes)
+    _check_labels("y_train", source.y_train, source.num_classes)
+    _check_labels("y_test", source.y_test, source.num_classes)
     stop = num_validation + num_train if num_train else available
     rows = np.asarray(jax.random.permutation(key, available))
     held_out, rows = rows[:num_validation], rows[num_validation:stop]
-    inputs = source.x_train[rows]
-    shape = inputs.shape[1:]
-    shift, scale = (
-        jnp.asarray(np.broadcast_to(a, shape), jnp.float32) for a in fit(inputs)
-    )
-    return Data(
-        _split(inputs, source.y_train[rows]),
-        _split(source.x_train[held_out], source.y_train[held_out]),
-        _split(source.x_test[tested], source.y_test[tested]),
-        Scaling(shift, scale),
-    )
+    inputs, shape = source.x_train[rows], source.x_train.shape[1:]
+    wide = lambda a: jnp.asarray(np.broadcast_to(a, shape), jnp.float32)
+    fitted = Scaling(*map(wide, fit(inputs)))
+    tested = slice(num_test or None)
+    place = lambda x, y: Split(jnp.asarray(x), jnp.asarray(y))
+    train = place(inputs, source.y_train[rows])
+    validation = place(source.x_train[held_out], source.y_train[held_out])
+    test = place(source.x_test[tested], source.y_test[tested])
+    return Data(train, validation, test, fitted)
 
 
 def scale_inputs(x: Shaped[Array, "..."], scaling: Scaling) -> Float32[Array, "..."]:
@@ -108,13 +105,10 @@ def order(
             raise InputError(name, value, "must be at least 1", f"set {name}=1")
     if sampling == "permutation" and num_steps * batch_size > num_examples:
         fit = num_examples // batch_size
-        raise InputError(
-            "num_steps",
-            num_steps,
-            f"must be at most {fit}, the steps of batch_size={batch_size} that fit the"
-            f" {num_examples} training examples",
-            "take fewer steps or smaller batches, or set sampling='replacement'",
-        )
+        steps = f"the steps of batch_size={batch_size} that fit the {num_examples}"
+        rule = f"must be at most {fit}, {steps} training examples"
+        how = "take fewer steps or smaller batches, or set sampling='replacement'"
+        raise InputError("num_steps", num_steps, rule, how)
     return draw(key, num_examples, (num_steps, batch_size))
 
 
@@ -132,13 +126,10 @@ def _check_sizes(available: int, num_train: int, num_validation: int) -> None:
         rule = "must be at least 0, which takes all that remain"
         raise InputError("data.num_train", num_train, rule, "set data.num_train=0")
     if num_train > rest:
-        rule = (
-            f"must be at most {rest}, as data.num_validation={num_validation} leaves of"
-            f" the {available} training examples"
-        )
-        raise InputError(
-            "data.num_train", num_train, rule, f"set data.num_train={rest}"
-        )
+        left = f"as data.num_validation={num_validation} leaves of the {available}"
+        rule = f"must be at most {rest}, {left} training examples"
+        how = f"set data.num_train={rest}"
+        raise InputError("data.num_train", num_train, rule, how)
 
 
 def _check_labels(field: str, labels: np.ndarray, num_classes: int) -> None:
@@ -147,10 +138,6 @@ def _check_labels(field: str, labels: np.ndarray, num_classes: int) -> None:
     if low < 0 or high >= num_classes:
         rule = f"must hold labels from 0 to {num_classes - 1}, not {low} to {high}"
         raise InputError(field, rule=rule, remedy="renumber them or raise num_classes")
-
-
-def _split(inputs: np.ndarray, labels: np.ndarray) -> Split:
-    return Split(jnp.asarray(inputs), jnp.asarray(labels))
 
 
 def _moments(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
@@ -190,7 +177,6 @@ def mean_image(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
 
 def none(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     """`x`, as stored."""
-    del x
     return np.zeros(()), np.ones(())
 
 

@@ -17,4 +17,3 @@ from normjax.layers.norm_activations import *
 from normjax.layers.per_example import *
 from normjax.layers.registry import *
 from normjax.layers.replace import *
-from normjax.layers.switchable import *

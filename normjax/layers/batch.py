@@ -7,16 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from normjax.layers import common
-from normjax.layers.common import AffineNorm, Inputs, Norm, RunningNorm
+from normjax.layers.common import AffineNorm, Inputs, RunningNorm
 from normjax.ops import moments, norms
 
-__all__ = [
-    "PRESETS",
-    "BatchNorm",
-    "FrozenBatchNorm",
-    "RunningMoments",
-    "ScalarBatchNorm",
-]
+__all__ = ["PRESETS", "BatchNorm", "FrozenBatchNorm", "RunningMoments"]
+__all__ += ["ScalarBatchNorm"]
 
 
 class RunningMoments(nn.Module):
@@ -69,27 +64,15 @@ class BatchNorm(RunningNorm):
         return jnp.moveaxis(y, -1, self.axis)
 
     def normalize(self, x, train, mask):
-        variables, decay = self.statistics(x), self.decay
+        variables, settings = self.statistics(x), {"unbiased": self.unbiased}
         op = common.differentiated(norms.batch_norm, self.backward)
-        name, single = self.axis_name, self.single
+        spread = {"axis_name": self.axis_name, "single": self.single}
         if self.debias:
             step = self.variable("batch_stats", "step", jnp.zeros, (), jnp.int32)
-            decay = moments.debiased(self.decay, step.value + 1)
+            settings["decay"] = moments.debiased(self.decay, step.value + 1)
             if train:
-                learns = norms.learns(x, mask, axis_name=name, single=single)
-                step.value += learns.astype(jnp.int32)
-        return self.blended(
-            op,
-            x,
-            variables,
-            *self.vectors(x),
-            train=train,
-            decay=decay,
-            mask=mask,
-            unbiased=self.unbiased,
-            axis_name=name,
-            single=single,
-        )
+                step.value += norms.learns(x, mask, **spread).astype(jnp.int32)
+        return self.blended(op, x, variables, train, mask, **settings, **spread)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -112,40 +95,28 @@ class ScalarBatchNorm(RunningNorm):
     of the past per layer and step.
     """
 
+    op = staticmethod(norms.scalar_batch_norm)
+
     running: RunningMoments | None = None
 
-    def normalize(self, x, train, mask):
+    def statistics(self, x):
         running = self.running or RunningMoments(name="running")
-        variables = moments.Running(running.mean, running.var)
-        op, vectors = norms.scalar_batch_norm, self.vectors(x)
-        return self.blended(op, x, variables, *vectors, train=train, mask=mask)
+        return moments.Running(running.mean, running.var)
 
 
 class FrozenBatchNorm(AffineNorm):
     """`norms.batch_norm` that always evaluates: its statistics are constants.
 
     It is for fine-tuning with the statistics of a trained `BatchNorm`, whose
-    collections it shares; in a new network it is scale and bias alone. Scale and bias
-    are learned; detectors (He et al., 2017, arXiv:1703.06870) freeze them too, which
-    is for the optimizer to do.
-
-    Collections:
-        params: `scale` (ones) and `bias` (zeros), each [features].
-        batch_stats: `mean` (zeros) and `var` (ones), each [features]; only read.
+    collections it shares and only reads; in a new network it is scale and bias alone.
+    They are learned; detectors (He et al., 2017, arXiv:1703.06870) freeze them too,
+    which is for the optimizer to do.
     """
 
     eps: float = 1e-5
 
     def normalize(self, x, train, mask):
-        del train
         running, vectors = common.values(self.statistics(x)), self.vectors(x)
         return norms.batch_norm(
             x, running, *vectors, train=False, eps=self.eps, mask=mask
         )[0]
-
-
-ROWS = {
-    "batch": Norm(BatchNorm),
-    "scalar_batch": Norm(ScalarBatchNorm, shared=True),
-    "frozen": Norm(FrozenBatchNorm),
-}

@@ -1,11 +1,13 @@
 """Flax modules of the variants of batch norm: they keep `batch_stats`."""
 
+import flax.linen as nn
 import jax.numpy as jnp
 
-from normjax.layers.common import Norm, RunningNorm
-from normjax.ops import batch_variants, norms, online
+from normjax.errors import InputError
+from normjax.layers.common import RunningNorm
+from normjax.ops import batch_variants, norms, online, switchable
 
-__all__ = ["BatchRenorm", "GhostBatchNorm", "OnlineNorm", "PowerNorm"]
+__all__ = ["BatchRenorm", "GhostBatchNorm", "OnlineNorm", "PowerNorm", "SwitchableNorm"]
 
 
 class BatchRenorm(RunningNorm):
@@ -13,12 +15,8 @@ class BatchRenorm(RunningNorm):
 
     Its limits grow with the steps it has trained, by `batch_variants.renorm_limits`.
     By default the schedule is the paper's, and it is batch norm for 5,000 steps:
-    shorten it for shorter runs.
-
-    Collections:
-        params: `scale` (ones) and `bias` (zeros), each [features].
-        batch_stats: `mean` (zeros) and `var` (ones), each [features]; `step`, the
-            number of batches seen.
+    shorten it for shorter runs. `batch_stats` also hold `step`, the number of batches
+    seen.
     """
 
     averages_inputs = True
@@ -43,16 +41,8 @@ class BatchRenorm(RunningNorm):
         )
         if train:
             step.value += norms.learns(x, mask).astype(jnp.int32)
-        return self.blended(
-            batch_variants.batch_renorm,
-            x,
-            variables,
-            *self.vectors(x),
-            train=train,
-            r_max=r_max,
-            d_max=d_max,
-            mask=mask,
-        )
+        op, limits = batch_variants.batch_renorm, {"r_max": r_max, "d_max": d_max}
+        return self.blended(op, x, variables, train, mask, **limits)
 
 
 class GhostBatchNorm(RunningNorm):
@@ -61,10 +51,6 @@ class GhostBatchNorm(RunningNorm):
     Without `ghost_size`, ghost batches have the divisor of the batch nearest to 32 in
     ratio: 32 of 128, 25 of 100. Of 32 or fewer it is all: there it is batch norm.
     `decay` is the weight of the past per ghost batch.
-
-    Collections:
-        params: `scale` (ones) and `bias` (zeros), each [features].
-        batch_stats: `mean` (zeros) and `var` (ones), each [features].
     """
 
     averages_inputs = True
@@ -72,46 +58,54 @@ class GhostBatchNorm(RunningNorm):
     ghost_size: int | None = None  # examples
 
     def normalize(self, x, train, mask):
-        variables, size = self.statistics(x), self.ghost_size
-        op, vectors = batch_variants.ghost_batch_norm, self.vectors(x)
-        return self.blended(
-            op, x, variables, *vectors, train=train, ghost_size=size, mask=mask
-        )
+        op, variables = batch_variants.ghost_batch_norm, self.statistics(x)
+        size = self.ghost_size
+        return self.blended(op, x, variables, train, mask, ghost_size=size)
 
 
 class PowerNorm(RunningNorm):
     """`batch_variants.power_norm` with learned scale and bias.
 
     Collections:
-        params: `scale` (ones) and `bias` (zeros), each [features].
         batch_stats: `square` (ones), [features].
     """
 
-    def normalize(self, x, train, mask):
-        square = self.variable("batch_stats", "square", jnp.ones, x.shape[-1:])
-        op, vectors = batch_variants.power_norm, self.vectors(x)
-        return self.blended(op, x, square, *vectors, train=train, mask=mask)
+    op = staticmethod(batch_variants.power_norm)
+
+    def statistics(self, x):
+        return self.variable("batch_stats", "square", jnp.ones, x.shape[-1:])
 
 
 class OnlineNorm(RunningNorm):
-    """`online.online_norm` with learned scale and bias.
+    """`online.online_norm` with learned scale and bias."""
 
-    Collections:
-        params: `scale` (ones) and `bias` (zeros), each [features].
-        batch_stats: `mean` (zeros) and `var` (ones), each [features].
-    """
+    op = staticmethod(online.online_norm)
 
     decay: float = 0.99  # per example
 
-    def normalize(self, x, train, mask):
-        variables, vectors = self.statistics(x), self.vectors(x)
-        op = online.online_norm
-        return self.blended(op, x, variables, *vectors, train=train, mask=mask)
 
+class SwitchableNorm(RunningNorm):
+    """`switchable.switchable_norm` with learned mixtures, scale and bias.
 
-ROWS = {
-    "batch_renorm": Norm(BatchRenorm),
-    "ghost": Norm(GhostBatchNorm),
-    "power": Norm(PowerNorm),
-    "online": Norm(OnlineNorm),
-}
+    Collections:
+        params: `mean_logits` and `var_logits` (zeros), [kinds]: 3, or 2 where the
+            spatial extent is 1; those of `AffineNorm`.
+    """
+
+    op = staticmethod(switchable.switchable_norm)
+
+    def vectors(self, x, axes=(-1,)):
+        logits = [self._logits(name, x) for name in ("mean_logits", "var_logits")]
+        return *logits, *super().vectors(x, axes)
+
+    def _logits(self, name: str, x):
+        kinds = switchable.kinds(x.shape)
+        if self.has_variable("params", name):
+            size: int = self.get_variable("params", name).size
+            if size != len(kinds):
+                extent = "more than 1" if size > len(kinds) else "1"
+                mixed = f"where the layer was initialized: its {name} mix {size} kinds"
+                rule = f"must have a spatial extent of {extent}, as {mixed} of moments"
+                how = "initialize the layer with inputs of this shape"
+                raise InputError("x.shape", x.shape, rule, how)
+        return self.param(name, nn.initializers.zeros, (len(kinds),))

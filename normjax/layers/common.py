@@ -101,7 +101,11 @@ class ScaledNorm(ActivationNorm, kw_only=True):
 
 
 class AffineNorm(ScaledNorm, kw_only=True):
-    """A norm with a learned scale and a learned bias, or one of 0."""
+    """A norm with a learned scale and a learned bias, or one of 0.
+
+    Collections:
+        params: `scale` (ones) and `bias` (zeros), each [features].
+    """
 
     use_bias: bool = True
     bias_init: Initializer = nn.initializers.zeros
@@ -112,11 +116,11 @@ class AffineNorm(ScaledNorm, kw_only=True):
             return scale, self.vector("bias", self.bias_init, x, axes)
         return scale, jnp.zeros(scale.shape)
 
-    def statistics(self, x: Array) -> moments.Running:
+    def statistics(self, x: Array) -> Any:
         """The variables `mean` (zeros) and `var` (ones), each [features]."""
-        mean: Any = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
-        var: Any = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
-        return moments.Running(mean, var)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
+        var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
+        return moments.Running(mean, var)  # type: ignore[arg-type]
 
 
 class RunningNorm(AffineNorm, kw_only=True):
@@ -124,10 +128,15 @@ class RunningNorm(AffineNorm, kw_only=True):
 
     While initializing it evaluates, whatever `train` says: running statistics stay as
     they are, and a single example will do.
+
+    Collections:
+        batch_stats: `mean` (zeros) and `var` (ones), each [features].
     """
 
     decay: float = 0.9  # weight of the past in `batch_stats`, per step
     eps: float = 1e-5
+
+    op: ClassVar[Callable]  # of `normalize`; a staticmethod, for flax wraps methods
 
     @nn.compact
     def __call__(  # type: ignore[override]  # must be told whether to train
@@ -135,12 +144,15 @@ class RunningNorm(AffineNorm, kw_only=True):
     ) -> Array:
         return self.cast(x, train, mask)
 
-    def blended(self, op: Callable, x, variables, *vectors, decay=None, **named):
+    def normalize(self, x, train, mask):
+        return self.blended(self.op, x, self.statistics(x), train, mask)
+
+    def blended(self, op: Callable, x, variables, train, mask, **settings):
         """The output of `op`; its running statistics are replaced when it trains."""
-        decay = self.decay if decay is None else decay
+        settings = {"decay": self.decay, "eps": self.eps, "mask": mask} | settings
         now = values(variables)
-        y, new = op(x, now, *vectors, decay=decay, eps=self.eps, **named)
-        if named["train"]:
+        y, new = op(x, now, *self.vectors(x), train=train, **settings)
+        if train:
             keep(variables, new)
         return y
 
@@ -168,12 +180,14 @@ def spread(mask: Any, x: Array) -> Any:
     return jnp.broadcast_to(mask, x.shape)
 
 
-def num_groups(channels: int) -> int:
-    """How many groups a group norm has by default.
+def num_groups(channels: int, chosen: int | None = None) -> int:
+    """How many groups a group norm has: those that were chosen, if any.
 
-    As many as divide the channels, at most 32 (as Wu and He, 2018) and of at least 4
-    channels: 32 of 4 for 128 channels, 16 of 4 for 64. In a dense layer, smaller groups
-    would leave little but signs.
+    Else as many as divide the channels, at most 32 (as Wu and He, 2018) and of at least
+    4 channels: 32 of 4 for 128 channels, 16 of 4 for 64. In a dense layer, smaller
+    groups would leave little but signs.
     """
+    if chosen is not None:
+        return chosen
     most = max(1, min(32, channels // 4))
     return max(n for n in range(1, most + 1) if channels % n == 0)

@@ -20,6 +20,23 @@ __all__ = ["Conv"]
 Whole = int | np.integer
 
 
+def learned(layer: Any, x: Array, shape: tuple[int, ...], train: bool, mask=None):
+    """Inputs, kernel behind its mask and its norm, and bias of a linear layer."""
+    dtype = jnp.result_type(layer.param_dtype)
+    kernel = layer.param("kernel", layer.kernel_init, shape, dtype)
+    if mask is not None:
+        if mask.shape != shape:
+            rule = f"must be that of the kernel, {shape}"
+            raise InputError("mask.shape", mask.shape, rule, "broadcast it")
+        kernel = kernel * mask
+    if layer.kernel_norm is not None:
+        kernel = layer.kernel_norm(name="kernel_norm")(kernel, train=train)
+    bias = None
+    if layer.use_bias:
+        bias = layer.param("bias", layer.bias_init, shape[-1:], dtype)
+    return promote_dtype(x, kernel, bias, dtype=layer.dtype)
+
+
 class Conv(nn.Module):
     """Convolution of images or sequences; takes the place of `flax.linen.Conv`.
 
@@ -34,8 +51,7 @@ class Conv(nn.Module):
 
     Collections:
         params: `kernel` [*kernel_size, inputs / feature_group_count, features], `bias`
-            [features] (zeros), and what the norm of the kernel keeps, under
-            `kernel_norm`.
+            [features] (zeros), and what the kernel's norm keeps, under `kernel_norm`.
     """
 
     features: int
@@ -59,15 +75,10 @@ class Conv(nn.Module):
         self, x: Float[Array, "*shape"], *, train: bool = False
     ) -> Float[Array, "*new_shape"]:
         size, lead = self._each(self.kernel_size), x.shape[: -1 - self._rank()]
-        kernel, bias = self._kernel(size, x.shape[-1], train), None
-        if self.use_bias:
-            dtype = jnp.result_type(self.param_dtype)
-            bias = self.param("bias", self.bias_init, (self.features,), dtype)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        strides, dilation, between = (
-            self._each(n or 1)
-            for n in (self.strides, self.kernel_dilation, self.input_dilation)
-        )
+        shape = (*size, x.shape[-1] // self.feature_group_count, self.features)
+        x, kernel, bias = learned(self, x, shape, train, self.mask)
+        each = (self.strides, self.kernel_dilation, self.input_dilation)
+        strides, dilation, between = (self._each(n or 1) for n in each)
         images = x.reshape(-1, *x.shape[len(lead) :])
         images, padding = self._padded(images, size, dilation)
         if len(size) == 1:  # a sequence is an image of one row
@@ -87,27 +98,12 @@ class Conv(nn.Module):
         y = y.reshape(*lead, *y.shape[3 - len(size) :])
         return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
-    def _kernel(self, size: tuple[int, ...], num_inputs: int, train: bool) -> Array:
-        """The kernel behind its mask and its norm."""
-        shape = (*size, num_inputs // self.feature_group_count, self.features)
-        dtype = jnp.result_type(self.param_dtype)
-        kernel = self.param("kernel", self.kernel_init, shape, dtype)
-        if self.mask is not None:
-            if self.mask.shape != shape:
-                rule = f"must be that of the kernel, {shape}"
-                raise InputError("mask.shape", self.mask.shape, rule, "broadcast it")
-            kernel = kernel * self.mask
-        if self.kernel_norm is not None:
-            kernel = self.kernel_norm(name="kernel_norm")(kernel, train=train)
-        return kernel
-
     def chosen(self, num_inputs: int) -> str:
         """The implementation that convolves inputs of so many features."""
         if self.implementation != "auto":
             return self.implementation
+        dense = {self.feature_group_count, *self._each(self.input_dilation or 1)} == {1}
         size = self._each(self.kernel_size)
-        between = self._each(self.input_dilation or 1)
-        dense = self.feature_group_count == 1 and set(between) == {1}
         return conv.choose((*size, num_inputs, self.features), dense=dense)
 
     def _rank(self) -> int:

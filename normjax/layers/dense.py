@@ -6,12 +6,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from normjax.layers.common import Initializer
-from normjax.layers.conv import Conv
+from normjax.layers.conv import Conv, learned
 from normjax.ops import moments
 
 __all__ = ["Dense", "Dropout", "data_dependent_init"]
@@ -42,16 +41,9 @@ class Dense(nn.Module):
     def __call__(
         self, x: Float[Array, "*batch inputs"], *, train: bool = False
     ) -> Float[Array, "*batch features"]:
-        shape, dtype = (x.shape[-1], self.features), jnp.result_type(self.param_dtype)
-        kernel = self.param("kernel", self.kernel_init, shape, dtype)
-        if self.kernel_norm is not None:
-            kernel = self.kernel_norm(name="kernel_norm")(kernel, train=train)
-        bias = None
-        if self.use_bias:
-            bias = self.param("bias", self.bias_init, shape[1:], dtype)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = learned(self, x, (x.shape[-1], self.features), train)
         y = jnp.dot(x, kernel)
-        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + shape[1:])
+        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
 
 class Dropout(nn.Module):
@@ -83,14 +75,12 @@ class Dropout(nn.Module):
 def data_dependent_init(
     model: nn.Module, variables: dict[str, Any], inputs: Float[Array, " batch *shape"]
 ) -> dict[str, Any]:
-    """Variables with which weight-normed layers put out mean 0 and variance 1.
-
-    These layers are `Dense` and `Conv` with `WeightNorm` as the norm of their kernel:
+    """Variables with which `Dense` and `Conv` under `WeightNorm` are standardized.
 
     `scale <- scale / std` and `bias <- (bias - mean) / std`, with the moments of each
     feature's output over the batch, layer after layer: each gets what the layers before
-    it put out with their new variables. A constant feature keeps its scale, a layer
-    without bias its mean.
+    it put out with their new variables. Outputs so have mean 0 and variance 1, but a
+    constant feature keeps its scale, a layer without bias its mean.
 
     Args:
         model: called as `model(inputs, train=False)`.

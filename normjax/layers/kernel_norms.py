@@ -5,8 +5,7 @@ import functools
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from normjax.layers.common import Norm, differentiated, keep
-from normjax.layers.per_example import GroupNorm
+from normjax.layers.common import differentiated, keep
 from normjax.ops import weights
 
 __all__ = ["SpectralNorm", "WeightNorm", "WeightStandardization"]
@@ -32,10 +31,8 @@ class WeightNorm(nn.Module):
 
     @nn.compact
     def __call__(self, kernel: Kernel, *, train: bool = False) -> Kernel:
-        del train
-        scale = self.param(
-            "scale", lambda _: weights.feature_norms(kernel, eps=self.eps)
-        )
+        norms = lambda _: weights.feature_norms(kernel, eps=self.eps)
+        scale = self.param("scale", norms)
         op = differentiated(weights.weight_norm, self.backward)
         return op(kernel, scale, eps=self.eps)
 
@@ -48,7 +45,6 @@ class WeightStandardization(nn.Module):
 
     @nn.compact
     def __call__(self, kernel: Kernel, *, train: bool = False) -> Kernel:
-        del train
         op = differentiated(weights.weight_standardization, self.backward)
         return op(kernel, eps=self.eps)
 
@@ -70,16 +66,7 @@ class SpectralNorm(nn.Module):
         v = self.variable("batch_stats", "v", lambda: start().v)
         train = train and not self.is_initializing()
         vectors = weights.Singular(u.value, v.value)
-        steps = 1 if train else 0
-        w, new = weights.spectral_norm(kernel, vectors, steps=steps, eps=self.eps)
+        w, new = weights.spectral_norm(kernel, vectors, steps=int(train), eps=self.eps)
         if train:
             keep((u, v), new)
         return w
-
-
-ROWS = {
-    "weight": Norm(kernel=WeightNorm),
-    # as Qiao et al. use it: alone, it multiplies the variance by the inputs' number
-    "weight_standardization": Norm(GroupNorm, kernel=WeightStandardization),
-    "spectral": Norm(kernel=SpectralNorm),
-}

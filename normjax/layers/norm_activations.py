@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from normjax.layers.common import AffineNorm, Norm, RunningNorm, num_groups
+from normjax.layers.common import AffineNorm, RunningNorm, num_groups
 from normjax.ops import norm_activations
 
 __all__ = ["EvoNormB0", "EvoNormS0", "FilterResponseNorm"]
@@ -30,7 +30,6 @@ class FilterResponseNorm(AffineNorm):
     eps: float = 1e-6
 
     def normalize(self, x, train, mask):
-        del train
         vectors = self.vectors(x)
         threshold = self.vector("threshold", nn.initializers.zeros, x)
         eps: float | Array = self.eps
@@ -44,20 +43,16 @@ class FilterResponseNorm(AffineNorm):
 
 
 class EvoNormS0(AffineNorm):
-    """`norm_activations.evonorm_s0` with learned gate, scale and bias.
+    """`norm_activations.evonorm_s0` with learned gate (ones), scale and bias.
 
     Without `num_groups` it has as many as `GroupNorm`; the paper has 32.
-
-    Collections:
-        params: `gate` and `scale` (ones), `bias` (zeros), each [features].
     """
 
     num_groups: int | None = None
     eps: float = 1e-5
 
     def normalize(self, x, train, mask):
-        del train
-        groups = num_groups(x.shape[-1]) if self.num_groups is None else self.num_groups
+        groups = num_groups(x.shape[-1], self.num_groups)
         learned = self.vector("gate", nn.initializers.ones, x), *self.vectors(x)
         return norm_activations.evonorm_s0(
             x, *learned, num_groups=groups, eps=self.eps, mask=mask
@@ -65,22 +60,17 @@ class EvoNormS0(AffineNorm):
 
 
 class EvoNormB0(RunningNorm):
-    """`norm_activations.evonorm_b0` with learned gate, scale and bias.
+    """`norm_activations.evonorm_b0` with learned gate (ones), scale and bias.
 
     Collections:
-        params: `gate` and `scale` (ones), `bias` (zeros), each [features].
         batch_stats: `var` (ones), [features].
     """
 
-    def normalize(self, x, train, mask):
-        var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
-        learned = self.vector("gate", nn.initializers.ones, x), *self.vectors(x)
-        op = norm_activations.evonorm_b0
-        return self.blended(op, x, var, *learned, train=train, mask=mask)
+    op = staticmethod(norm_activations.evonorm_b0)
 
+    def statistics(self, x):
+        return self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
 
-ROWS = {
-    "frn": Norm(FilterResponseNorm, owns_activation=True),
-    "evonorm_s0": Norm(EvoNormS0, owns_activation=True),
-    "evonorm_b0": Norm(EvoNormB0, owns_activation=True),
-}
+    def vectors(self, x, axes=(-1,)):
+        gate = self.vector("gate", nn.initializers.ones, x)
+        return gate, *super().vectors(x, axes)

@@ -1,6 +1,5 @@
 """Flax modules that normalize each example on its own: they keep no statistics."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -10,25 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from normjax.errors import InputError
-from normjax.layers.common import (
-    ActivationNorm,
-    AffineNorm,
-    Norm,
-    ScaledNorm,
-    differentiated,
-    num_groups,
-)
+from normjax.layers import common
+from normjax.layers.common import ActivationNorm, AffineNorm, ScaledNorm
 from normjax.ops import affine, moments, norms, pointwise, validate
 
-__all__ = [
-    "Derf",
-    "DyT",
-    "GroupNorm",
-    "InstanceNorm",
-    "LayerNorm",
-    "LocalResponseNorm",
-    "RMSNorm",
-]
+__all__ = ["Derf", "DyT", "GroupNorm", "InstanceNorm", "LayerNorm"]
+__all__ += ["LocalResponseNorm", "RMSNorm"]
 
 Axes = int | Sequence[int]
 
@@ -64,7 +50,7 @@ class AxesNorm(ScaledNorm, kw_only=True):
         """`op` if `plain`; else the same over any axes, with vectors along others."""
         vectors = self.vectors(x, features)
         if plain and self.axis_name is None:
-            op = differentiated(op, self.backward)
+            op = common.differentiated(op, self.backward)
             return op(x, *vectors, eps=self.eps, mask=mask)
         y = self.standardized(moments.widen(x), axes, mask)
         return scaled(y, *vectors, axes=features, mask=mask)
@@ -106,10 +92,8 @@ class RowNorm(AxesNorm):
     feature_axes: Axes = -1  # along which scale and bias lie
 
     def normalize(self, x, train, mask):
-        del train
-        axes, features = (
-            positive(named, x) for named in (self.reduction_axes, self.feature_axes)
-        )
+        axes = positive(self.reduction_axes, x)
+        features = positive(self.feature_axes, x)
         plain = axes == features == (x.ndim - 1,)
         return self.normalized(type(self).op, x, mask, axes, features, plain=plain)
 
@@ -141,7 +125,6 @@ class InstanceNorm(AxesNorm, AffineNorm):
     feature_axes: Axes = -1  # along which scale and bias lie; not the first
 
     def normalize(self, x, train, mask):
-        del train
         features = positive(self.feature_axes, x)
         if 0 in features:
             rule = "must not include the first axis, that of the examples"
@@ -156,8 +139,8 @@ class InstanceNorm(AxesNorm, AffineNorm):
 class GroupNorm(AxesNorm, AffineNorm):
     """`norms.group_norm` with learned scale and bias, each [features].
 
-    Without `num_groups` and `group_size` there are as many groups as divide the
-    channels, at most 32 (as Wu and He) and of at least 4 channels.
+    Without `num_groups` and `group_size` there are as many as `common.num_groups` says:
+    they divide the channels, at most 32 and of at least 4 channels.
     """
 
     counterpart = nn.GroupNorm
@@ -167,10 +150,9 @@ class GroupNorm(AxesNorm, AffineNorm):
     reduction_axes: Axes | None = None  # with the last; None is all but the first
 
     def normalize(self, x, train, mask):
-        del train
         groups, vectors = self._groups(x.shape[-1]), self.vectors(x)
         if self.reduction_axes is None and self.axis_name is None:
-            op = differentiated(norms.group_norm, self.backward)
+            op = common.differentiated(norms.group_norm, self.backward)
             return op(x, *vectors, num_groups=groups, eps=self.eps, mask=mask)
         axes = positive(self.reduction_axes or range(1, x.ndim), x)
         if axes[-1] != x.ndim - 1:
@@ -179,16 +161,16 @@ class GroupNorm(AxesNorm, AffineNorm):
             raise InputError("reduction_axes", self.reduction_axes, rule, remedy)
         validate.refuse_groups(x.shape[-1], groups)
         grouped = (*x.shape[:-1], groups, x.shape[-1] // groups)
-        split = mask
-        if mask is not None:
-            split = jnp.broadcast_to(validate.where(x, mask), x.shape).reshape(grouped)
+        split = validate.where(x, mask)
+        if split is not None:
+            split = jnp.broadcast_to(split, x.shape).reshape(grouped)
         wide = moments.widen(x).reshape(grouped)
         y = self.standardized(wide, (*axes[:-1], x.ndim), split).reshape(x.shape)
         return scaled(y, *vectors, axes=axes[-1:], mask=mask)
 
     def _groups(self, channels: int) -> int:
         if self.group_size is None:
-            return num_groups(channels) if self.num_groups is None else self.num_groups
+            return common.num_groups(channels, self.num_groups)
         if self.num_groups is not None or channels % self.group_size:
             rule = f"must divide the {channels} channels, with num_groups=None"
             remedy = "set group_size=1, num_groups=None"
@@ -197,40 +179,29 @@ class GroupNorm(AxesNorm, AffineNorm):
 
 
 class DyT(AffineNorm):
-    """`pointwise.dynamic_tanh` with learned alpha, scale and bias.
+    """`pointwise.dynamic_tanh` with learned alpha (a scalar), scale and bias."""
 
-    Collections:
-        params: `alpha` (`alpha_init`), a scalar; `scale` (ones) and `bias` (zeros),
-            each [features].
-    """
+    op: ClassVar[Callable] = staticmethod(pointwise.dynamic_tanh)
 
     alpha_init: float = 0.5
 
-    def normalize(self, x, train, mask):
-        del train
-        alpha = self.param("alpha", nn.initializers.constant(self.alpha_init), ())
-        vectors = self.vectors(x)
-        op = lambda x: pointwise.dynamic_tanh(x, alpha, *vectors)
-        return apply_where(op, x, mask)
-
-
-class Derf(AffineNorm):
-    """`pointwise.dynamic_erf` with learned alpha, shift, scale and bias.
-
-    Collections:
-        params: `alpha` (`alpha_init`) and `shift` (zero), scalars; `scale` (ones) and
-            `bias` (zeros), each [features].
-    """
-
-    alpha_init: float = 0.5
+    def scalars(self) -> tuple[Array, ...]:
+        """What is learned for the whole layer."""
+        start = nn.initializers.constant(self.alpha_init)
+        return (self.param("alpha", start, ()),)
 
     def normalize(self, x, train, mask):
-        del train
-        alpha = self.param("alpha", nn.initializers.constant(self.alpha_init), ())
-        shift = self.param("shift", nn.initializers.zeros, ())
-        vectors = self.vectors(x)
-        op = lambda x: pointwise.dynamic_erf(x, alpha, shift, *vectors)
-        return apply_where(op, x, mask)
+        learned = *self.scalars(), *self.vectors(x)
+        return apply_where(lambda x: self.op(x, *learned), x, mask)
+
+
+class Derf(DyT):
+    """`pointwise.dynamic_erf`; it learns shift (zero, a scalar) besides `DyT`'s."""
+
+    op = staticmethod(pointwise.dynamic_erf)
+
+    def scalars(self):
+        return *super().scalars(), self.param("shift", nn.initializers.zeros, ())
 
 
 class LocalResponseNorm(ActivationNorm):
@@ -242,25 +213,7 @@ class LocalResponseNorm(ActivationNorm):
     k: float = 2.0
 
     def normalize(self, x, train, mask):
-        del train
-        op = functools.partial(
-            pointwise.local_response_norm,
-            size=self.size,
-            alpha=self.alpha,
-            beta=self.beta,
-            k=self.k,
+        op = lambda x: pointwise.local_response_norm(
+            x, size=self.size, alpha=self.alpha, beta=self.beta, k=self.k
         )
         return apply_where(op, x, mask)
-
-
-ROWS = {
-    "layer": Norm(LayerNorm),
-    "rms": Norm(RMSNorm),
-    # over all features of an example: of an image all pixels and channels
-    "layer_example": Norm(functools.partial(GroupNorm, num_groups=1)),
-    "group": Norm(GroupNorm),
-    "instance": Norm(InstanceNorm),
-    "dyt": Norm(DyT),
-    "derf": Norm(Derf),
-    "local_response": Norm(LocalResponseNorm),
-}

@@ -15,7 +15,6 @@ from normjax.layers import (
     kernel_norms,
     norm_activations,
     per_example,
-    switchable,
 )
 from normjax.layers.common import Norm
 from normjax.layers.conv import Conv
@@ -25,12 +24,32 @@ __all__ = ["NORMS", "Norm", "batch_norm_of", "norm_named", "normalizers"]
 
 NORMS: dict[str, Norm] = {
     "none": Norm(),
-    **batch.ROWS,
-    **per_example.ROWS,
-    **kernel_norms.ROWS,
-    **batch_variants.ROWS,
-    **norm_activations.ROWS,
-    **switchable.ROWS,
+    "batch": Norm(batch.BatchNorm),
+    "scalar_batch": Norm(batch.ScalarBatchNorm, shared=True),
+    "frozen": Norm(batch.FrozenBatchNorm),
+    "layer": Norm(per_example.LayerNorm),
+    "rms": Norm(per_example.RMSNorm),
+    # over all features of an example: of an image all pixels and channels
+    "layer_example": Norm(functools.partial(per_example.GroupNorm, num_groups=1)),
+    "group": Norm(per_example.GroupNorm),
+    "instance": Norm(per_example.InstanceNorm),
+    "dyt": Norm(per_example.DyT),
+    "derf": Norm(per_example.Derf),
+    "local_response": Norm(per_example.LocalResponseNorm),
+    "weight": Norm(kernel=kernel_norms.WeightNorm),
+    # as Qiao et al. use it: alone, it multiplies the variance by the inputs' number
+    "weight_standardization": Norm(
+        per_example.GroupNorm, kernel=kernel_norms.WeightStandardization
+    ),
+    "spectral": Norm(kernel=kernel_norms.SpectralNorm),
+    "batch_renorm": Norm(batch_variants.BatchRenorm),
+    "ghost": Norm(batch_variants.GhostBatchNorm),
+    "power": Norm(batch_variants.PowerNorm),
+    "online": Norm(batch_variants.OnlineNorm),
+    "frn": Norm(norm_activations.FilterResponseNorm, owns_activation=True),
+    "evonorm_s0": Norm(norm_activations.EvoNormS0, owns_activation=True),
+    "evonorm_b0": Norm(norm_activations.EvoNormB0, owns_activation=True),
+    "switchable": Norm(batch_variants.SwitchableNorm),
 }
 
 
@@ -48,11 +67,17 @@ def norm_named(name: str) -> Norm:
     if isinstance(imported, Norm):
         return imported
     if isinstance(imported, type) and issubclass(imported, nn.Module):
-        _refuse_linear(name, imported)
+        if imported in (Conv, Dense):
+            rule = "must be a norm of activations"
+            raise InputError("norm", name, rule, "use one of normjax.layers.NORMS")
+        for known, row in NORMS.items():
+            if row.kernel is imported:
+                rule = "must be a norm of activations, and this is one of kernels"
+                raise InputError("norm", name, rule, f"use norm={known!r}")
         rows = (row for row in NORMS.values() if row.layer is imported)
         return next(rows, Norm(imported))
-    kinds = "a flax module class or a normjax.layers.Norm"
-    rule = f"must be {kinds}, got {type(imported).__name__}"
+    kind = type(imported).__name__
+    rule = f"must be a flax module class or a normjax.layers.Norm, got {kind}"
     raise InputError("norm", name, rule, "name the class itself")
 
 
@@ -61,16 +86,6 @@ def batch_norm_of(preset: str) -> Norm:
     """Batch norm as a row of `PRESETS` has it; equal names give the same object."""
     settings = pick("model.batch_norm", batch.PRESETS, preset)
     return Norm(functools.partial(batch.BatchNorm, **settings))
-
-
-def _refuse_linear(name: str, kind: type[nn.Module]) -> None:
-    if kind in (Conv, Dense):
-        rule = "must be a norm of activations"
-        raise InputError("norm", name, rule, "use one of normjax.layers.NORMS")
-    for known, row in NORMS.items():
-        if row.kernel is kind:
-            rule = "must be a norm of activations, and this is one of kernels"
-            raise InputError("norm", name, rule, f"use norm={known!r}")
 
 
 def call(layer: nn.Module, x: Array, *, train: bool, mask: Any = None) -> Array:

@@ -11,7 +11,6 @@ from jaxtyping import Array
 
 from normjax.errors import InputError
 from normjax.layers.batch import RunningMoments
-from normjax.layers.common import Norm
 from normjax.layers.registry import NORMS, call, class_of, norm_named
 
 __all__ = ["replace"]
@@ -21,6 +20,8 @@ __all__ = ["replace"]
 OURS = [(class_of(row.layer), row) for row in NORMS.values() if row.layer]
 KINDS = (getattr(kind, "counterpart", None) for kind, _ in OURS)
 OF_FLAX: tuple[type[nn.Module], ...] = tuple(dict.fromkeys(filter(None, KINDS)))
+NORM_KINDS = (*OF_FLAX, *(kind for kind, _ in OURS))
+OWNING = tuple(kind for kind, row in OURS if row.owns_activation)
 VECTORS = ("use_scale", "use_bias", "scale_init", "bias_init", "param_dtype")
 AXES = ("axis_name", "axis_index_groups", "axis", "reduction_axes", "feature_axes")
 CARRIED = {"eps": "epsilon", "num_groups": "num_groups", **dict(zip(VECTORS, VECTORS))}
@@ -68,15 +69,6 @@ def replace(model: Any, norm: str) -> nn.Module:
         how = "write it in flax.linen, with flax.nnx.bridge.ToLinen around nnx parts"
         raise InputError("model", type(model).__name__, rule, how)
     row = norm_named(norm)
-    _refuse_row(norm, row)
-    kinds = (*OF_FLAX, *(kind for kind, _ in OURS))
-    owning = tuple(kind for kind, r in OURS if r.owns_activation)
-    if isinstance(model, Exchanged):
-        model = model.original
-    return Exchanged(model, row.layer, row.shared, kinds, owning)
-
-
-def _refuse_row(norm: str, row: Norm) -> None:
     if row.kernel is not None:
         rule = "must be a norm of activations, which a model calls, and not of kernels"
         how = "use layers.Dense(kernel_norm=...) in the model"
@@ -85,20 +77,16 @@ def _refuse_row(norm: str, row: Norm) -> None:
         rule = "must be a norm alone, for the model's activation would follow its own"
         how = "build the model with this layer in the place of norm and activation"
         raise InputError("norm", norm, rule, how)
+    original = model.original if isinstance(model, Exchanged) else model
+    return Exchanged(original, row.layer, row.shared)
 
 
 class Exchanged(nn.Module):
-    """`original` with another norm wherever it calls one; see `layers.replace`.
-
-    The variables are those of `original` but for those of the norms, which lie where
-    the replaced norms would keep theirs.
-    """
+    """`original` with another norm wherever it calls one; see `layers.replace`."""
 
     original: nn.Module
     layer: Callable[..., nn.Module] | None  # None: `x` passes as it is
     shared: bool  # the layers take one RunningMoments, as `running`
-    kinds: tuple[type[nn.Module], ...]  # the classes that are norms
-    owning: tuple[type[nn.Module], ...]  # those that end in an activation
 
     def setup(self):
         nn.share_scope(self, self.original)
@@ -112,10 +100,10 @@ class Exchanged(nn.Module):
             nonlocal inside, num_norms
             was, name = context.module, type(self.original).__name__
             _refuse_jitted(was, name)
-            is_norm = context.method_name == "__call__" and isinstance(was, self.kinds)
+            is_norm = context.method_name == "__call__" and isinstance(was, NORM_KINDS)
             if inside or not is_norm:  # inside: what the new layer itself calls
                 return run(*args, **kwargs)
-            if isinstance(was, self.owning):
+            if isinstance(was, OWNING):
                 kind = type(was).__name__
                 rule = f"must call norms alone, and {kind} owns its activation"
                 raise InputError("model", name, rule, "build it with another norm")
@@ -135,18 +123,21 @@ class Exchanged(nn.Module):
         return y
 
 
-def _instead(was: nn.Module, layer, running, *args, **kwargs) -> Array:
+def _instead(was: Any, layer, running, *args, **kwargs) -> Array:
     """The output of the new layer where the model calls `was`."""
     given = inspect.signature(type(was).__call__).bind(was, *args, **kwargs).arguments
     x = jnp.asarray(given["x"])
     dtype = _result_dtype(was, x)
     if layer is None:
         return x.astype(dtype)
-    fields = _carried(was, layer, x)
+    fields, scope = _carried(was, layer, x), was.scope
     if running is not None:
-        _refuse_lifted(was, running)
+        if scope.root is not running.scope.root:
+            lifted = "lifted transforms (nn.remat, nn.scan, ...)"
+            rule = f"must be called outside of {lifted} to share one running mean"
+            how = "use a norm with its own, such as batch"
+            raise InputError("norm", type(was).__name__, rule, how)
         fields["running"] = running
-    scope: Any = was.scope
     made = layer(parent=scope.rewound(), **fields)  # the same place, as if unused
     wide = x.astype(jnp.promote_types(x.dtype, dtype))
     train, mask = _train(was, given), _mask(was, x, given.get("mask"))
@@ -169,16 +160,6 @@ def _refuse_jitted(module: nn.Module, name: str) -> None:
         kept = f"keeps what it once compiled of {base.__name__}"
         rule = f"must be free of nn.jit, which {kept}"
         raise InputError("model", name, rule, "jit the whole training step instead")
-
-
-def _refuse_lifted(was: nn.Module, running: nn.Module) -> None:
-    theirs: Any = was.scope
-    ours: Any = running.scope
-    if theirs.root is not ours.root:
-        lifted = "lifted transforms (nn.remat, nn.scan, ...)"
-        rule = f"must be called outside of {lifted} to share one running mean"
-        how = "use a norm with its own, such as batch"
-        raise InputError("norm", type(was).__name__, rule, how)
 
 
 def _train(was: nn.Module, given: dict[str, Any]) -> bool:

@@ -34,9 +34,8 @@ def sgd(
     >>> print(tx.update(2.0, tx.init(1.0))[0])
     -1.0
     """
-    return optax.chain(
-        optax.trace(momentum), optax.scale_by_learning_rate(learning_rate)
-    )
+    rate = optax.scale_by_learning_rate(learning_rate)
+    return optax.chain(optax.trace(momentum), rate)
 
 
 def adam(
@@ -56,10 +55,8 @@ def adam(
     >>> print(tx.update(8.0, tx.init(1.0))[0].round(3))
     -0.5
     """
-    return optax.chain(
-        optax.scale_by_adam(b1, b2, eps),
-        optax.scale_by_learning_rate(learning_rate),
-    )
+    rate = optax.scale_by_learning_rate(learning_rate)
+    return optax.chain(optax.scale_by_adam(b1, b2, eps), rate)
 
 
 def rmsprop(
@@ -80,10 +77,8 @@ def rmsprop(
     >>> print(tx.update(8.0, tx.init(1.0))[0])  # -0.5 * 8 / sqrt(0.25 * 64)
     -1.0
     """
-    return optax.chain(
-        optax.scale_by_rms(decay, eps, eps_in_sqrt=True),
-        optax.scale_by_learning_rate(learning_rate),
-    )
+    rate = optax.scale_by_learning_rate(learning_rate)
+    return optax.chain(optax.scale_by_rms(decay, eps, eps_in_sqrt=True), rate)
 
 
 def third_moment(
@@ -103,20 +98,14 @@ def third_moment(
     >>> print(tx.update(1.0, tx.init(1.0))[0])  # -0.5 * 1 / (1 + 0.5 + 0.5)
     -0.25
     """
-    return optax.chain(
-        transforms.scale_by_third_moment(b1, b2, b3, eps),
-        optax.scale_by_learning_rate(learning_rate),
-    )
+    rate = optax.scale_by_learning_rate(learning_rate)
+    return optax.chain(transforms.scale_by_third_moment(b1, b2, b3, eps), rate)
 
 
 def kernels(params: PyTree) -> PyTree[bool]:
     """True at the leaves named `kernel`: what the penalties act on."""
-
-    def is_kernel(path, leaf):
-        del leaf
-        return jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
-
-    return jax.tree.map_with_path(is_kernel, params)
+    name = lambda path: jax.tree_util.keystr(path[-1:], simple=True)
+    return jax.tree.map_with_path(lambda path, _: name(path) == "kernel", params)
 
 
 def add_l2(strength: ScalarLike, *, num_train: int) -> optax.GradientTransformation:
@@ -136,8 +125,6 @@ def add_weight_decay(
 ) -> optax.GradientTransformation:
     """Adds `-learning_rate * strength * kernel` to the step: goes last.
 
-    A schedule is read at the number of steps taken, as the optimizer reads it.
-
     References:
         Loshchilov and Hutter, 2019. Decoupled Weight Decay Regularization.
         arXiv:1711.05101. (Multiplied by the learning rate, as in torch's AdamW.)
@@ -153,13 +140,10 @@ def add_weight_decay(
 
 def _not_an_optimizer(recipe: Any) -> InputError:
     """The error that a recipe is something else."""
-    return InputError(
-        "optimizer",
-        recipe,
-        "must be a function of named arguments that returns an"
-        " optax.GradientTransformation",
-        f"use one of {', '.join(sorted(RECIPES))}, or a factory such as optax.lion",
-    )
+    kind = "optax.GradientTransformation"
+    rule = f"must be a function of named arguments that returns an {kind}"
+    how = f"use one of {', '.join(sorted(RECIPES))}, or a factory such as optax.lion"
+    return InputError("optimizer", recipe, rule, how)
 
 
 def settings_of(recipe: Any) -> dict[str, float | None]:
@@ -175,16 +159,13 @@ def settings_of(recipe: Any) -> dict[str, float | None]:
         arguments = inspect.signature(recipe).parameters.values()
     except (TypeError, ValueError) as error:
         raise _not_an_optimizer(recipe) from error
+    is_rate = lambda argument: argument.name == "learning_rate"
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return {
         a.name: a.default if isinstance(a.default, float) else None
         for a in arguments
         if a.kind in named
-        and (
-            isinstance(a.default, float)
-            or a.default is a.empty
-            or a.name == "learning_rate"
-        )
+        and (isinstance(a.default, float) or a.default is a.empty or is_rate(a))
     }
 
 

@@ -134,7 +134,6 @@ def scale_by_third_moment(
         return ThirdMomentState(jnp.zeros((), jnp.int32), mu, nu, third)
 
     def update(updates, state, params=None):
-        del params
         _refuse_complex(updates)
         grads = jax.tree.map(lambda g: jnp.asarray(g, jnp.float32), updates)
 
@@ -143,9 +142,8 @@ def scale_by_third_moment(
             return jax.tree.map(lambda g, a: blend(g**order, a), grads, past)
 
         moments = average(1, state.mu), average(2, state.nu), average(3, state.third)
-        count = optax.safe_increment(state.count)
-        state = ThirdMomentState(count, *moments)
-        gains = _gains(count, decays)
+        state = ThirdMomentState(optax.safe_increment(state.count), *moments)
+        gains = _gains(state.count, decays)
 
         def one(g, *moments):
             mu_hat, _, denominator = _fraction(*moments, gains, eps)
@@ -168,9 +166,8 @@ def third_moment_probe(
 
     Both updates are formed from the moments in the state, with the same mu_hat
     and the same sqrt(nu_hat) + eps, so that they differ only through the cubic
-    term. Costs two divisions per coordinate: call it once per epoch. The state is that
-    of one lane, any tree that is searched for `ThirdMomentState`s; the numbers are
-    those that `scale_by_third_moment` was given.
+    term. The state is that of one lane, any tree that is searched for
+    `ThirdMomentState`s; the numbers are those that `scale_by_third_moment` was given.
 
     Returns:
         `adam_difference_share`: coordinates whose float32 update is another
@@ -200,10 +197,9 @@ def third_moment_probe(
     if not size:
         nan = jnp.float32(jnp.nan)
         return {"adam_difference_share": nan, "smallest_denominator": nan}
-    return {
-        "adam_difference_share": jnp.float32(sum(differing) / size),
-        "smallest_denominator": jnp.min(jnp.stack(lowest)),
-    }
+    share = jnp.float32(sum(differing) / size)
+    smallest = jnp.min(jnp.stack(lowest))
+    return {"adam_difference_share": share, "smallest_denominator": smallest}
 
 
 def widen(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -218,14 +214,9 @@ def widen(tx: optax.GradientTransformation) -> optax.GradientTransformationExtra
     'float32'
     """
     tx = optax.with_extra_args_support(tx)
-
-    def wide(tree):
-        return jax.tree.map(
-            lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float32)), tree
-        )
-
-    def init(params):
-        return tx.init(wide(params))
+    widened = lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float32))
+    wide = lambda tree: jax.tree.map(widened, tree)
+    init = lambda params: tx.init(wide(params))
 
     def update(updates, state, params=None, **extra_args):
         with jax.numpy_dtype_promotion("standard"):  # optax mixes floats with counts

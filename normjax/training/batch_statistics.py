@@ -38,17 +38,14 @@ def precise_statistics(
 
     over batches b of n_b elements: the biased moments of all n inputs of the layer.
     The layers before it are in training mode, so they normalize each batch by its own
-    moments; dropout is off. Batches have at most `batch_size` examples and differ in
-    size by one at most, so none is small; batch b of k holds the rows b, b + k, ...,
-    so that a split sorted by label does no harm.
+    moments; dropout is off. Batches are those of `fold_batches`, so that none is small
+    and a split sorted by label does no harm.
 
     A layer takes part if its class says `averages_inputs = True`: it is called with
     `x` and a mask, trains by the moments of each feature over the batch, and evaluates
     by `mean` and `var` in `batch_stats`. `BatchNorm`, `BatchRenorm` and
     `GhostBatchNorm` do. The moments are those of all its calls together. Whatever else
-    is in `stats` stays as it is. A `GhostBatchNorm` whose `ghost_size` does not divide
-    a batch normalizes it by the nearest size that does, see
-    `batch_variants.ghost_size_for`. The model is called as those of `MODELS` are.
+    is in `stats` stays as it is. The model is called as those of `MODELS` are.
 
     References:
         Wu and Johnson, 2021. Rethinking "Batch" in BatchNorm. arXiv:2105.07576.
@@ -57,14 +54,9 @@ def precise_statistics(
         return stats
 
     def input_moments(batch):
-        with nn.intercept_methods(_fit_ghosts), nn.intercept_methods(_record_moments):
-            _, new = model.apply(
-                {"params": params, **stats},
-                splits.scale_inputs(batch.inputs, scaling),
-                train=True,
-                mutable=[*stats, COLLECTION],
-                rngs={"dropout": jax.random.key(0)},  # at rate 0 it has no effect
-            )
+        network = model, params, stats, batch, scaling
+        with nn.intercept_methods(_record_moments):
+            _, new = _apply(*network, train=True, mutable=[*stats, COLLECTION])
         return new.get(COLLECTION, {})
 
     is_moments = lambda node: isinstance(node, moments.Moments)
@@ -85,8 +77,8 @@ def mode_gap(
     """Loss and accuracy on a split in evaluation mode, minus those in training mode.
 
     Training mode normalizes each batch by its own moments, evaluation mode by `stats`.
-    Examples and weights are the same, and so are the batches, which are those of
-    `precise_statistics`, ghost batches too. Dropout is off.
+    Weights and batches are the same; batches are those of `precise_statistics`, ghost
+    batches too. Dropout is off.
     """
 
     def sums(batch):
@@ -112,20 +104,25 @@ def forward(
     *,
     train: bool,
 ) -> Float[Array, "batch classes"]:
-    """Logits of a batch in either mode, without dropout.
+    """Logits of a batch in either mode; moving averages are left as they are."""
+    network = model, params, stats, batch, scaling
+    return _apply(*network, train=train, mutable=list(stats))[0]
 
-    A `GhostBatchNorm` whose `ghost_size` does not divide the batch normalizes it by
-    the nearest size that does. Moving averages are left as they are.
+
+def _apply(model, params, stats, batch, scaling, *, train, mutable) -> tuple:
+    """Logits and mutable collections, without dropout.
+
+    A `GhostBatchNorm` whose `ghost_size` does not divide the batch normalizes it by the
+    nearest size that does, see `batch_variants.ghost_size_for`.
     """
     with nn.intercept_methods(_fit_ghosts):
-        logits, _ = model.apply(
+        return model.apply(
             {"params": params, **stats},
             splits.scale_inputs(batch.inputs, scaling),
             train=train,
-            mutable=list(stats),
+            mutable=mutable,
             rngs={"dropout": jax.random.key(0)},  # at rate 0 it has no effect
         )
-    return logits
 
 
 def fold_batches(function: Callable, merge: Callable, split: Split, batch_size: int):
@@ -146,9 +143,7 @@ def fold_batches(function: Callable, merge: Callable, split: Split, batch_size: 
     take = lambda b, size: lane.take(split, b + num_batches * jnp.arange(size))
 
     def scan(total, size, batches):
-        def one(total, b):
-            return merge(total, function(take(b, size))), None
-
+        one = lambda total, b: (merge(total, function(take(b, size))), None)
         return jax.lax.scan(one, total, batches)[0]
 
     shapes = jax.eval_shape(function, take(0, small))
@@ -170,8 +165,7 @@ def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
             mask = jnp.moveaxis(mask, axis, -1)
         where = validate.where(x, mask)
         m = moments.over(x, tuple(range(x.ndim - 1)), where=where)
-        flat = lambda a: jnp.broadcast_to(a, m.mean.shape).ravel()
-        now = moments.Moments(*map(flat, m))
+        now = jax.tree.map(lambda a: jnp.broadcast_to(a, m.mean.shape).ravel(), m)
         if layer.has_variable(COLLECTION, "moments"):  # called before, on this batch
             now = moments.merge(layer.get_variable(COLLECTION, "moments"), now)
         layer.put_variable(COLLECTION, "moments", now)

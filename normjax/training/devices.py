@@ -84,11 +84,8 @@ def loop(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
 
     def all_lanes(*args):
         lanes = {i: x for i, x in enumerate(args) if in_axes[i] == 0}
-
-        def one(lane):
-            return function(*(lane.get(i, x) for i, x in enumerate(args)))
-
-        return jax.lax.map(one, lanes)
+        arguments = lambda lane: (lane.get(i, x) for i, x in enumerate(args))
+        return jax.lax.map(lambda lane: function(*arguments(lane)), lanes)
 
     return all_lanes
 

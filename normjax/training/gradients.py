@@ -16,14 +16,6 @@ from normjax.training import batch_statistics, lane
 from normjax.types import Scaling, Split
 
 
-def batch_gradient(
-    model: nn.Module, params: PyTree, stats: PyTree, batch: Split, scaling: Scaling
-) -> PyTree:
-    """Gradient of the mean cross-entropy of a batch."""
-    total = jax.grad(loss_sum)(params, batch, model, stats, scaling)
-    return jax.tree.map(lambda x: x / len(batch.labels), total)
-
-
 def split_gradient(
     model: nn.Module,
     params: PyTree,
@@ -49,10 +41,7 @@ def smoothness_along(
     in training, where steps are small, the quotient is still that of one and the same
     step; it is nan where nothing is left.
 
-    Args:
-        gradient: of a function of the parameters; traced once for both points.
-        params: w, any tree.
-        direction: u, the same tree.
+    w is `params`, any tree; `gradient` is traced once for both points.
 
     Returns:
         `smoothness`: with the norms of all parameters as one vector. At most the
@@ -66,9 +55,7 @@ def smoothness_along(
     points = jax.tree.map(lambda *w: jnp.stack(w), params, moved)
     changes = jax.tree.map(lambda g: g[1] - g[0], jax.lax.map(gradient, points))
     steps = jax.tree.map(jnp.subtract, moved, params)
-    lengths = lambda tree: jnp.stack(
-        [optax.tree.norm(x) for x in jax.tree.leaves(tree)]
-    )
+    lengths = lambda tree: jnp.stack([*map(optax.tree.norm, jax.tree.leaves(tree))])
     change, step = lengths(changes), lengths(steps)
     return {
         "smoothness": optax.tree.norm(change) / optax.tree.norm(step),

@@ -31,10 +31,8 @@ def init(
     `init_scale`, so a grid of scales shares one compilation. Nothing but the model
     is static: arms that differ in the optimizer share this one too.
     """
-    named = model.kernel_init
-    scaled = model.clone(
-        kernel_init=lambda *args: jnp.asarray(init_scale, jnp.float32) * named(*args)
-    )
+    scale = jnp.asarray(init_scale, jnp.float32)
+    scaled = model.clone(kernel_init=lambda *args: scale * model.kernel_init(*args))
     stats = dict(scaled.init(key, example, train=False))
     return stats.pop("params"), stats
 
@@ -43,22 +41,16 @@ def start(
     params: PyTree, stats: PyTree, tx: optax.GradientTransformation
 ) -> TrainState:
     """The state from which a lane trains."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        stats=stats,
-        opt_state=tx.init(params),
-        diverged_at_step=jnp.full((), -1, jnp.int32),
-    )
+    step, never = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
+    return TrainState(step, params, stats, tx.init(params), diverged_at_step=never)
 
 
 def optimizer(
     program: Program, settings: Settings, *, num_train: int
 ) -> optax.GradientTransformation:
     """The optax chain of a lane; its scalars are traced."""
-    return recipes.chain(
-        program.optimizer, settings, num_train=num_train, penalties=program.penalties
-    )
+    chosen, penalties = program.optimizer, program.penalties
+    return recipes.chain(chosen, settings, num_train=num_train, penalties=penalties)
 
 
 def example_metrics(
@@ -72,9 +64,8 @@ def example_metrics(
 def all_finite(tree) -> Bool[Array, ""]:
     """Whether every floating number of a tree is finite."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return functools.reduce(
-        jnp.logical_and, [jnp.all(jnp.isfinite(x)) for x in floats], jnp.array(True)
-    )
+    finite = [jnp.all(jnp.isfinite(x)) for x in floats]
+    return functools.reduce(jnp.logical_and, finite, jnp.array(True))
 
 
 def step(
@@ -108,18 +99,16 @@ def step(
         nats, correct = example_metrics(logits, batch.labels)
         return jnp.mean(nats), (stats, jnp.mean(correct))
 
-    (loss, (stats, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.params
-    )
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (stats, accuracy)), grads = value_and_grad(state.params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     new = (params, dict(stats), opt_state)
+    old = (state.params, state.stats, state.opt_state)
     alive = state.diverged_at_step < 0
     keep = alive & jnp.isfinite(loss) & all_finite(new)
-    old = (state.params, state.stats, state.opt_state)
-    params, stats, opt_state = jax.tree.map(
-        lambda now, past: jnp.where(keep, now, past), new, old
-    )
+    choose = lambda now, past: jnp.where(keep, now, past)
+    params, stats, opt_state = jax.tree.map(choose, new, old)
     lost = jnp.where(alive & ~keep, state.step + 1, state.diverged_at_step)
     metrics = Metrics(*(jnp.where(keep, x, jnp.nan) for x in (loss, accuracy)))
     step = state.step + keep.astype(jnp.int32)
@@ -161,5 +150,4 @@ def evaluate(
 
 def take(split: Split, rows: Int[Array, " batch"]) -> Split:
     """The examples in these rows of a split."""
-    pick = lambda x: jnp.take(x, rows, axis=0, mode="clip")
-    return Split(pick(split.inputs), pick(split.labels))
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), split)

@@ -8,7 +8,7 @@ fill a core by themselves. The host sees only what an epoch reports.
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -51,27 +51,19 @@ def epoch(
     dropout, the same in every epoch.
     """
     tx = lane.optimizer(program, settings, num_train=len(data.train.labels))
+    scaled: dict[str, Any] = {"program": program, "scaling": data.scaling}
 
     def one_step(state, rows):
-        return lane.step(
-            state,
-            lane.take(data.train, rows),
-            jax.random.fold_in(key, state.step),
-            settings,
-            program=program,
-            tx=tx,
-            scaling=data.scaling,
-        )
+        batch = lane.take(data.train, rows)
+        at_step = jax.random.fold_in(key, state.step)
+        return lane.step(state, batch, at_step, settings, tx=tx, **scaled)
 
     state, metrics = jax.lax.scan(one_step, state, rows)
-    evaluate = functools.partial(
-        lane.evaluate, state, program=program, scaling=data.scaling
-    )
     context = probes.Context(program, tx, settings, data, rows)
     return state, Report(
         train=Metrics(*(jnp.nanmean(x) for x in metrics)),
-        validation=evaluate(data.validation),
-        test=evaluate(data.test),
+        validation=lane.evaluate(state, data.validation, **scaled),
+        test=lane.evaluate(state, data.test, **scaled),
         probes=probes.measure_all(state, context),
     )
 
@@ -124,16 +116,10 @@ def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh) -> 
     `size` is batch size, steps and sampling. It has a program of its own because
     XLA takes half a second to compile each use of threefry on a CPU.
     """
-    batch_size, num_steps, sampling = size
+    drawn = dict(zip(("batch_size", "num_steps", "sampling"), size))
 
     def one(key, number):
-        return splits.order(
-            jax.random.fold_in(key, number),
-            num_examples,
-            batch_size=batch_size,
-            num_steps=num_steps,
-            sampling=sampling,
-        )
+        return splits.order(jax.random.fold_in(key, number), num_examples, **drawn)
 
     return divide(one, mesh, (0, None))(keys, number)
 

@@ -64,15 +64,14 @@ def optimizer_settings(context: Context) -> dict:
 
 
 def measure_smoothness(state: TrainState, context: Context) -> Measured:
-    """How fast the loss's gradient changes along a step of gradient descent.
+    """`gradients.smoothness_along` a step of gradient descent.
 
-    `L(w; u) = ||grad f(w + u) - grad f(w)|| / ||u||`, where f is the mean cross-entropy
-    over the training split and `u = -learning_rate * grad` that of one batch; both
-    measurements are those of `gradients.smoothness_along`.
+    The gradient is that of the mean cross-entropy over the training split, and the step
+    u is -learning_rate times that of one batch.
 
     Santurkar et al. take the largest such quotient over a range of step lengths, at
     every training step; here there is one step length, the learning rate, after every
-    epoch, and f is that of the whole split.
+    epoch, and the loss is that of the whole split.
 
     Raises:
         InputError: the optimizer has no setting learning_rate.
@@ -83,19 +82,16 @@ def measure_smoothness(state: TrainState, context: Context) -> Measured:
     """
     rate = optimizer_settings(context).get("learning_rate")
     if rate is None:
-        rule = (
-            "must have an optimizer with the setting learning_rate, its step's length"
-        )
+        setting = "the setting learning_rate, its step's length"
+        rule = f"must have an optimizer with {setting}"
         raise InputError("probes", "smoothness", rule, "leave the probe out")
-    model, _, stats, split, scaling = network_and_split(state, context)
     direction = jax.tree.map(lambda g: -rate * g, batch_gradient(state, context))
-    return gradients.smoothness_along(
-        lambda params: gradients.split_gradient(
-            model, params, stats, split, scaling, batch_size=PROBE_BATCH
-        ),
-        state.params,
-        direction,
-    )
+
+    def gradient(params):
+        network = network_and_split(state._replace(params=params), context)
+        return gradients.split_gradient(*network, batch_size=PROBE_BATCH)
+
+    return gradients.smoothness_along(gradient, state.params, direction)
 
 
 def measure_magnitudes(state: TrainState, context: Context) -> Measured:
@@ -140,9 +136,8 @@ def measure_precise_test(state: TrainState, context: Context) -> Measured:
     place of moving averages; without batch norm they are the test metrics themselves.
     """
     program, data = context.program, context.data
-    stats = batch_statistics.precise_statistics(
-        *network_and_split(state, context), batch_size=program.batch_size
-    )
+    network, size = network_and_split(state, context), program.batch_size
+    stats = batch_statistics.precise_statistics(*network, batch_size=size)
     state = state._replace(stats=stats)
     metrics = lane.evaluate(state, data.test, program=program, scaling=data.scaling)
     return {f"precise_test_{name}": x for name, x in metrics._asdict().items()}
@@ -157,8 +152,9 @@ def network_and_split(state: TrainState, context: Context) -> tuple:
 def batch_gradient(state: TrainState, context: Context) -> PyTree:
     """Gradient of the mean cross-entropy of the epoch's first batch."""
     batch = lane.take(context.data.train, context.rows[0])
-    model, scaling = context.program.model, context.data.scaling
-    return gradients.batch_gradient(model, state.params, state.stats, batch, scaling)
+    network = context.program.model, state.stats, context.data.scaling
+    total = jax.grad(gradients.loss_sum)(state.params, batch, *network)
+    return jax.tree.map(lambda x: x / len(batch.labels), total)
 
 
 def network_conditions(**conditions: str) -> dict[str, str]:
