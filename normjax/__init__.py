@@ -11,11 +11,12 @@ optimizers and the statistics are a plain library as well.
     record = normjax.run(normjax.config(arms={"norm": ("none", "batch")}))
     record.networks.groupby("arm")["test_accuracy"].mean()
 
-docs/architecture.md lists these words.
+A *factor* is what arms differ in (norm, placement, optimizer, penalty, batch size); a
+*protocol* replaces some of its levels, for a source worked that way; a *cell* is an arm
+at one setting, over its seeds. docs/architecture.md has these words as a table.
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,30 +25,25 @@ if TYPE_CHECKING:
     from normjax.study.record import read_record as load
     from normjax.study.run import run
 
-_LAZY = {  # name -> module, and what it is called there, if it is not the module
-    "config": ("normjax.study.config", "config"),
-    "layers": ("normjax.layers", ""),
-    "load": ("normjax.study.record", "read_record"),
-    "models": ("normjax.models", ""),
-    "ops": ("normjax.ops", ""),
-    "optimizers": ("normjax.optimizers", ""),
-    "run": ("normjax.study.run", "run"),
-    "statistics": ("normjax.statistics", ""),
-}
+__version__ = "0.2.0"
 __all__ = ["config", "layers", "load", "models", "ops", "optimizers", "run"]
 __all__ += ["statistics"]
+
+_FUNCTIONS = {  # name -> module, and what it is called there
+    "config": ("normjax.study.config", "config"),
+    "load": ("normjax.study.record", "read_record"),
+    "run": ("normjax.study.run", "run"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Loads what is touched, so that `import normjax` is quick."""
-    if name == "__version__":
-        return importlib.metadata.version("normjax")
-    if name not in _LAZY:
+    if name not in __all__:
         raise AttributeError(f"module 'normjax' has no attribute {name!r}")
-    module, attribute = _LAZY[name]
+    module, attribute = _FUNCTIONS.get(name, (f"normjax.{name}", ""))
     loaded = importlib.import_module(module)
     return getattr(loaded, attribute) if attribute else loaded
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "__version__"})
+    return sorted({*globals(), *__all__})

@@ -11,12 +11,13 @@ import pytest
 from mutants import __main__ as mutants_command
 from mutants import conventions, every
 
+from benchmarks import variance_forms
 from normjax import layers
 from normjax.checks import __main__ as command
 from normjax.checks import document, frameworks, rounding, rows
 from normjax.checks.rows import Check, Row
 from normjax.errors import InputError
-from normjax.ops import moments, norms, variance, weights
+from normjax.ops import moments, norms, weights
 from normjax.optimizers import recipes
 
 CHECKS, MUTANTS = every.CHECKS, every.MUTANTS
@@ -322,7 +323,7 @@ SHORT = moments.Running(jnp.zeros(8), jnp.ones(1))
                 "axes=4: must be axes of x, -4 to 3 for its shape (4, 3, 3, 8); use -1"
                 " for the last.",
             )
-            for form in variance.FORMS.values()
+            for form in variance_forms.FORMS.values()
         ),
         (
             lambda: norms.layer_norm(IMAGES, jnp.ones(4)),

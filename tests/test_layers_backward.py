@@ -36,6 +36,22 @@ def gradients(layer, variables):
 
 
 @pytest.mark.parametrize("name", MODULES)
+def test_the_backward_by_hand_is_the_one_that_runs(name):
+    """The traced program of the layer holds a custom VJP, or none."""
+
+    def program(backward):
+        run = lambda key: MODULES[name](backward=backward).init(key, X, train=True)
+        variables = jax.eval_shape(run, jax.random.key(0))
+        y = lambda v: MODULES[name](backward=backward).apply(
+            v, X, train=True, mutable=list(v)
+        )
+        return str(jax.make_jaxpr(y)(variables))
+
+    assert "custom_vjp_call" in program("analytic")
+    assert "custom_vjp_call" not in program("autodiff")
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_the_backward_by_hand_changes_roundings_only(name):
     """Of gradients, outputs and statistics; up to 24 terms each, of at most 4 times
     their sum: see the ops' tests.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from normjax.layers import common
-from normjax.layers.common import AffineNorm, Inputs, RunningNorm
+from normjax.layers.common import AffineNorm, Inputs, Norm, RunningNorm
 from normjax.ops import moments, norms
 
 __all__ = ["PRESETS", "BatchNorm", "FrozenBatchNorm", "RunningMoments"]
@@ -120,3 +120,10 @@ class FrozenBatchNorm(AffineNorm):
         return norms.batch_norm(
             x, running, *vectors, train=False, eps=self.eps, mask=mask
         )[0]
+
+
+ROWS = {
+    "batch": Norm(BatchNorm),
+    "scalar_batch": Norm(ScalarBatchNorm, shared=True),
+    "frozen": Norm(FrozenBatchNorm),
+}

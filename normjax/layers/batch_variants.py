@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from normjax.errors import InputError
-from normjax.layers.common import RunningNorm
+from normjax.layers.common import Norm, RunningNorm
 from normjax.ops import batch_variants, norms, online, switchable
 
 __all__ = ["BatchRenorm", "GhostBatchNorm", "OnlineNorm", "PowerNorm", "SwitchableNorm"]
@@ -109,3 +109,12 @@ class SwitchableNorm(RunningNorm):
                 how = "initialize the layer with inputs of this shape"
                 raise InputError("x.shape", x.shape, rule, how)
         return self.param(name, nn.initializers.zeros, (len(kinds),))
+
+
+ROWS = {
+    "batch_renorm": Norm(BatchRenorm),
+    "ghost": Norm(GhostBatchNorm),
+    "power": Norm(PowerNorm),
+    "online": Norm(OnlineNorm),
+    "switchable": Norm(SwitchableNorm),
+}

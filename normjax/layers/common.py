@@ -33,7 +33,8 @@ BACKWARD: dict[str, dict[Any, Any]] = {  # who derives the gradient, and of whic
 
 def differentiated(op: Op, backward: str) -> Op:
     """The op, or its namesake with the gradient that a row of BACKWARD names."""
-    return pick("backward", BACKWARD, backward).get(op, op)
+    table = pick("backward", BACKWARD, backward)
+    return table[op] if table else op
 
 
 class Norm(NamedTuple):

@@ -5,7 +5,8 @@ import functools
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from normjax.layers.common import differentiated, keep
+from normjax.layers.common import Norm, differentiated, keep
+from normjax.layers.per_example import GroupNorm
 from normjax.ops import weights
 
 __all__ = ["SpectralNorm", "WeightNorm", "WeightStandardization"]
@@ -70,3 +71,11 @@ class SpectralNorm(nn.Module):
         if train:
             keep((u, v), new)
         return w
+
+
+ROWS = {
+    "weight": Norm(kernel=WeightNorm),
+    # as Qiao et al. use it: alone, it multiplies the variance by the inputs' number
+    "weight_standardization": Norm(GroupNorm, kernel=WeightStandardization),
+    "spectral": Norm(kernel=SpectralNorm),
+}

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from normjax.layers.common import AffineNorm, RunningNorm, num_groups
+from normjax.layers.common import AffineNorm, Norm, RunningNorm, num_groups
 from normjax.ops import norm_activations
 
 __all__ = ["EvoNormB0", "EvoNormS0", "FilterResponseNorm"]
@@ -74,3 +74,10 @@ class EvoNormB0(RunningNorm):
     def vectors(self, x, axes=(-1,)):
         gate = self.vector("gate", nn.initializers.ones, x)
         return gate, *super().vectors(x, axes)
+
+
+ROWS = {
+    "frn": Norm(FilterResponseNorm, owns_activation=True),
+    "evonorm_s0": Norm(EvoNormS0, owns_activation=True),
+    "evonorm_b0": Norm(EvoNormB0, owns_activation=True),
+}

@@ -1,5 +1,6 @@
 """Flax modules that normalize each example on its own: they keep no statistics."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -10,7 +11,7 @@ from jaxtyping import Array
 
 from normjax.errors import InputError
 from normjax.layers import common
-from normjax.layers.common import ActivationNorm, AffineNorm, ScaledNorm
+from normjax.layers.common import ActivationNorm, AffineNorm, Norm, ScaledNorm
 from normjax.ops import affine, moments, norms, pointwise, validate
 
 __all__ = ["Derf", "DyT", "GroupNorm", "InstanceNorm", "LayerNorm"]
@@ -86,7 +87,7 @@ def scaled(y: Array, scale, bias=None, *, axes, mask: validate.Mask) -> Array:
 class RowNorm(AxesNorm):
     """A norm over the last axis, unless other axes are named."""
 
-    op: ClassVar[Callable]
+    op: ClassVar[Callable]  # a staticmethod, for flax wraps methods
 
     reduction_axes: Axes = -1  # which each mean is over
     feature_axes: Axes = -1  # along which scale and bias lie
@@ -95,7 +96,7 @@ class RowNorm(AxesNorm):
         axes = positive(self.reduction_axes, x)
         features = positive(self.feature_axes, x)
         plain = axes == features == (x.ndim - 1,)
-        return self.normalized(type(self).op, x, mask, axes, features, plain=plain)
+        return self.normalized(self.op, x, mask, axes, features, plain=plain)
 
 
 class LayerNorm(RowNorm, AffineNorm):
@@ -108,13 +109,13 @@ class LayerNorm(RowNorm, AffineNorm):
     True
     """
 
-    counterpart, op = nn.LayerNorm, norms.layer_norm
+    counterpart, op = nn.LayerNorm, staticmethod(norms.layer_norm)
 
 
 class RMSNorm(RowNorm):
     """`norms.rms_norm` with a learned scale [features]."""
 
-    counterpart, op, centered = nn.RMSNorm, norms.rms_norm, False
+    counterpart, op, centered = nn.RMSNorm, staticmethod(norms.rms_norm), False
 
 
 class InstanceNorm(AxesNorm, AffineNorm):
@@ -217,3 +218,16 @@ class LocalResponseNorm(ActivationNorm):
             x, size=self.size, alpha=self.alpha, beta=self.beta, k=self.k
         )
         return apply_where(op, x, mask)
+
+
+ROWS = {
+    "layer": Norm(LayerNorm),
+    "rms": Norm(RMSNorm),
+    # over all features of an example: of an image all pixels and channels
+    "layer_example": Norm(functools.partial(GroupNorm, num_groups=1)),
+    "group": Norm(GroupNorm),
+    "instance": Norm(InstanceNorm),
+    "dyt": Norm(DyT),
+    "derf": Norm(Derf),
+    "local_response": Norm(LocalResponseNorm),
+}

@@ -24,32 +24,11 @@ __all__ = ["NORMS", "Norm", "batch_norm_of", "norm_named", "normalizers"]
 
 NORMS: dict[str, Norm] = {
     "none": Norm(),
-    "batch": Norm(batch.BatchNorm),
-    "scalar_batch": Norm(batch.ScalarBatchNorm, shared=True),
-    "frozen": Norm(batch.FrozenBatchNorm),
-    "layer": Norm(per_example.LayerNorm),
-    "rms": Norm(per_example.RMSNorm),
-    # over all features of an example: of an image all pixels and channels
-    "layer_example": Norm(functools.partial(per_example.GroupNorm, num_groups=1)),
-    "group": Norm(per_example.GroupNorm),
-    "instance": Norm(per_example.InstanceNorm),
-    "dyt": Norm(per_example.DyT),
-    "derf": Norm(per_example.Derf),
-    "local_response": Norm(per_example.LocalResponseNorm),
-    "weight": Norm(kernel=kernel_norms.WeightNorm),
-    # as Qiao et al. use it: alone, it multiplies the variance by the inputs' number
-    "weight_standardization": Norm(
-        per_example.GroupNorm, kernel=kernel_norms.WeightStandardization
-    ),
-    "spectral": Norm(kernel=kernel_norms.SpectralNorm),
-    "batch_renorm": Norm(batch_variants.BatchRenorm),
-    "ghost": Norm(batch_variants.GhostBatchNorm),
-    "power": Norm(batch_variants.PowerNorm),
-    "online": Norm(batch_variants.OnlineNorm),
-    "frn": Norm(norm_activations.FilterResponseNorm, owns_activation=True),
-    "evonorm_s0": Norm(norm_activations.EvoNormS0, owns_activation=True),
-    "evonorm_b0": Norm(norm_activations.EvoNormB0, owns_activation=True),
-    "switchable": Norm(batch_variants.SwitchableNorm),
+    **batch.ROWS,
+    **per_example.ROWS,
+    **kernel_norms.ROWS,
+    **batch_variants.ROWS,
+    **norm_activations.ROWS,
 }
 
 

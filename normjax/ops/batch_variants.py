@@ -164,17 +164,18 @@ def ghost_batch_norm(
     """
     where, num_examples = validate.where(x, mask), x.shape[0]
     refuse_running(x, running, scale=scale, bias=bias)
-    fitting = ghost_size_for(num_examples)
-    ghost_size = fitting if ghost_size is None else ghost_size
-    if ghost_size < 1 or (train and num_examples % ghost_size):
+    size = 1 if ghost_size is None else ghost_size
+    if size < 1 or (train and num_examples % size):
         rule = f"must divide the {num_examples} examples of the batch"
-        raise InputError("ghost_size", ghost_size, rule, f"use {fitting}")
+        remedy = f"use {ghost_size_for(num_examples)}"
+        raise InputError("ghost_size", ghost_size, rule, remedy)
     if not train:
         return evaluate(x, running, scale, bias, eps=eps, where=where), running
-    count = ghost_size * math.prod(x.shape[1:-1])
+    size = ghost_size_for(num_examples) if ghost_size is None else size
+    count = size * math.prod(x.shape[1:-1])
     validate.refuse_single(x, count, "use larger ghost batches")
 
-    split = lambda a: a.reshape(-1, ghost_size, *a.shape[1:])
+    split = lambda a: a.reshape(-1, size, *a.shape[1:])
     ghosts, where = split(x), None if where is None else split(where)
     now = moments.over(ghosts, tuple(range(1, x.ndim)), where=where)
     y = standardize(ghosts, now.mean, now.var, scale, bias, eps=eps, where=where)
