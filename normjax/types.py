@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree, ScalarLike, Shaped
 
+Vector = Float[Array, " features"]
 Number = float | Float[Array, "..."] | Float[np.ndarray, "..."]
 Settings = dict[str, Number]  # traced numbers by name: learning_rate, ...
 ScalarOrSchedule: TypeAlias = ScalarLike | optax.Schedule  # of the steps taken

@@ -79,7 +79,7 @@ def standard(x, running, scale=None, bias=None, *, train, fault=None):
     if fault == "no variance":
         now = now._replace(var=jnp.ones_like(now.var))
     if not train:
-        return norms.evaluate(x, running, scale, bias, eps=EPS), running
+        return norms.apply_running(x, running, scale, bias, eps=EPS), running
     if fault == "bias before scale" and bias is not None:
         bias = bias * scale
     y = norms.standardize(x, now.mean, now.var, scale, bias, eps=EPS)

@@ -194,7 +194,7 @@ def test_widen_passes_extra_arguments_on():
     3 / 2^2 * 2; an optimizer that needs none ignores it.
     """
     for inner, step in ((optax.polyak_sgd(10.0), -1.5), (optax.sgd(0.25), -0.5)):
-        tx, params = transforms.widen(inner), jnp.zeros(1)
+        tx, params = transforms.upcast(inner), jnp.zeros(1)
         g = jnp.array([2.0])
         updates, _ = tx.update(g, tx.init(params), params, value=jnp.float32(3.0))
         np.testing.assert_allclose(updates, [step], rtol=8 * UNIT32)
@@ -203,7 +203,7 @@ def test_widen_passes_extra_arguments_on():
 def test_widen_averages_bfloat16_gradients_in_float32():
     """The run on the same gradients in float32; optax alone keeps nu in bfloat16."""
     g = jnp.asarray(one_signed_gradients(low=1e-3, high=1.0), jnp.bfloat16)
-    narrow, state = run(transforms.widen(optax.scale_by_adam()), g)
+    narrow, state = run(transforms.upcast(optax.scale_by_adam()), g)
     wide, reference = run(optax.scale_by_adam(), g.astype(jnp.float32))
     assert narrow.dtype == jnp.float32
     np.testing.assert_allclose(narrow, wide, rtol=4 * (2 * STEPS + 8) * UNIT32)

@@ -70,7 +70,7 @@ class ActivationNorm(nn.Module, kw_only=True):
         dtype = x.dtype if self.dtype is None else jnp.dtype(self.dtype)
         wide = x.astype(jnp.promote_types(x.dtype, dtype))
         train = train and not self.is_initializing()
-        return self.normalize(wide, train, spread(mask, x)).astype(dtype)
+        return self.normalize(wide, train, spread_mask(mask, x)).astype(dtype)
 
     def normalize(self, x: Array, train: bool, mask: validate.Mask) -> Array:
         """The output, in the dtype of `x`; runs inside of `__call__`."""
@@ -169,7 +169,7 @@ def keep(variables: Any, new: Any) -> None:
         variable.value = value.astype(variable.value.dtype)
 
 
-def spread(mask: Any, x: Array) -> Any:
+def spread_mask(mask: Any, x: Array) -> Any:
     """A mask with as many axes as `x` broadcast to it, or to it without features."""
     if mask is None or jnp.ndim(mask) != x.ndim or x.ndim == 0:
         return mask

@@ -22,9 +22,13 @@ KINDS = (getattr(kind, "counterpart", None) for kind, _ in OURS)
 OF_FLAX: tuple[type[nn.Module], ...] = tuple(dict.fromkeys(filter(None, KINDS)))
 NORM_KINDS = (*OF_FLAX, *(kind for kind, _ in OURS))
 OWNING = tuple(kind for kind, row in OURS if row.owns_activation)
-VECTORS = ("use_scale", "use_bias", "scale_init", "bias_init", "param_dtype")
+VECTOR_FIELDS = ("use_scale", "use_bias", "scale_init", "bias_init", "param_dtype")
 AXES = ("axis_name", "axis_index_groups", "axis", "reduction_axes", "feature_axes")
-CARRIED = {"eps": "epsilon", "num_groups": "num_groups", **dict(zip(VECTORS, VECTORS))}
+CARRIED = {
+    "eps": "epsilon",
+    "num_groups": "num_groups",
+    **dict(zip(VECTOR_FIELDS, VECTOR_FIELDS)),
+}
 CARRIED_IN_KIND = {"decay": "momentum", **dict(zip(AXES, AXES))}
 
 

@@ -6,15 +6,15 @@ from jaxtyping import Array, Bool, Float, Num
 
 from normjax.ops import moments, validate
 
-Vector = Float[Array, "..."] | None  # [features]; another shape is refused by name
+MaybeVector = Float[Array, "..."] | None  # [features]; another shape is refused by name
 
 
 def standardize(
     x: Num[Array, "*batch features"],
     mean: Float[Array, "..."],
     var: Float[Array, "..."],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     eps: float | Float[Array, ""],
     where: Bool[Array, "..."] | None = None,
@@ -45,11 +45,11 @@ def standardize(
     return y.astype(jnp.result_type(x))
 
 
-def evaluate(
+def apply_running(
     x: Num[Array, "*batch features"],
     running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     eps: float,
     where: Bool[Array, "..."] | None = None,
@@ -63,7 +63,7 @@ def evaluate(
 
 
 def refuse_running(
-    x: Num[Array, "..."], running: moments.Running, **vectors: Vector
+    x: Num[Array, "..."], running: moments.Running, **vectors: MaybeVector
 ) -> None:
     """Refuses running moments or vectors that have not one entry per feature."""
     named: dict = {f"running.{name}": a for name, a in running._asdict().items()}

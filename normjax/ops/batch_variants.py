@@ -12,15 +12,15 @@ from jaxtyping import Array, Float, Int, Num
 
 from normjax.errors import InputError
 from normjax.ops import moments, validate
-from normjax.ops.affine import Vector, evaluate, refuse_running, standardize
+from normjax.ops.affine import MaybeVector, apply_running, refuse_running, standardize
 from normjax.ops.validate import Mask
 
 
 def batch_renorm(
     x: Num[Array, "*batch features"],
     running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     train: bool,
     r_max: float | Float[Array, ""],
@@ -62,7 +62,7 @@ def batch_renorm(
     refuse_running(x, running, scale=scale, bias=bias)
     _refuse_limits(r_max, d_max)
     if not train:
-        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+        return apply_running(x, running, scale, bias, eps=eps, where=where), running
     validate.refuse_single(x, math.prod(x.shape[:-1]), "train on batches of 2 or more")
     now = moments.over(x, tuple(range(x.ndim - 1)), where=where)
     std, past_std = jnp.sqrt(now.var + eps), jnp.sqrt(running.var + eps)
@@ -129,8 +129,8 @@ def _refuse_limits(r_max, d_max) -> None:
 def ghost_batch_norm(
     x: Num[Array, "batch *spatial features"],
     running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     train: bool,
     ghost_size: int | None = None,
@@ -170,7 +170,7 @@ def ghost_batch_norm(
         remedy = f"use {ghost_size_for(num_examples)}"
         raise InputError("ghost_size", ghost_size, rule, remedy)
     if not train:
-        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+        return apply_running(x, running, scale, bias, eps=eps, where=where), running
     size = ghost_size_for(num_examples) if ghost_size is None else size
     count = size * math.prod(x.shape[1:-1])
     validate.refuse_single(x, count, "use larger ghost batches")
@@ -200,8 +200,8 @@ def ghost_size_for(num_examples: int, *, wanted: int = 32) -> int:
 def power_norm(
     x: Num[Array, "*batch features"],
     running: Float[Array, " features"],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     train: bool,
     decay: float = 0.9,
@@ -235,7 +235,7 @@ def power_norm(
     validate.refuse_vectors(x, running=running, scale=scale, bias=bias)
     past = moments.Running(jnp.zeros_like(running), running)
     if not train:
-        return evaluate(x, past, scale, bias, eps=eps, where=where), running
+        return apply_running(x, past, scale, bias, eps=eps, where=where), running
     now = moments.mean_square(x, tuple(range(x.ndim - 1)), where=where)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
     return y, moments.blend(past, now, decay=decay).var

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError, pick
 from normjax.ops import affine, backward, moments, norms, validate, weights
-from normjax.ops.affine import Vector
+from normjax.ops.affine import MaybeVector
 from normjax.ops.backward import Residuals
 from normjax.ops.validate import Mask
 
@@ -31,8 +31,8 @@ from normjax.ops.validate import Mask
 def batch_norm(
     x: Num[Array, "*batch features"],
     running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     train: bool,
     decay: moments.Decay = 0.9,
@@ -65,8 +65,8 @@ def batch_norm(
 
 def layer_norm(
     x: Num[Array, "*batch features"],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
@@ -82,7 +82,7 @@ def layer_norm(
 
 def rms_norm(
     x: Num[Array, "*batch features"],
-    scale: Vector = None,
+    scale: MaybeVector = None,
     *,
     reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
@@ -96,8 +96,8 @@ def rms_norm(
 
 def group_norm(
     x: Num[Array, "batch *spatial features"],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     num_groups: int,
     eps: float = 1e-5,
@@ -112,8 +112,8 @@ def group_norm(
 
 def instance_norm(
     x: Num[Array, "batch *spatial features"],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     eps: float = 1e-5,
     mask: Mask = None,

@@ -8,9 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from normjax.ops import affine, moments, validate
-from normjax.types import Number
-
-Vector = Float[Array, " features"]
+from normjax.types import Number, Vector
 
 
 def filter_response_norm(

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Num
 
 from normjax.errors import pick
 from normjax.ops import moments, validate
-from normjax.ops.affine import Vector, evaluate, refuse_running, standardize
+from normjax.ops.affine import MaybeVector, apply_running, refuse_running, standardize
 from normjax.ops.validate import Mask
 
 SINGLE = {
@@ -31,8 +31,8 @@ SINGLE = {
 def batch_norm(
     x: Num[Array, "*batch features"],
     running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     train: bool,
     decay: moments.Decay = 0.9,
@@ -84,7 +84,7 @@ def batch_norm(
     pick("single", SINGLE, single)
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
-        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+        return apply_running(x, running, scale, bias, eps=eps, where=where), running
     if single == "error":
         size = math.prod(x.shape[:-1])
         if axis_name is not None:
@@ -116,8 +116,8 @@ def learns(
 def scalar_batch_norm(
     x: Num[Array, "*batch features"],
     running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     train: bool,
     decay: float = 0.9,
@@ -136,7 +136,7 @@ def scalar_batch_norm(
     """
     where = validate.where(x, mask)
     if not train:
-        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+        return apply_running(x, running, scale, bias, eps=eps, where=where), running
     validate.refuse_single(x, x.size, "train on batches of 2 or more")
     now = moments.over(x, tuple(range(x.ndim)), where=where)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
@@ -145,8 +145,8 @@ def scalar_batch_norm(
 
 def layer_norm(
     x: Num[Array, "*batch features"],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
@@ -182,7 +182,7 @@ def layer_norm(
 
 def rms_norm(
     x: Num[Array, "*batch features"],
-    scale: Vector = None,
+    scale: MaybeVector = None,
     *,
     reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
@@ -207,8 +207,8 @@ def rms_norm(
 
 def group_norm(
     x: Num[Array, "batch *spatial features"],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     num_groups: int,
     eps: float = 1e-5,
@@ -237,8 +237,8 @@ def group_norm(
 
 def instance_norm(
     x: Num[Array, "batch *spatial features"],
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     eps: float = 1e-5,
     mask: Mask = None,

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from normjax.ops import moments, validate
-from normjax.ops.affine import Vector, evaluate, refuse_running, standardize
+from normjax.ops.affine import MaybeVector, apply_running, refuse_running, standardize
 from normjax.ops.validate import Mask
 
 
 def online_norm(
     x: Num[Array, "batch *spatial features"],
     running: moments.Running,
-    scale: Vector = None,
-    bias: Vector = None,
+    scale: MaybeVector = None,
+    bias: MaybeVector = None,
     *,
     train: bool,
     decay: float = 0.99,
@@ -58,7 +58,7 @@ def online_norm(
     where = validate.where(x, mask, of_features=False)
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
-        return evaluate(x, running, scale, bias, eps=eps, where=where), running
+        return apply_running(x, running, scale, bias, eps=eps, where=where), running
     now = moments.over(x, tuple(range(1, x.ndim - 1)), where=where)
     m, v = (a.reshape(x.shape[0], x.shape[-1]) for a in (now.mean, now.var))
     counts = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(m.shape)[:, 0]

@@ -9,9 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError
 from normjax.ops import moments, validate
-from normjax.types import Number
-
-Vector = Float[Array, " features"]
+from normjax.types import Number, Vector
 
 
 def dynamic_tanh(

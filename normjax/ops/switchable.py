@@ -7,8 +7,8 @@ from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError
 from normjax.ops import affine, moments, validate
+from normjax.types import Vector
 
-Vector = Float[Array, " features"]
 Logits = Float[Array, " kinds"]
 
 

@@ -178,7 +178,7 @@ def chain(
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer of one lane: `l2`, then `recipe`, then `weight_decay`.
 
-    State and updates are in at least float32 (`transforms.widen`).
+    State and updates are in at least float32 (`transforms.upcast`).
 
     Args:
         recipe: takes from `settings` what it knows; its defaults are the rest.
@@ -209,7 +209,7 @@ def chain(
     tx = recipe(**{key: settings[key] for key in defaults if key in settings})
     if not isinstance(tx, optax.GradientTransformation):
         raise _not_an_optimizer(recipe)
-    parts = [transforms.widen(tx)]
+    parts = [transforms.upcast(tx)]
     if "l2" in penalties:
         parts.insert(0, add_l2(values["l2"], num_train=num_train))
     if "weight_decay" in penalties:

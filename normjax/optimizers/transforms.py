@@ -202,14 +202,14 @@ def third_moment_probe(
     return {"adam_difference_share": share, "smallest_denominator": smallest}
 
 
-def widen(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def upcast(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """`tx` run in at least float32: its state and updates, whatever the parameters.
 
     In bfloat16 a decay of 0.999 rounds to 1 and averages stand still.
     `optax.apply_updates` rounds the sum of parameter and update once. Extra arguments
     of `update`, such as `value=`, are passed on as they are.
 
-    >>> tx, params = widen(optax.scale_by_adam()), jnp.zeros(3, jnp.bfloat16)
+    >>> tx, params = upcast(optax.scale_by_adam()), jnp.zeros(3, jnp.bfloat16)
     >>> tx.init(params).nu.dtype.name
     'float32'
     """

@@ -18,8 +18,9 @@ from matplotlib.ticker import LogLocator
 
 from normjax import statistics
 from normjax.report import networks
-from normjax.report.networks import Cell, Level
+from normjax.report.networks import Cell
 from normjax.statistics import Interval
+from normjax.study.columns import Level
 
 # Okabe and Ito, 2008, without yellow: distinct to the colour-blind too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -8,9 +8,8 @@ import pandas as pd
 
 from normjax import files
 from normjax.errors import InputError
+from normjax.study.columns import Level
 from normjax.study.record import CURVES, FINAL, Record
-
-Level = str | int | float  # of a factor
 
 
 class Cell(NamedTuple):

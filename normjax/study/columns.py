@@ -9,7 +9,8 @@ import pandas as pd
 
 from normjax import files
 
-INTEGERS = ("batch_size", "seed", "epoch", "step", "diverged_at_step")
+Level = str | int | float  # of a factor; a batch size is a number
+INTEGER_COLUMNS = ("batch_size", "seed", "epoch", "step", "diverged_at_step")
 CURVES = tuple(  # measurements after an epoch, in epochs.csv
     f"{split}_{measure}"
     for split in ("train", "validation", "test")
@@ -37,7 +38,7 @@ def cast(table: pd.DataFrame, record: Mapping[str, Any], name: str) -> pd.DataFr
         if key in record["settings"] and key not in table:
             return np.full(len(table), np.nan)
         values = table[key].to_numpy()
-        if key in INTEGERS:
+        if key in INTEGER_COLUMNS:
             return values.astype(np.int64)
         if key in ("arm", *record["factors"]):
             return [str(value) for value in values]

@@ -63,7 +63,7 @@ DEFAULTS: dict[str, Any] = {
 OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
 
 POSITIVE = ("at least 1", lambda x: x >= 1)
-RULES = {  # field -> (rule, test)
+FIELD_RULES = {  # field -> (rule, test)
     "num_seeds": ("from 1 to 10000", lambda x: 1 <= x <= 10_000),
     "num_epochs": POSITIVE,
     "batch_size": POSITIVE,
@@ -177,7 +177,7 @@ def check_values(chosen: dict[str, Any]) -> None:
         numeric = isinstance(default, float) and type(value) is int
         if type(value) is not type(default) and not (numeric or words_given):
             raise wrong_type(field, value)
-        rule, test = RULES.get(field, ("", lambda _: True))
+        rule, test = FIELD_RULES.get(field, ("", lambda _: True))
         if not test(value):
             raise InputError(field, value, f"must be {rule}", f"set {field}={default}")
 

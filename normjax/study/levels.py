@@ -6,10 +6,10 @@ from typing import Any
 from normjax import layers, models
 from normjax.errors import InputError, pick, pick_or_import
 from normjax.optimizers import recipes
+from normjax.study.columns import Level
 from normjax.study.config import DEFAULTS
 from normjax.types import Optimizer
 
-Level = str | int
 Factors = dict[str, Level]  # factor -> the level of one arm
 Levels = dict[str, tuple[Level, ...]]  # factor -> its levels
 Checks = dict[str, Callable[[str, Level], Any]]  # factor -> check of a field's level
@@ -33,7 +33,7 @@ def norm(field: str, name: Level, preset: str = "") -> layers.Norm:
         raise InputError(field, name, error.rule, error.remedy) from error
 
 
-def optimizer(field: str, name: Level) -> Optimizer:
+def optimizer_named(field: str, name: Level) -> Optimizer:
     """The recipe of that name."""
     recipe = pick_or_import(field, recipes.RECIPES, str(name))
     try:
@@ -58,13 +58,13 @@ def checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
         "protocol": table({"corrected": {}, **protocols}),
         "norm": norm,
         "placement": table(models.PLACEMENTS),
-        "optimizer": optimizer,
+        "optimizer": optimizer_named,
         "penalty": table(PENALTY_SETTINGS),
         "batch_size": batch_size,
     }
 
 
-def resolve(chosen: dict[str, Any], check: Checks) -> Levels:
+def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
     """The levels of every factor, different ones that can all be built."""
     sizes = chosen["arms"]["batch_size"]
     levels = chosen["arms"] | {"batch_size": sizes or (chosen["batch_size"],)}

@@ -63,7 +63,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     source = sources.load(sizes.pop("name"), directory=sizes.pop("dir"))
     data = splits.split(source, split_key, **sizes)
     checks = levels.checks(chosen["protocols"], len(data.train.labels))
-    wanted = levels.resolve(chosen, checks)
+    wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
     arms = tuple(
@@ -97,7 +97,7 @@ def arm(
     """One combination of levels, resolved to what is compiled and what is traced."""
     built = levels.substitute(chosen["protocols"], factors)
     program = program_of(chosen, built, data, num_classes)
-    grid = settings_of(chosen, built, program)
+    grid = setting_values(chosen, built, program)
     num_parameters, convolutions = trace(program, factors, grid, data)
     shared = mapping(chosen["mapping"], bool(convolutions))
     return Arm(
@@ -119,7 +119,7 @@ def program_of(
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
     return Program(
         model=network(chosen["model"], built, num_classes),
-        optimizer=levels.optimizer("arms.optimizer", built["optimizer"]),
+        optimizer=levels.optimizer_named("arms.optimizer", built["optimizer"]),
         penalties=(penalty,) if penalty in recipes.PENALTIES else (),
         batch_size=batch_size,
         steps_per_epoch=round(steps) if sampling == "replacement" else int(steps),
@@ -153,14 +153,14 @@ def mapping(asked: str, convolves: bool) -> str:
     return "map" if convolves and jax.default_backend() == "cpu" else "vmap"
 
 
-def settings_of(
+def setting_values(
     chosen: dict[str, Any], built: Factors, program: Program
 ) -> dict[str, np.ndarray]:
     """The grid of traced numbers of an arm, leaves `[settings]`."""
     brought = PENALTY_SETTINGS[str(built["penalty"])] | {"init_scale": 1.0}
     used = recipes.settings_of(program.optimizer) | brought
     choice = f"optimizer={built['optimizer']} with penalty={built['penalty']}"
-    grid = settings.grid(chosen["settings"], used, choice)
+    grid = settings.setting_grid(chosen["settings"], used, choice)
     reference = chosen["reference_batch_size"]
     if reference and "learning_rate" in grid:
         grid["learning_rate"] = settings.scaled_rates(

@@ -14,14 +14,14 @@ Rule = tuple[str, Callable[[float], bool]]
 ABOVE_0: Rule = ("above 0", lambda x: x > 0)
 AT_LEAST_0: Rule = ("at least 0", lambda x: x >= 0)
 FRACTION: Rule = ("in [0, 1)", lambda x: 0 <= x < 1)
-RULES: dict[str, Rule] = {  # a setting that is not here may be any float32
+SETTING_RULES: dict[str, Rule] = {  # a setting that is not here may be any float32
     **dict.fromkeys(("learning_rate", "init_scale"), ABOVE_0),
     **dict.fromkeys(("momentum", "decay", "b1", "b2", "b3", "dropout_rate"), FRACTION),
     **dict.fromkeys(("eps", "l2", "weight_decay"), AT_LEAST_0),
 }
 
 
-def grid(
+def setting_grid(
     given: Mapping[str, tuple], used: Mapping[str, float | None], choice: str
 ) -> dict[str, np.ndarray]:
     """Every combination of the settings that an arm uses, leaves `[settings]`.
@@ -45,7 +45,7 @@ def _values(name: str, given: tuple, default: float | None, choice: str) -> tupl
         raise InputError(field, ..., rule, f"set {field}=0.001")
     asked = given or (default,)
     values = tuple(map(single_precision, asked))
-    rule, allowed = RULES.get(name, ("", lambda _: True))
+    rule, allowed = SETTING_RULES.get(name, ("", lambda _: True))
     for value, number in zip(asked, values):
         if number is None or not np.isfinite(number) or not allowed(number):
             remedy = f"set {field}={0.001 if default is None else default}"
