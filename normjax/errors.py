@@ -21,15 +21,11 @@ class InputError(ValueError):
         remedy: what to do instead, with a value that works where there is one.
     """
 
-    def __init__(
-        self, field: str, value: object = ..., rule: str = "", remedy: str = ""
-    ):
+    def __init__(self, field: str, value: object, rule: str, remedy: str):
         super().__init__(field, value, rule, remedy)
         self.field, self.value, self.rule, self.remedy = field, value, rule, remedy
 
     def __str__(self) -> str:
-        if not self.rule:
-            return self.field
         end = "" if self.remedy.endswith("?") else "."
         return " ".join(f"{self.given()}: {self.rule}; {self.remedy}{end}".split())
 

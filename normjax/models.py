@@ -197,7 +197,7 @@ def images(inputs: Array) -> Array:
     """`[batch, height, width, channels]`; a missing channel is added."""
     if inputs.ndim not in (3, 4):
         rule = f"convolutions need images, got examples of shape {inputs.shape[1:]}"
-        raise InputError("model", rule=rule, remedy="use model.name=mlp")
+        raise InputError("model", ..., rule, "use model.name=mlp")
     return inputs if inputs.ndim == 4 else inputs[..., None]
 
 
@@ -208,7 +208,7 @@ def check_pools(x: Array, num_pools: int) -> None:
         most = least.bit_length() - 1
         pixels = f"at least {2**num_pools} pixels a side, got {least}"
         rule = f"{num_pools} max-pools need images of {pixels}"
-        raise InputError("model.widths", rule=rule, remedy=f"at most {most} fit")
+        raise InputError("model.widths", ..., rule, f"at most {most} fit")
 
 
 # Maps a name to a model class; its other fields (widths, norm, ...) are the config's.

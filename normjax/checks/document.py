@@ -31,11 +31,8 @@ def write(path: str | Path, tables: dict[str, str]) -> None:
         place = re.compile(rf"({re.escape(first)}\n).*?({last})", re.S)
         parts = place.split(text, maxsplit=1)
         if len(parts) == 1:
-            raise InputError(
-                str(path),
-                rule=f"must hold a line {first} and, after it, {last}",
-                remedy="add them where the table belongs",
-            )
+            rule = f"must hold a line {first} and, after it, {last}"
+            raise InputError(str(path), ..., rule, "add them where the table belongs")
         before, opening, closing, after = parts
         text = f"{before}{opening}\n{table}\n\n{closing}{after}"
     files.write_text(path, text)

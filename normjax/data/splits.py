@@ -137,7 +137,7 @@ def _check_labels(field: str, labels: np.ndarray, num_classes: int) -> None:
     low, high = labels.min(), labels.max()
     if low < 0 or high >= num_classes:
         rule = f"must hold labels from 0 to {num_classes - 1}, not {low} to {high}"
-        raise InputError(field, rule=rule, remedy="renumber them or raise num_classes")
+        raise InputError(field, ..., rule, "renumber them or raise num_classes")
 
 
 def _moments(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
