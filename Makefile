@@ -1,6 +1,6 @@
 # make run    installs what is needed, trains the quick-start study, writes its page
 # make test   installs what is needed, runs the tests
-# make lint  installs what is needed, runs ruff and mypy
+# make lint   installs what is needed, runs ruff and mypy
 # make notebooks installs what is needed, executes the notebooks at full size
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them

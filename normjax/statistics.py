@@ -162,8 +162,8 @@ def time_to_target(
     A seed that never gets there counts as inf. The share has Wilson's interval.
 
     Args:
-        steps: [evals], increasing.
-        accuracy: [seeds, evals] at those steps; nan is below every target.
+        steps: [epochs], increasing.
+        accuracy: [seeds, epochs] at those steps; nan is below every target.
         target: the least accuracy that counts as reached.
 
     References:

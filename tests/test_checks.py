@@ -347,8 +347,8 @@ SHORT = moments.Running(jnp.zeros(8), jnp.ones(1))
             lambda: norms.batch_norm(
                 IMAGES, RUNNING, train=False, mask=jnp.ones((4, 1, 1), bool)
             ),
-            "mask.shape=(4, 1, 1): must be (4, 3, 3), that of x without its last axis;"
-            " broadcast a mask of examples over the spatial axes.",
+            "mask.shape=(4, 1, 1): must be (4, 3, 3) or (4, 3, 3, 8) for x of shape"
+            " (4, 3, 3, 8); broadcast a mask of examples over the spatial axes.",
         ),
         (
             lambda: weights.weight_norm(IMAGES, jnp.ones(3)),

@@ -17,7 +17,7 @@ from normjax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 WRITE = "write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
-KNOWN = "cifar10, digits, fashion_mnist, mnist, or the path of an .npz"
+KNOWN = f"{', '.join(sources.SOURCES)}, or the path of an .npz"
 
 
 @pytest.fixture

@@ -204,8 +204,8 @@ MISTAKES = {
     ),
     "config that raises": (
         ["--config={tmp}/broken.py"],
-        "--config={tmp}/broken.py: cannot be loaded (ZeroDivisionError: division by"
-        " zero); name a file with get_config(), such as configs/quickstart.py.",
+        "--config={tmp}/broken.py: must be loadable (ZeroDivisionError('division by"
+        " zero')); name a file with get_config(), such as configs/quickstart.py.",
     ),
     "flag": (
         [QUICK, "--workdri=runs"],

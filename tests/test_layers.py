@@ -1,4 +1,4 @@
-"""Layers against flax' own, what they keep, and the table a model chooses from."""
+"""Layers against flax's own, what they keep, and the table a model chooses from."""
 
 import functools
 from collections.abc import Callable

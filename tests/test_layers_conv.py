@@ -262,7 +262,7 @@ def test_data_dependent_init_sees_the_pixels_of_a_convolution():
         (
             (3, 3),
             {"implementation": "fft"},
-            "convolution='fft': must be one of images, lax, patches; choose one of"
+            "implementation='fft': must be one of images, lax, patches; choose one of"
             " them.",
         ),
         (

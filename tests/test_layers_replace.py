@@ -43,7 +43,7 @@ def near(a, b, ulps):
     return jax.tree.all(jax.tree.map(close, a, b))
 
 
-# ---- a residual network in the manner of flax' examples -----------------------------
+# ---- a residual network in the manner of flax's examples -----------------------------
 
 
 class Block(nn.Module):

@@ -417,7 +417,7 @@ def test_a_second_call_does_not_compile_again():
     [
         (
             {"implementation": "image"},
-            "convolution='image': must be one of images, lax, patches; did you mean"
+            "implementation='image': must be one of images, lax, patches; did you mean"
             " 'images'?",
         ),
         (
@@ -427,8 +427,8 @@ def test_a_second_call_does_not_compile_again():
         ),
         (
             {"implementation": "patches", "feature_group_count": 3},
-            "convolution='patches': needs input_dilation=1 and feature_group_count=1,"
-            " got (1, 1) and 3; use 'lax'.",
+            "implementation='patches': needs input_dilation=1 and"
+            " feature_group_count=1, got (1, 1) and 3; use 'lax'.",
         ),
         (
             {"strides": 0},

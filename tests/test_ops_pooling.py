@@ -1,4 +1,4 @@
-"""Max-pooling: flax' values and gradients to the bit, ties and what is not finite."""
+"""Max-pooling: flax's values and gradients to the bit, ties and what is not finite."""
 
 import flax.linen as nn
 import jax

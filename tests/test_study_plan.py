@@ -35,7 +35,7 @@ def message(**choices) -> str:
 
 
 NORMS = ", ".join(sorted(layers.NORMS))
-RECIPES = "adam, rmsprop, sgd, third_moment"
+RECIPES = ", ".join(sorted(recipes.RECIPES))
 PROBES = ", ".join(sorted(probes.PROBES))
 SETTINGS = "init_scale, learning_rate, momentum"
 MISTAKES = {

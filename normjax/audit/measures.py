@@ -2,7 +2,7 @@
 
 Our numbers and the published ones go through the same `reduce` and `compare`, except
 for variances, which the sources give without the numbers of single seeds. Curves are
-[seeds, evals] or, if published, [evals] of one network. `verdict` says what the
+[seeds, epochs] or, if published, [epochs] of one network. `verdict` says what the
 interval of a comparison, and `family_verdict` what several of them, mean for a claim.
 """
 

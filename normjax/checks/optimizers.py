@@ -145,7 +145,7 @@ def compiled(tx: optax.GradientTransformation) -> Callable:
 
 @functools.cache
 def updates_of(name: str) -> np.ndarray:
-    """Those of a recipe at its defaults for `gradients()`."""
+    """The updates of a recipe, with its defaults, on the gradients of `gradients()`."""
     return np.asarray(compiled(RECIPES[name]())(gradients()))
 
 
@@ -156,7 +156,7 @@ def check(name: str, subject: Callable, formula: Formula) -> Check:
 
 
 def checks() -> list[Check]:
-    """All of them, by row of RECIPES, and where the cubic term shows."""
+    """One for each row of FORMULAS, and one at an eps where the cubic term matters."""
     found = [
         check(name, compiled(RECIPES[name]()), formula)
         for name, formula in FORMULAS.items()

@@ -71,7 +71,7 @@ def prepare(name: str, *, directory: str = "") -> Source:
         raise InputError("data.name", name, rule, how) from error
     if _newest_version(name, root) is None:
         rule = f"must be stored as array_record, and {root / name} holds another format"
-        remedy = "give another folder with --directory"
+        remedy = "give another directory"
         raise InputError("data.name", name, rule, remedy)
     return load(name, directory=directory)
 

@@ -113,7 +113,7 @@ def order(
 
 
 def _check_sizes(available: int, num_train: int, num_validation: int) -> None:
-    """Both splits fit the training examples that the set has."""
+    """Raises an InputError unless both splits fit into the training examples."""
     rest = available - num_validation
     tenth = f"set data.num_validation={max(available // 10, 1)}"
     if num_validation < 1:
@@ -133,7 +133,7 @@ def _check_sizes(available: int, num_train: int, num_validation: int) -> None:
 
 
 def _check_labels(field: str, labels: np.ndarray, num_classes: int) -> None:
-    """Labels are classes."""
+    """Raises an InputError unless all labels are classes."""
     low, high = labels.min(), labels.max()
     if low < 0 or high >= num_classes:
         rule = f"must hold labels from 0 to {num_classes - 1}, not {low} to {high}"

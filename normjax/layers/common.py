@@ -38,7 +38,7 @@ def differentiated(op: Op, backward: str) -> Op:
 
 
 class Norm(NamedTuple):
-    """What a model does where its norm's name stands."""
+    """A row of `NORMS`: the layer or the kernel norm that a model builds for a name."""
 
     layer: Callable[..., nn.Module] | None = None  # called as (x, train=..., mask=...)
     kernel: Callable[..., nn.Module] | None = None  # called as (kernel, train=...)
@@ -50,8 +50,9 @@ class ActivationNorm(nn.Module, kw_only=True):
     """Base of the norms of activations; a subclass defines `normalize`.
 
     The result has the dtype of `x` unless `dtype` says otherwise; the arithmetic is in
-    float32 or wider, whatever both are. A mask is true where `x` counts. It has the
-    shape of `x` without its last axis, or as many axes as `x` and broadcasts to it.
+    float32 or wider, whatever the dtypes of `x` and of the result. A mask is true where
+    `x` counts. It has the shape of `x` without its last axis, or as many axes as `x`
+    and broadcasts to it.
     """
 
     counterpart: ClassVar[type[nn.Module] | None] = None  # its class in flax.linen
@@ -89,7 +90,7 @@ class ActivationNorm(nn.Module, kw_only=True):
 
 
 class ScaledNorm(ActivationNorm, kw_only=True):
-    """A norm with a learned scale, or one of 1."""
+    """A norm with a learned scale; with `use_scale=False` the scale is 1."""
 
     use_scale: bool = True
     scale_init: Initializer = nn.initializers.ones
@@ -102,7 +103,7 @@ class ScaledNorm(ActivationNorm, kw_only=True):
 
 
 class AffineNorm(ScaledNorm, kw_only=True):
-    """A norm with a learned scale and a learned bias, or one of 0.
+    """A norm with a learned scale and bias; with `use_bias=False` the bias is 0.
 
     Collections:
         params: `scale` (ones) and `bias` (zeros), each [features].

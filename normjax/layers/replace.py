@@ -158,7 +158,7 @@ def _result_dtype(was: nn.Module, x: Array) -> Any:
 
 
 def _refuse_jitted(module: nn.Module, name: str) -> None:
-    """`nn.jit` may run what it compiled before the exchange, or after it this."""
+    """Refuses `nn.jit`: its cache may hold the program of the model before."""
     kind, base = type(module).__mro__[:2]
     if kind.__name__ == f"Jit{base.__name__}":
         kept = f"keeps what it once compiled of {base.__name__}"

@@ -65,11 +65,11 @@ def conv(
     dense = (between, groups) == ((1, 1), 1)
     if implementation == "auto":
         implementation = choose(kernel.shape, dense=dense)
-    apply = pick("convolution", IMPLEMENTATIONS, implementation)
+    apply = pick("implementation", IMPLEMENTATIONS, implementation)
     if not dense and implementation != "lax":
         rule = "needs input_dilation=1 and feature_group_count=1,"
         rule += f" got {between} and {groups}"
-        raise InputError("convolution", implementation, rule, "use 'lax'")
+        raise InputError("implementation", implementation, rule, "use 'lax'")
     window = windows.window_of(
         x.shape,
         kernel.shape[:2],

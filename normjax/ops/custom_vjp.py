@@ -237,7 +237,7 @@ def _custom(forward: Callable, gradients: Callable, *names: str) -> Callable:
     def call(*arrays, eps, **settings):
         if isinstance(eps, jax.core.Tracer):
             rule = "must be a number, not a traced array, where backward='analytic'"
-            raise InputError("eps", rule=rule, remedy="set backward='autodiff'")
+            raise InputError("eps", ..., rule, "set backward='autodiff'")
         try:
             return op((("eps", eps), *settings.items()), *arrays)
         except TypeError as error:

@@ -59,7 +59,7 @@ class ThirdMomentState(NamedTuple):
 
 
 def _gains(count: Int32[Array, ""], decays: Float32[Array, "3"]) -> Float32[Array, "3"]:
-    """`1 / (1 - decay^count)` of mu, nu, third; that of the first step before it.
+    """`1 / (1 - decay^count)` of mu, nu and third; at count 0 those of the first step.
 
     `1 - decay^t` cancels in float32: at decay 0.999987 and t = 2 by up to 0.2%.
     `1 - decay` is exact, so log1p and expm1 keep the full precision.

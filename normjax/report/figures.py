@@ -188,6 +188,6 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
 
 
 def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
-    """Layer -> [seeds, evals], of the probes "<kind>.<layer>" that a cell has."""
+    """Layer -> [seeds, epochs], of the probes "<kind>.<layer>" that a cell has."""
     names = [name for name in cell.probes if name.startswith(f"{kind}.")]
     return {name.partition(".")[2]: cell.probes[name] for name in names}

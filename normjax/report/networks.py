@@ -21,14 +21,14 @@ class Cell(NamedTuple):
     settings: dict[str, float]  # nan where the arm does not have the setting
     seeds: np.ndarray  # [seeds]
     final: dict[str, np.ndarray]  # [seeds], the measurements in networks.csv
-    steps: np.ndarray  # [evals]
-    curves: dict[str, np.ndarray]  # [seeds, evals], the measurements in epochs.csv
-    probes: dict[str, np.ndarray]  # [seeds, evals]; those that are not all nan
-    epoch_seconds: np.ndarray  # [evals], per network, the same for the whole arm
+    steps: np.ndarray  # [epochs]
+    curves: dict[str, np.ndarray]  # [seeds, epochs], the measurements in epochs.csv
+    probes: dict[str, np.ndarray]  # [seeds, epochs]; those that are not all nan
+    epoch_seconds: np.ndarray  # [epochs], per network, the same for the whole arm
 
     @property
     def measurements(self) -> dict[str, np.ndarray]:
-        """Everything that was measured after each epoch, [seeds, evals]."""
+        """Everything that was measured after each epoch, [seeds, epochs]."""
         return self.curves | self.probes
 
     @property
@@ -101,8 +101,9 @@ def _cell(
     epochs = epochs.sort_values(["seed", "epoch"], kind="stable")
     seeds = networks["seed"].to_numpy()
     first = {name: networks[name].tolist()[0] for name in networks}
-    num_evals = epochs["epoch"].nunique()
-    if list(epochs["seed"]) != list(np.repeat(seeds, num_evals)):
+    num_epochs = epochs["epoch"].nunique()
+    shape = (len(seeds), num_epochs)
+    if list(epochs["seed"]) != list(np.repeat(seeds, num_epochs)):
         raise _incomplete(record, first["arm"])
     stored = {seed: i for i, seed in enumerate(record.record.get("seeds", seeds))}
     rows = [stored[seed] for seed in seeds]  # in the arrays of the probes
@@ -118,8 +119,10 @@ def _cell(
         settings={x: float(first[x]) for x in record.record["settings"]},
         seeds=seeds,
         final={x: networks[x].to_numpy() for x in FINAL},
-        steps=epochs["step"].to_numpy()[:num_evals],
-        curves={x: epochs[x].to_numpy().reshape(len(seeds), num_evals) for x in CURVES},
+        steps=epochs["step"].to_numpy()[:num_epochs],
+        curves={
+            x: epochs[x].to_numpy().reshape(len(seeds), num_epochs) for x in CURVES
+        },
         probes={k: x for k, x in probes.items() if not np.isnan(x).all()},
         epoch_seconds=np.array(record.record["arms"][first["arm"]]["epoch_seconds"]),
     )

@@ -132,7 +132,7 @@ def _audit(record: Record) -> ModuleType | None:
         module = importlib.import_module(name)
     except (ImportError, TypeError) as error:  # TypeError: a name that starts with "."
         rule = f"must be a module that can be imported ({error})"
-        remedy = "put its folder on PYTHONPATH, or name normjax.audit.claims"
+        remedy = "put its folder on PYTHONPATH, or leave the field empty"
         raise InputError("audit", name, rule, remedy) from error
     if not hasattr(module, "sections"):
         rule = "must be a module with a function sections(record)"

@@ -12,19 +12,17 @@ from normjax.errors import InputError, suggest
 from normjax.study.config import DEFAULTS, wrong_type
 
 EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
-PARSING = (
-    *(flags.Error, AttributeError, ImportError, KeyError, OSError),
-    *(SyntaxError, TypeError, ValueError),
-)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses flags as absl does, and ends the program if they are not right."""
+    path = ""
     try:
         for word, following in zip(argv, [*argv[1:], ""]):
             given = re.match(r"--?config(?:=|$)([^:]*)", word)
             if given:
-                check_file(given[1] or following.partition(":")[0])
+                path = given[1] or following.partition(":")[0]
+                check_file(path)
         rest = flags.FLAGS(argv)
         for word in rest[1:]:
             raise InputError(word, ..., "must be a flag", "let it begin with --")
@@ -33,12 +31,12 @@ def parse(argv: Sequence[str]) -> list[str]:
                 rule, remedy = "must be given", f"add --{name}={example}"
                 raise InputError(f"--{name}", ..., rule, remedy)
         return rest
-    except PARSING as error:
-        stop(line(mistake_behind(error)))
+    except Exception as error:  # a config runs code of its own
+        stop(line(mistake_behind(error, path)))
 
 
 def check_file(path: str) -> None:
-    """A config is a Python file that is there."""
+    """Raises an InputError unless the config is a Python file that is there."""
     if not os.path.isfile(path):
         folder = os.path.dirname(path) or "configs"
         there = os.listdir(folder) if os.path.isdir(folder) else []
@@ -48,7 +46,7 @@ def check_file(path: str) -> None:
         raise InputError(f"--config={path}", ..., rule, remedy)
 
 
-def mistake_behind(error: BaseException) -> InputError | str:
+def mistake_behind(error: BaseException, path: str) -> InputError | str:
     """The mistake behind an error of parsing, or the line of it that says most."""
     cause: BaseException | None = error
     while cause is not None:  # a config's own InputError, raised while it was loaded
@@ -63,11 +61,10 @@ def mistake_behind(error: BaseException) -> InputError | str:
     override = re.match(r"flag --config\.([\w.]+)=(.*?): ", lines[0])  # absl's text
     if override:
         return wrong_type(*override.groups())
-    if lines[0].startswith("flag --config="):
-        path = lines[0].removeprefix("flag --config=").partition(":")[0]
-        rule = f"cannot be loaded ({lines[-1]})"
-        return InputError(f"--config={path}", ..., rule, remedy)
-    return lines[-1]
+    if isinstance(error, flags.Error) and not lines[0].startswith("flag --config="):
+        return lines[-1]
+    why = lines[-1] if isinstance(error, flags.Error) else repr(error)
+    return InputError(f"--config={path}", ..., f"must be loadable ({why})", remedy)
 
 
 def line(error: InputError | str) -> str:

@@ -14,7 +14,7 @@ from normjax.training import probes
 DEFAULTS: dict[str, Any] = {
     "study": "study",  # its name, on the page and in the record
     "question": "",  # one sentence
-    "audit": "",  # a module that judges published claims: normjax.audit.claims
+    "audit": "",  # dotted name of a module with claims: see report.sections
     "root_seed": 0,  # of the split of the data and of all seeds
     "num_seeds": 10,
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
@@ -142,7 +142,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_names(choices: Mapping[str, Any]) -> None:
-    """Every name is a field of DEFAULTS, and what is a group there is one here."""
+    """Refuses unknown names, and values that are no group where DEFAULTS has one."""
     _check_known("", choices, DEFAULTS)
     for group, known in DEFAULTS.items():
         if not isinstance(known, dict):
@@ -163,7 +163,7 @@ def _check_known(prefix: str, names: Mapping[str, Any], known: dict) -> None:
 
 
 def check_values(chosen: dict[str, Any]) -> None:
-    """Every field is there, has the type of its default and keeps to its rule."""
+    """Refuses a field that is missing, of another type, or against its rule."""
     given = flat(chosen)
     for field, default in flat(DEFAULTS).items():
         group = field.split(".")[0]

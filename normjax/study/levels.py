@@ -44,7 +44,7 @@ def optimizer_named(field: str, name: Level) -> Optimizer:
 
 
 def checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
-    """For each factor a function that refuses, by field, a level it cannot have."""
+    """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
 
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
         return lambda field, level: pick(field, known, str(level))
@@ -65,7 +65,7 @@ def checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
 
 
 def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
-    """The levels of every factor, different ones that can all be built."""
+    """The levels of every factor; repeated ones and unknown ones are refused."""
     sizes = chosen["arms"]["batch_size"]
     levels = chosen["arms"] | {"batch_size": sizes or (chosen["batch_size"],)}
     for factor, those in levels.items():
@@ -77,10 +77,17 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
         for level in those:
             check[factor](field if chosen["arms"][factor] else factor, level)
     for protocol, changes in chosen["protocols"].items():
+        field = f"protocols.{protocol}"
+        nested = isinstance(changes, Mapping) and all(
+            isinstance(instead, Mapping) for instead in changes.values()
+        )
+        if not nested or protocol == "corrected":
+            rule = "must map a factor to {level: what is built}, and not be `corrected`"
+            raise InputError(field, changes, rule, 'set {"norm": {"batch": "layer"}}')
         for factor, instead in changes.items():
-            field = f"protocols.{protocol}"
             pick(field, dict.fromkeys(REPLACEABLE), factor)
             for level, built in instead.items():
+                check[factor](f"{field}.{factor}", level)
                 check[factor](f"{field}.{factor}.{level}", built)
     return levels
 

@@ -4,7 +4,7 @@
     record.json    arms and their status, factors, settings, baseline, environment
     networks.csv   a row per trained network
     epochs.csv     a row per network and epoch
-    probes.npz     "<arm>/<probe>": [settings, seeds, evals]
+    probes.npz     "<arm>/<probe>": [settings, seeds, epochs]
 
 Nothing here trains, judges or draws; no jax.
 """

@@ -62,7 +62,7 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
 
 @contextmanager
 def _blame(factor: str, level: Any, where: str) -> Iterator[None]:
-    """Tells an error of what a level brought in as one of that level."""
+    """Re-raises an error from a level's norm or optimizer as one of `arms.<factor>`."""
     field = f"arms.{factor}"
     try:
         yield

@@ -52,7 +52,7 @@ def is_writable(folder: pathlib.Path) -> bool:
 
 
 def mesh_for(num_lanes: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """One axis over the fewest devices that share the lanes as evenly as all would."""
+    """One axis over the fewest devices of which none gets more lanes than from all."""
     devices = list(devices or jax.devices())
     lanes_each = -(-num_lanes // len(devices))
     used = np.array(devices[: -(-num_lanes // lanes_each)])
@@ -93,7 +93,7 @@ def loop(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
 def place(data: Data, mesh: Mesh | None = None) -> Data:
     """The data on every device of the mesh, or on all devices.
 
-    What lies on these devices already is not copied, be it on others as well.
+    An array that already lies on these devices is not copied.
     """
     mesh = mesh or mesh_for(len(jax.devices()))
     return jax.tree.map(lambda x: _replicate(x, NamedSharding(mesh, SHARED)), data)
