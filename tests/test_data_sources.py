@@ -368,7 +368,7 @@ def test_another_format_lies_in_the_folder(monkeypatch):
     tfds = types.SimpleNamespace(builder=lambda name, data_dir: prepared)
     assert prepare(monkeypatch, tfds) == (
         "data.name='mnist': must be stored as array_record, and nowhere/mnist holds"
-        " another format; give another folder with --directory."
+        " another format; give another directory."
     )
     assert asked == [{"file_format": "array_record"}]
 

@@ -213,7 +213,7 @@ MISTAKES = {
     ),
     "word": (
         [QUICK, "workdir"],
-        "workdir: must be a flag; let it begin with --.",
+        "'workdir': must be a flag; let it begin with --.",
     ),
     "npz": (
         [QUICK, "--config.data.name={tmp}/broken.npz"],

@@ -422,7 +422,7 @@ def test_a_second_call_does_not_compile_again():
         ),
         (
             {"implementation": "images", "input_dilation": 2},
-            "convolution='images': needs input_dilation=1 and feature_group_count=1,"
+            "implementation='images': needs input_dilation=1 and feature_group_count=1,"
             " got (2, 2) and 1; use 'lax'.",
         ),
         (

@@ -102,7 +102,6 @@ def _cell(
     seeds = networks["seed"].to_numpy()
     first = {name: networks[name].tolist()[0] for name in networks}
     num_epochs = epochs["epoch"].nunique()
-    shape = (len(seeds), num_epochs)
     if list(epochs["seed"]) != list(np.repeat(seeds, num_epochs)):
         raise _incomplete(record, first["arm"])
     stored = {seed: i for i, seed in enumerate(record.record.get("seeds", seeds))}

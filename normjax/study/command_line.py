@@ -25,7 +25,7 @@ def parse(argv: Sequence[str]) -> list[str]:
                 check_file(path)
         rest = flags.FLAGS(argv)
         for word in rest[1:]:
-            raise InputError(word, ..., "must be a flag", "let it begin with --")
+            raise InputError(repr(word), ..., "must be a flag", "let it begin with --")
         for name, example in EXAMPLES.items():
             if not flags.FLAGS[name].value:
                 rule, remedy = "must be given", f"add --{name}={example}"
