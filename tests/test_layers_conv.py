@@ -256,7 +256,7 @@ def test_data_dependent_init_sees_the_pixels_of_a_convolution():
         (
             (3, 3),
             {"implementation": "images", "feature_group_count": 2},
-            "convolution='images': needs input_dilation=1 and feature_group_count=1,"
+            "implementation='images': needs input_dilation=1 and feature_group_count=1,"
             " got (1, 1) and 2; use 'lax'.",
         ),
         (
