@@ -10,7 +10,9 @@ from ml_collections import config_flags
 
 from normjax.errors import InputError
 from normjax.study import command_line, plan, run
+from normjax.study.interrupts import Interrupts
 from normjax.study.record import progress, read_record
+from normjax.study.train import Stopped
 from normjax.training import devices
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -20,6 +22,7 @@ CONFIG = config_flags.DEFINE_config_file(
     lock_config=False,
     accept_new_attributes=True,  # a user's optimizer has settings of its own
 )
+GO_ON = "the same command goes on"
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the record and the page")
 
 
@@ -32,15 +35,19 @@ def main(argv: list[str]) -> None:
     devices.configure()
     workdir = str(WORKDIR.value)
     try:
-        run.complete(plan.study(CONFIG.value), workdir)
-        path = page.build(workdir)
-        print(tables.text(read_record(workdir)))
-        print(f"page: {path}")
+        with Interrupts(lambda: f"interrupted: {progress(workdir)}; {GO_ON}") as asked:
+            study = plan.study(CONFIG.value)
+            failed = run.complete(study, workdir, interrupts=asked)
+            path = page.build(workdir)
+            print(tables.text(read_record(workdir)))
+            print(f"page: {path}")
     except InputError as error:
         command_line.stop(command_line.line(error))
-    except KeyboardInterrupt:
-        kept = progress(workdir)
-        command_line.stop(f"interrupted: {kept}; the same command goes on", 130)
+    except Stopped:
+        asked.end()
+    if failed:
+        lines = [f"failed: {arm}: {why}" for arm, why in failed.items()]
+        command_line.stop("\n".join([*lines, GO_ON]), 1)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ The same content gives the same bytes.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,6 +45,33 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an npz, keys sorted; its entries carry no time stamp."""
     entries: dict[str, Any] = dict(sorted(arrays.items()))
     _replace(Path(path), lambda file: np.savez(file, **entries))
+
+
+def write_digested(
+    folder: Path, prefix: str, suffix: str, arrays: Mapping[str, np.ndarray]
+) -> Path:
+    """Writes an npz whose name holds the `digest` of its content, and returns it."""
+    part = folder / f".{prefix}{os.getpid()}.part"
+    with _whole(part):
+        with open(part, "wb") as file:
+            np.savez(file, **dict(sorted(arrays.items())))  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"{prefix}{digest(part)}{suffix}"
+        os.replace(part, path)
+    return path
+
+
+def digest(path: Path) -> str:
+    """32 hexadecimal digits of the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def text_digest(content: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits of the SHA-256 of plain data."""
+    text = json.dumps(plain(content), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def folder(path: str | Path) -> Path:
@@ -101,6 +129,16 @@ def damaged(path: Path, why: object) -> InputError:
     return InputError(str(path), ..., f"damaged ({why})", remedy)
 
 
+def move(path: Path, to: Path) -> Path:
+    """Moves a file within its file system, and returns where it is now."""
+    try:
+        os.replace(path, to)
+    except OSError as error:
+        rule = f"cannot be moved to {to.parent} ({error.strerror})"
+        raise InputError(str(path), ..., rule, "allow it") from error
+    return to
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file, or an InputError."""
     try:
@@ -125,18 +163,33 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """A reader sees the old file or the new one, whole, whenever we are stopped."""
-    part = path.with_name(f".{path.name}.part")
-    try:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _whole(part, path):
         with open(part, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException as error:
+
+
+@contextlib.contextmanager
+def _whole(part: Path, path: Path | None = None) -> Iterator[None]:
+    """Removes `part` if it could not be written, and says so in one line."""
+    try:
+        with one_line_errors(path or part.parent):
+            yield
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
-        if not isinstance(error, OSError):
-            raise
+        raise
+
+
+@contextlib.contextmanager
+def one_line_errors(path: Path) -> Iterator[None]:
+    """An error of the file system inside, as one line about `path`."""
+    try:
+        yield
+    except OSError as error:
         rule = f"cannot be written ({error.strerror})"
         remedy = "make room or allow it, or give another workdir"
         raise InputError(str(path), ..., rule, remedy) from error

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from normjax.report import estimates, figures, formats, networks, tables
 from normjax.report.networks import Cell
 from normjax.report.sections import Section, Verdict, audit_documents
 from normjax.statistics import Interval
-from normjax.study.record import Record, complete_arms, read_record
+from normjax.study.record import Record, present_arms, read_record, write_tables
 
 
 def build(workdir: str | Path) -> Path:
@@ -27,6 +27,7 @@ def build(workdir: str | Path) -> Path:
     """
     record = read_record(workdir)
     cells = networks.load(record)
+    write_tables(record)
     sections = tables.write(record, record.workdir / "tables")
     plots = figures.plots(record)
     svgs = figures.write(plots, record.workdir / "figures")
@@ -111,11 +112,11 @@ def _most_stable(arms: Sequence[Cell]) -> list[str]:
 def _run(record: Record) -> list[tuple[str, str]]:
     """What ran where, as pairs of term and text."""
     content = record.record
-    arms = {name: content["arms"][name] for name in complete_arms(content)}
-    where = content.get("environment", {})
-    total = sum(arm.get("lanes", 0) for arm in arms.values())
-    missing = [name for name in content["arm_order"] if name not in arms]
-    parameters = sorted(set(content.get("num_parameters", {}).values()))
+    entries = content["arms"]
+    arms = {name: entries[name] for name in present_arms(content)}
+    where = content["environment"]
+    total = sum(arm["lanes"] for arm in arms.values())
+    parameters = sorted({entry["num_parameters"] for entry in arms.values()})
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
     rows = [
@@ -128,13 +129,30 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", _seconds(arms, "compile_seconds")),
         ("Running", _seconds(arms, "run_seconds")),
-        ("Not finished", ", ".join(missing)),
+        ("Missing", ", ".join(missing_networks(entries))),
+        ("Failed", "; ".join(failed_arms(entries))),
+        ("Damaged", ", ".join(content["damaged"])),
     ]
     return [(term, text) for term, text in rows if text]
 
 
+def missing_networks(arms: Mapping[str, Any]) -> list[str]:
+    """`batch (3 of 10)` for each arm that lacks networks."""
+    return [
+        f"{name} ({entry['missing']} of {entry['missing'] + entry['lanes']})"
+        for name, entry in arms.items()
+        if entry["missing"]
+    ]
+
+
+def failed_arms(arms: Mapping[str, Any]) -> list[str]:
+    """`batch: ValueError: ...` for each arm that could not be trained."""
+    failures = {name: entry.get("failure") for name, entry in arms.items()}
+    return [f"{name}: {why}" for name, why in failures.items() if why]
+
+
 def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
-    total = sum(arm.get(field, 0.0) for arm in arms.values())
+    total = sum(arm[field] for arm in arms.values())
     return f"{formats.three_digits(total)} s in all"
 
 

@@ -1,13 +1,13 @@
 """The columns of `networks.csv` and `epochs.csv`, and the type of each. No jax."""
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from normjax import files
+from normjax.study.groups import Group, Lane
 
 Level = str | int | float  # of a factor; a batch size is a number
 INTEGER_COLUMNS = ("batch_size", "seed", "epoch", "step", "diverged_at_step")
@@ -48,19 +48,87 @@ def cast(table: pd.DataFrame, record: Mapping[str, Any], name: str) -> pd.DataFr
     return pd.DataFrame({key: column(key) for key in columns(record, name)})
 
 
-def read_table(
-    path: Path, record: Mapping[str, Any], arms: Iterable[str]
-) -> pd.DataFrame:
-    """The rows of `arms`, in the order of the file."""
-    names = columns(record, path.name)
-    arms = list(arms)
-    if not arms:
-        return cast(pd.DataFrame(columns=list(names)), record, path.name)
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = [name for name in names if name not in rows]
-        if missing:
-            raise ValueError(f"it has no column {missing[0]!r}")
-        return cast(rows[rows["arm"].isin(arms)], record, path.name)
-    except (OSError, ValueError) as error:
-        raise files.damaged(path, error) from error
+def rows(
+    record: Mapping[str, Any],
+    arm: str,
+    wanted: Sequence[Lane],
+    places: Sequence[int],
+    curves: Mapping[str, np.ndarray],
+    found: Sequence[tuple[Group, int]],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of an arm in `networks.csv` and in `epochs.csv`.
+
+    Args:
+        record: what the study wants, `record.json`.
+        arm: the name of the arm.
+        wanted: its networks, in order.
+        places: of those that are there, in `wanted`.
+        curves: of all that are wanted, `[lanes, epochs]`.
+        found: the group of each that is there, and its position in it.
+    """
+    entry = record["arms"][arm]
+    identity = pd.DataFrame(
+        {
+            "arm": arm,
+            **entry["factors"],
+            "seed": [wanted[i][1] for i in places],
+            **{
+                name: [dict(wanted[i][0])[name] for i in places]
+                for name in entry["settings"]
+            },
+        }
+    )
+    empty = np.empty((0, 1), np.float32)
+    there = {name: curves[name][places] if found else empty for name in CURVES}
+    num_epochs = there[CURVES[0]].shape[1]
+    networks = identity.assign(
+        **{name: there[name][:, -1] for name in FINAL if name in CURVES},
+        diverged_at_step=[group.diverged_at_step[i] for group, i in found],
+        seconds=[sum(group.about["epoch_seconds"]) for group, _ in found],
+    )
+    numbers = np.tile(np.arange(1, num_epochs + 1), len(places))
+    epochs = identity.loc[identity.index.repeat(num_epochs)].reset_index(drop=True)
+    return networks, epochs.assign(
+        epoch=numbers,
+        step=numbers * entry["steps_per_epoch"],
+        **{name: x.ravel() for name, x in there.items()},
+    )
+
+
+def stack(
+    found: Sequence[tuple[Group, int]], kind: str, places: Sequence[int], number: int
+) -> dict[str, np.ndarray]:
+    """`[number, ...]` of each of the `curves` or `probes`; nan where no network is."""
+    arrays = {}
+    for name in getattr(found[0][0], kind) if found else ():
+        values = np.stack([getattr(group, kind)[name][i] for group, i in found])
+        arrays[name] = np.full((number, *values.shape[1:]), np.nan, values.dtype)
+        arrays[name][places] = values
+    return arrays
+
+
+def summary(
+    found: Sequence[tuple[Group, int]], number: int, failure: str
+) -> dict[str, Any]:
+    """What there is of an arm that wants `number` networks, for people to read."""
+    there = {id(group): group for group, _ in found}.values()
+    about = [group.about for group in there]
+    status = "complete" if len(found) == number else "failed" if failure else "missing"
+    entry: dict[str, Any] = {
+        "status": status,
+        "lanes": len(found),
+        "missing": number - len(found),
+        "groups": len(about),
+    }
+    if status == "failed":
+        entry["failure"] = failure
+    if about:
+        spent = [np.array(group.about["epoch_seconds"]) for group, _ in found]
+        entry |= {
+            "mapping": about[0]["mapping"],
+            "environment": about[0]["environment"],
+            "compile_seconds": sum(x["compile_seconds"] for x in about),
+            "epoch_seconds": np.mean(spent, axis=0).tolist(),
+            "run_seconds": float(np.sum(spent)),
+        }
+    return entry

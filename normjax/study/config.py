@@ -25,6 +25,8 @@ DEFAULTS: dict[str, Any] = {
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
     "probes": (),
     "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see plan.mapping)
+    "lanes_per_group": 0,  # trained and kept together; 0: at most 1000 that fit
+    "checkpoint_seconds": 120.0,  # of training between checkpoints; 0: every epoch
     "protocols": {},  # name -> factor -> level -> what is built in its place
     "data": {
         "name": "digits",
@@ -72,6 +74,8 @@ FIELD_RULES = {  # field -> (rule, test)
     "data.num_train": ("at least 0 (0: all that remain)", lambda x: x >= 0),
     "data.num_validation": POSITIVE,
     "data.num_test": ("at least 0 (0: all)", lambda x: x >= 0),
+    "lanes_per_group": ("at least 0 (0: what fits)", lambda x: x >= 0),
+    "checkpoint_seconds": ("at least 0 (0: every epoch)", lambda x: x >= 0),
     "reference_batch_size": ("at least 0 (0: rates as given)", lambda x: x >= 0),
     "model.widths": (
         "one or more whole numbers of at least 1",

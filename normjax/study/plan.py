@@ -14,13 +14,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from normjax import models
+from normjax import files, models
 from normjax.data import sources, splits
 from normjax.errors import InputError, pick, suggest
 from normjax.ops import conv
 from normjax.optimizers import recipes
 from normjax.study import levels, settings
 from normjax.study.config import resolve
+from normjax.study.identity import identity
 from normjax.study.levels import PENALTY_SETTINGS, Factors
 from normjax.study.tracing import trace
 from normjax.training import devices
@@ -31,6 +32,8 @@ class Arm(NamedTuple):
     """What is compiled once; its lanes are `[settings, seeds]`."""
 
     name: str  # levels of the factors that vary, joined by "-"
+    id: str  # digest of `identity`, by which its networks are known
+    identity: dict[str, Any]  # what decides their numbers, but for setting and seed
     factors: Factors
     program: Program
     settings: dict[str, np.ndarray]  # traced, float32, leaves [settings]
@@ -66,9 +69,14 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
+    shared = {
+        "data_crc32": files.checksum(jax.tree.leaves(data)),
+        "root_seed": chosen["root_seed"],
+        "num_epochs": chosen["num_epochs"],
+    }
     arms = tuple(
-        arm(chosen, dict(zip(wanted, combination)), names, data, source.num_classes)
-        for combination in itertools.product(*wanted.values())
+        arm(chosen, dict(zip(wanted, x)), names, data, source.num_classes, shared)
+        for x in itertools.product(*wanted.values())
     )
     numbers = seeds(chosen)
     fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
@@ -93,17 +101,20 @@ def arm(
     varying: list[str],
     data: Data,
     num_classes: int,
+    shared: dict[str, int],
 ) -> Arm:
     """One combination of levels, resolved to what is compiled and what is traced."""
     built = levels.substitute(chosen["protocols"], factors)
     program = program_of(chosen, built, data, num_classes)
     grid = setting_values(chosen, built, program)
     num_parameters, convolutions = trace(program, factors, grid, data)
-    shared = mapping(chosen["mapping"], bool(convolutions))
+    known_by = identity(program, **shared)
     return Arm(
         name="-".join(str(factors[name]) for name in varying or factors),
+        id=files.text_digest(known_by)[:16],
+        identity=known_by,
         factors=factors,
-        program=program._replace(mapping=shared),
+        program=program._replace(mapping=mapping(chosen["mapping"])),
         settings=grid,
         num_parameters=num_parameters,
         convolutions=convolutions,
@@ -145,12 +156,17 @@ def network(choices: dict[str, Any], built: Factors, num_classes: int) -> nn.Mod
     return constructor(num_classes=num_classes, **fields)
 
 
-def mapping(asked: str, convolves: bool) -> str:
-    """How lanes share a device: on a CPU networks that convolve fill a core alone."""
+def mapping(asked: str) -> str:
+    """How lanes share a device, a row of `devices.MAPPINGS`.
+
+    On a CPU they are mapped, one after the other. That is as fast as vmap there, and
+    the numbers of a network do not depend on which others train beside it, nor on how
+    many devices they share: see docs/performance.md.
+    """
     pick("mapping", {"auto": None, **devices.MAPPINGS}, asked)
     if asked != "auto":
         return asked
-    return "map" if convolves and jax.default_backend() == "cpu" else "vmap"
+    return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
 def setting_values(

@@ -1,4 +1,7 @@
-"""From a Study to a record: the only loop over arms."""
+"""Running a study is training the networks that it wants and that nobody has trained.
+
+The only loop over groups of lanes, and over the epochs of one.
+"""
 
 import atexit
 import contextlib
@@ -8,25 +11,22 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import jax
-import numpy as np
-import pandas as pd
-from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from normjax import files
-from normjax.errors import InputError
-from normjax.study import plan
-from normjax.study.columns import CURVES, FINAL
-from normjax.study.environment import environment, timed
+from normjax.errors import InputError, pick
+from normjax.study import checkpoints, groups, memory, plan
+from normjax.study.checkpoints import Checkpoint
+from normjax.study.description import describe, headline
+from normjax.study.groups import Held, lane
+from normjax.study.interrupts import Interrupts
 from normjax.study.plan import Arm, Study
-from normjax.study.record import Record, add_arm, read_record, start_record
-from normjax.training import devices, lanes, probes
-from normjax.types import Report, Settings, TrainState
+from normjax.study.record import Record, read_record, start_record, write_tables
+from normjax.study.train import Stopped, Work, epochs_left, train_group
+from normjax.training import devices
 
 PROGRESS = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
@@ -40,7 +40,7 @@ def run(
     model: Any = None,
     data: Any = None,
 ) -> Record:
-    """Trains every arm of a config that the record in `workdir` does not hold yet.
+    """Trains the networks of a config that `workdir` does not hold yet.
 
     Shows a progress bar in a terminal and is silent elsewhere. On a CPU it makes one
     device per core, unless jax has started already. `config` is of `normjax.config`, or
@@ -49,9 +49,11 @@ def run(
     supported yet: a config names its model, `model.name`, and its data, `data.name`,
     which may be the path of an .npz file.
 
+    Warns if an arm could not be trained; its message is in `.record["arms"]`.
+
     Raises:
-        InputError: for a mistake in the config, or a folder that cannot be written
-            or holds another study.
+        InputError: for a mistake in the config, or a folder that cannot be written or
+            that another process works on.
     """
     for field, value in (("model", model), ("data", data)):
         if value is not None:
@@ -65,178 +67,147 @@ def run(
     if workdir is None:
         workdir = tempfile.mkdtemp(prefix="normjax-")
         atexit.register(shutil.rmtree, workdir, ignore_errors=True)
-    complete(study, workdir, quiet=True)
+    for arm, message in complete(study, workdir, quiet=True).items():
+        warnings.warn(f"arm {arm} could not be trained: {message}", stacklevel=2)
     return read_record(workdir)
 
 
-def complete(study: Study, workdir: str | pathlib.Path, *, quiet: bool = False) -> None:
-    """Trains the arms that the record in `workdir` does not hold yet.
+def complete(
+    study: Study,
+    workdir: str | pathlib.Path,
+    *,
+    arms: Sequence[str] = (),
+    quiet: bool = False,
+    interrupts: Interrupts | None = None,
+) -> dict[str, str]:
+    """Trains what the study wants and `workdir` does not hold.
 
-    An arm is written when it is finished; Ctrl-C loses only the arm in work. With
-    `quiet` nothing is printed, and the bar is shown in a terminal only. The errors are
-    those of `start_record`.
+    A group of lanes is written when it is finished, and a checkpoint of it every
+    `checkpoint_seconds`. With `quiet` nothing is printed, and the bar is shown in a
+    terminal only.
+
+    Args:
+        study: the wanted networks.
+        workdir: the folder of the record.
+        arms: those to train; all of them if empty.
+        quiet: whether to print nothing.
+        interrupts: who asks to stop; nobody if None.
+
+    Returns:
+        Maps each arm that could not be trained to the reason.
+
+    Raises:
+        InputError: as `start_record` does, or if there is no such arm.
+        Stopped: if `interrupts` asked for it.
     """
+    names = {arm.name: arm for arm in study.arms}
+    chosen = [pick("arms", names, name) for name in arms] or list(study.arms)
     about = describe(study)
-    finished = start_record(workdir, study.config, data=about["data_crc32"])
-    missing = [arm for arm in study.arms if arm.name not in finished]
+    start_record(workdir, about)
     lines = headline(study, about["environment"])
-    if not missing:
-        lines += [f"complete: {workdir} holds all {len(study.arms)} arms"]
-    elif finished:
-        lines += [f"resuming: {len(finished)} of {len(study.arms)} arms are finished"]
+    held = groups.held(workdir)
+    started, broken = checkpoints.pending(workdir)
+    for path, module in (
+        *((path, groups) for path in held.damaged),
+        *((path, checkpoints) for path in broken),
+    ):
+        lines.append(f"damaged: {path} was moved to {module.set_aside(path)}")
+    work = missing(study, chosen, held, started)
+    lines += state(study, held, work)
     if not quiet:
         print("\n".join(lines), flush=True)
     hidden = None if quiet else False  # None: hidden where there is no terminal
-    total = len(missing) * study.num_epochs
     study = dataclasses.replace(study, data=devices.place(study.data))
+    failed: dict[str, str] = {}
+    total = sum(epochs_left(study, each) for each in work)
     with tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden) as bar:
-        for arm in missing:
-            bar.set_description_str(arm.name)
-            save(workdir, study, arm, about, train_arm(study, arm, bar))
+        while work:
+            each = work.pop(0)
+            bar.set_description_str(each.arm.name)
+            work[:0] = attempt(study, each, workdir, bar, failed, interrupts)
+    write_tables(read_record(workdir))
+    return failed
 
 
-class Trained(NamedTuple):
-    """An arm after its last epoch, in the host's memory."""
+def missing(
+    study: Study, arms: Iterable[Arm], held: Held, started: Iterable[Checkpoint]
+) -> list[Work]:
+    """The networks that are wanted and not held, in groups that fit into memory.
 
-    final: TrainState  # leaves [lanes, ...]
-    reports: Report  # leaves [lanes, epochs]
-    seconds: list[float]  # of each epoch, without compiling
-    compile_seconds: float
-
-
-def train_arm(study: Study, arm: Arm, bar: tqdm) -> Trained:
-    """Trains all lanes of an arm at a time."""
-    grid: Settings = {**arm.settings}
-    keys, settings = lanes.grid(study.keys, grid)
-    epochs = lanes.train(
-        keys, settings, study.data, program=arm.program, num_epochs=study.num_epochs
-    )
-    reports, seconds, compile_seconds = [], [], 0.0
-    for state, report, spent, compiling in timed(epochs):  # noqa: B007
-        reports.append(report)
-        seconds.append(spent)
-        compile_seconds += compiling
-        rate = len(keys) / study.num_epochs / spent
-        bar.set_postfix_str(f"{rate:.2f} networks/s", refresh=False)
-        bar.update()
-    # the padding of the last device is left out
-    final = jax.tree.map(lambda x: np.asarray(x)[: len(keys)], state)
-    stacked = jax.tree.map(lambda *x: np.stack(x, axis=-1), *reports)
-    return Trained(final, stacked, seconds, compile_seconds)
-
-
-def save(
-    workdir: str | pathlib.Path, study: Study, arm: Arm, about: dict, done: Trained
-) -> None:
-    """Adds a finished arm to the record: its networks first, its rows after them.
-
-    Arrays get the shape `[settings, seeds, ...]`.
+    Groups that were begun come first, as they were, if all of them is still wanted.
+    Arms that are the same by what decides their numbers are trained once.
     """
-    num_lanes = len(done.reports.train.loss)
-    by_lane = lambda x: np.reshape(x, (-1, len(study.seeds), *x.shape[1:]))
-    tree: Any = {"params": done.final.params, **done.final.stats}
-    variables = flatten_dict(jax.tree.map(by_lane, tree), sep="/")
-    folder = files.folder(pathlib.Path(workdir) / "checkpoints")
-    files.write_arrays(folder / f"{arm.name}.npz", variables)
-    networks, epochs = tables(study, arm, done)
-    add_arm(
-        workdir,
-        arm=arm.name,
-        networks=networks,
-        epochs=epochs,
-        probes={
-            f"{arm.name}/{name}": by_lane(values)
-            for name, values in done.reports.probes.items()
-        },
-        record=about,
-        entry={
-            "status": "complete",
-            "factors": arm.factors,
-            "lanes": num_lanes,
-            "num_parameters": arm.num_parameters,
-            "mapping": arm.program.mapping,
-            "environment": about["environment"],  # of this arm: a study may be resumed
-            "checkpoint": True,
-            "compile_seconds": round(done.compile_seconds, 3),
-            "run_seconds": round(sum(done.seconds), 3),
-            "epoch_seconds": [round(s / num_lanes, 6) for s in done.seconds],
-        },
-    )
+    work: list[Work] = []
+    done = set(held.networks)
+    for arm in arms:
+        keys = [
+            lane({name: x[i] for name, x in arm.settings.items()}, seed)
+            for i in range(len(next(iter(arm.settings.values()))))
+            for seed in study.seeds
+        ]
+        wanted = {(arm.id, key): key for key in keys if (arm.id, key) not in done}
+        for checkpoint in started:
+            mine = {(checkpoint.about["id"], key) for key in checkpoint.lanes}
+            if mine <= wanted.keys():
+                work.append(Work(arm, checkpoint.lanes, checkpoint))
+                wanted = {k: key for k, key in wanted.items() if k not in mine}
+                done |= mine
+        done |= wanted.keys()
+        rest = list(wanted.values())
+        size = memory.lanes_per_group(study, arm, len(rest))
+        work += [Work(arm, rest[i : i + size]) for i in range(0, len(rest), size)]
+    return work
 
 
-def tables(study: Study, arm: Arm, done: Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of `networks.csv` and of `epochs.csv`, in the order [settings, seeds]."""
-    num_lanes, num_epochs = done.reports.train.loss.shape
-    num_seeds = len(study.seeds)
-    lanes = pd.DataFrame(
-        {
-            "arm": arm.name,
-            **arm.factors,
-            "seed": np.tile(study.seeds, num_lanes // num_seeds),
-            **{k: np.repeat(grid, num_seeds) for k, grid in arm.settings.items()},
-        }
-    )
-    curves = {
-        f"{split}_{measure}": getattr(getattr(done.reports, split), measure)
-        for split in ("train", "validation", "test")
-        for measure in ("loss", "accuracy")
-    }
-    networks = lanes.assign(
-        **{name: curves[name][:, -1] for name in FINAL if name in curves},
-        diverged_at_step=done.final.diverged_at_step,
-        seconds=sum(done.seconds) / num_lanes,
-    )
-    numbers = np.tile(np.arange(1, num_epochs + 1), num_lanes)
-    epochs = lanes.loc[lanes.index.repeat(num_epochs)].reset_index(drop=True)
-    return networks, epochs.assign(
-        epoch=numbers,
-        step=numbers * arm.program.steps_per_epoch,
-        **{name: curves[name].ravel() for name in CURVES},
-    )
+def attempt(
+    study: Study,
+    work: Work,
+    workdir: str | pathlib.Path,
+    bar: tqdm,
+    failed: dict[str, str],
+    interrupts: Interrupts | None,
+) -> list[Work]:
+    """Trains a group; returns its halves, to be trained next, if memory ran out.
+
+    An error of the arm itself is written to the record, and the others go on.
+    """
+    arm = work.arm
+    if arm.name in failed:
+        bar.update(epochs_left(study, work))
+        return []
+    try:
+        deferred = interrupts.deferred() if interrupts else contextlib.nullcontext()
+        with deferred:
+            train_group(study, work, workdir, bar, interrupts)
+        groups.forget_failure(workdir, arm.id)
+    except (InputError, Stopped):
+        raise
+    except Exception as error:  # whatever a norm or an optimizer of the user raises
+        if memory.is_exhausted(error) and len(work.lanes) > 1:
+            half = len(work.lanes) // 2
+            return [Work(arm, work.lanes[:half]), Work(arm, work.lanes[half:])]
+        message = str(error).strip().partition("\n")[0]
+        failed[arm.name] = f"{type(error).__name__}: {message}"
+        content = {"arm": arm.name, "message": failed[arm.name]}
+        groups.write_failure(workdir, arm.id, content)
+    return []
 
 
-def headline(study: Study, where: Mapping[str, Any]) -> list[str]:
-    """What runs where: printed before anything is compiled."""
-    settings = [len(next(iter(arm.settings.values()))) for arm in study.arms]
-    each = [number * len(study.seeds) for number in settings]
-    steps = [arm.program.steps_per_epoch for arm in study.arms]
-    sizes = [arm.num_parameters for arm in study.arms]
-    versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
-    return [
-        f"device: {where['num_devices']} x {where['device']} ({versions})",
-        f"study: {study.name}: {len(study.arms)} arms x {_range(each)} lanes"
-        f" = {sum(each)} networks, {study.num_epochs} epochs of {_range(steps)} steps",
-        f"parameters per network: {_range(sizes)}",
-        *(f"notice: {notice}" for notice in study.notices),
-    ]
-
-
-def _range(numbers: list[int]) -> str:
-    """`2`, or `2 to 8`."""
-    return " to ".join(f"{n:,}" for n in sorted({min(numbers), max(numbers)}))
-
-
-def describe(study: Study) -> dict[str, Any]:
-    """The part of record.json that is known before training."""
-    measured = study.arms[0].program.probes
-    return {
-        "study": study.name,
-        "question": study.question,
-        "factors": list(study.arms[0].factors),
-        "settings": sorted(set().union(*(arm.settings for arm in study.arms))),
-        "baseline": study.baseline,
-        "target_accuracy": study.target_accuracy,
-        # name -> conditions of what it measures
-        "probes": {name: probes.PROBES[name].conditions for name in measured},
-        "seeds": list(study.seeds),
-        "num_seeds": len(study.seeds),
-        "num_examples": {
-            name: len(getattr(study.data, name).labels)
-            for name in ("train", "validation", "test")
-        },
-        "data_crc32": files.checksum(jax.tree.leaves(study.data)),
-        "arm_order": [arm.name for arm in study.arms],
-        "num_parameters": {arm.name: arm.num_parameters for arm in study.arms},
-        "convolutions": {arm.name: arm.convolutions for arm in study.arms},
-        "environment": environment(),
-    }
+def state(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
+    """What is there already, in the lines printed before a run."""
+    ids = {arm.id for arm in study.arms}
+    kept = sum(arm_id in ids for arm_id, _ in held.networks)
+    lines = []
+    if len(held.networks) > kept:
+        number = len(held.networks) - kept
+        lines.append(
+            f"kept: {number} networks that this study does not want, for they differ in"
+            " data, epochs, version or program"
+        )
+    begun = [each.checkpoint.about["epoch"] for each in work if each.checkpoint]
+    if not work:
+        lines.append("complete: every network is trained")
+    elif kept or begun:
+        goes_on = f", {len(begun)} groups go on where they were left" if begun else ""
+        lines.append(f"resuming: {kept} networks are trained{goes_on}")
+    return lines

@@ -156,6 +156,8 @@ def train(
     *,
     program: Program,
     num_epochs: int,
+    first_epoch: int = 0,
+    leaves: Sequence[np.ndarray] | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[tuple[TrainState, Report]]:
     """Trains all lanes, and yields after each epoch: their state and their report.
@@ -170,6 +172,8 @@ def train(
         data: shared by all lanes; `place` it once to train several arms on it.
         program: what is compiled; a second grid of settings does not compile again.
         num_epochs: how often to go over the training split.
+        first_epoch: how many of these epochs are done already.
+        leaves: those of the state after them, `[lanes, ...]`; None starts anew.
         devices: all of them by default.
     """
     num_lanes, num_train = len(keys), len(data.train.labels)
@@ -189,8 +193,11 @@ def train(
     network = init_lanes(own.init, scale, example, model=program.model, mesh=mesh)
     compiled = {"program": program, "mesh": mesh}
     state = start_lanes(*network, traced, num_train=num_train, **compiled)
+    if leaves is not None:
+        now = jax.device_put([x[padded] for x in leaves], NamedSharding(mesh, LANES))
+        state = jax.tree.unflatten(jax.tree.structure(state), now)
     size = (program.batch_size, program.steps_per_epoch, program.sampling)
-    for number in range(num_epochs):
+    for number in range(first_epoch, num_epochs):
         rows = order_lanes(
             own.order, np.int32(number), num_examples=num_train, size=size, mesh=mesh
         )

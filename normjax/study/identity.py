@@ -1,0 +1,113 @@
+"""What a network is known by: a digest of everything that decides its numbers.
+
+Two networks with the same arm id, settings and seed are the same network, whatever
+question they answer. The question, the baseline, the target, the other seeds and the
+machine are not part of it.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import inspect
+import sys
+import types
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+import normjax
+from normjax.types import Program
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax")  # whose version may move a digit
+VERSIONED = ("normjax", "numpy", "builtins", "functools", *PACKAGES)
+
+
+def identity(
+    program: Program, *, data_crc32: int, root_seed: int, num_epochs: int
+) -> dict[str, Any]:
+    """What all networks of an arm share, as plain data.
+
+    The mapping of lanes on a device is left out: it may round differently and is
+    recorded with each group of networks.
+    """
+    return {
+        "program": description(program._replace(mapping="")._asdict()),
+        "data_crc32": data_crc32,
+        "root_seed": root_seed,
+        "num_epochs": num_epochs,
+        "numerics": numerics(),
+    }
+
+
+def numerics() -> dict[str, Any]:
+    """Versions and switches that decide numbers."""
+    values = jax.config.values
+    return {
+        "normjax": normjax.__version__,
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "x64": values["jax_enable_x64"],
+        "matmul_precision": values["jax_default_matmul_precision"],
+        "prng": values["jax_default_prng_impl"],
+    }
+
+
+def description(value: Any) -> Any:
+    """A value as plain data that is the same in every process.
+
+    A dataclass, such as a flax module, is its class and its fields; a function is its
+    name, with the checksum of the file that defines it if no version stands for it, and
+    with what it closes over.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return [str(value.dtype), *np.ravel(value).tolist()]
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return [description(x) for x in value]
+    if isinstance(value, Mapping):
+        return {str(k): description(v) for k, v in value.items()}
+    if isinstance(value, functools.partial):
+        return {
+            "partial": description(value.func),
+            "args": description(value.args),
+            "keywords": description(value.keywords),
+        }
+    if isinstance(value, type):
+        return _named(value)
+    fields = _fields(value)
+    if fields is not None:
+        return {"class": _named(type(value)), **description(fields)}
+    if isinstance(value, types.FunctionType):
+        closed = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [_named(value), *description(closed)]
+    if hasattr(value, "__wrapped__"):  # functools.cache, jax.jit
+        return description(value.__wrapped__)
+    return [description(type(value)), getattr(value, "__name__", str(value))]
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    """The fields of a dataclass or of a named tuple; None for anything else."""
+    if hasattr(value, "_fields"):
+        return value._asdict()
+    if not dataclasses.is_dataclass(value):
+        return None
+    names = [field.name for field in dataclasses.fields(value)]
+    own = [name for name in names if name not in ("parent", "name")]  # flax's
+    return {name: getattr(value, name) for name in own}
+
+
+def _named(function: Any) -> str:
+    """`package.module.name`, and the checksum of a file that has no version."""
+    module = function.__module__
+    name = f"{module}.{function.__qualname__}"
+    if module.partition(".")[0] in VERSIONED:
+        return name
+    try:
+        source = inspect.getsource(sys.modules[module])
+    except (KeyError, OSError, TypeError):  # typed at a prompt
+        code = getattr(function, "__code__", None)
+        source = repr(code and (code.co_code, code.co_names))
+    return f"{name}:{zlib.crc32(source.encode())}"

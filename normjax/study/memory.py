@@ -1,0 +1,126 @@
+"""How many lanes fit into the memory of the devices: an estimate, before compiling."""
+
+import math
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from normjax.study.plan import Arm, Study
+from normjax.training import lane
+from normjax.types import Data
+
+MOST_LANES = 1_000  # of a group: more are no faster, and a group is one file
+USABLE = 0.5  # of what is free: XLA's buffers and the host's copies take the rest
+UNKNOWN = 4 * 2**30  # bytes that are free, where neither device nor system tells
+
+
+class Needs(NamedTuple):
+    """Bytes that a lane takes."""
+
+    kept: int  # all the time: its state before and after an epoch
+    working: int  # while it trains: gradients and activations
+
+
+def lanes_per_group(study: Study, arm: Arm, number: int) -> int:
+    """How many of `number` lanes to train together: equal groups that fit."""
+    most = study.config["lanes_per_group"]
+    if not most:
+        most = min(MOST_LANES, lanes_that_fit(arm, study.data))
+    return max(1, math.ceil(number / max(1, math.ceil(number / most))))
+
+
+def lanes_that_fit(arm: Arm, data: Data) -> int:
+    """How many lanes fit beside the data into the memory of all devices; at least 1."""
+    needs, num_devices = lane_needs(arm, data), len(jax.devices())
+    shared = jax.default_backend() == "cpu"  # the devices have one memory
+    free = USABLE * free_bytes() - tree_bytes(data)
+    each = needs.kept
+    if arm.program.mapping == "map":  # one lane works at a time on each device
+        free -= needs.working * (num_devices if shared else 1)
+    else:
+        each += needs.working
+    return max(1, int(free / each) * (1 if shared else num_devices))
+
+
+def lane_needs(arm: Arm, data: Data) -> Needs:
+    """The bytes of one lane, from the shapes of its state and of its activations."""
+    program, num_train = arm.program, len(data.train.labels)
+    settings = {name: x[0] for name, x in arm.settings.items()}
+    shape = data.train.inputs.shape[1:]
+
+    def start():
+        tx = lane.optimizer(program, settings, num_train=num_train)
+        example = np.zeros((1, *shape), np.float32)
+        network = lane.init(jax.random.key(0), 1.0, example, model=program.model)
+        return lane.start(*network, tx)
+
+    state = jax.eval_shape(start)
+
+    def activations(size: int) -> list[int]:
+        def forward(params, stats, x):
+            return program.model.apply({"params": params, **stats}, x, train=False)
+
+        x = jax.ShapeDtypeStruct((size, *shape), np.float32)
+        traced = jax.make_jaxpr(forward)(state.params, state.stats, x)
+        return [0, *_outputs(traced.jaxpr)]
+
+    # training keeps every activation for the gradient; an evaluation drops them
+    training = 2 * sum(activations(program.batch_size))
+    evaluation = 2 * max(activations(lane.EVAL_BATCH))
+    rows = 4 * program.steps_per_epoch * program.batch_size
+    return Needs(
+        kept=2 * tree_bytes(state) + rows,
+        working=3 * tree_bytes(state.params) + max(training, evaluation),
+    )
+
+
+def tree_bytes(tree: Any) -> int:
+    """The bytes of all arrays of a tree, or of shapes that stand for them."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves)
+
+
+def free_bytes() -> int:
+    """Bytes that are free: of one accelerator, or of the host for a CPU."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    path = pathlib.Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    free = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
+    group = pathlib.Path("/sys/fs/cgroup")  # of a container, which may have less
+    limit, used = (_number(group / f"memory.{x}") for x in ("max", "current"))
+    if limit is not None and used is not None:
+        free.append(limit - used)
+    return min(free, default=UNKNOWN)
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether memory ran out, on the host or on a device."""
+    if isinstance(error, MemoryError):
+        return True
+    # XLA gives the code of an error as the first word of its text only
+    of_xla = isinstance(error, jax.errors.JaxRuntimeError)
+    return of_xla and str(error).startswith("RESOURCE_EXHAUSTED")
+
+
+def _outputs(jaxpr: Any) -> Iterator[int]:
+    """Bytes of what each operation of a program returns, inner programs included."""
+    for equation in jaxpr.eqns:
+        inner = list(jax.core.jaxprs_in_params(equation.params))
+        for program in inner:
+            yield from _outputs(program)
+        if not inner:
+            yield tree_bytes([x.aval for x in equation.outvars])
+
+
+def _number(path: pathlib.Path) -> int | None:
+    """The number in a file, None if there is no file or no number."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
