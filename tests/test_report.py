@@ -84,52 +84,27 @@ def make(
 ) -> Record:
     """A record of every combination of the factors, in `folder`."""
     settings = settings or {"learning_rate": (0.01,)}
-    arms = {
-        "-".join(x): dict(zip(factors, x)) for x in itertools.product(*factors.values())
-    }
-    about = {
-        "study": study,
-        "question": question,
-        "factors": list(factors),
-        "settings": list(settings),
-        "baseline": baseline or {},
-        "target_accuracy": 0.85,
-        "num_parameters": dict.fromkeys(arms, 118_282),
-        "environment": {
-            "device": "cpu",
-            "num_devices": 2,
-            "versions": {"jax": "0.10.2"},
-            "commit": "abc1234",
-            "command": "python launch.py --config=configs/made.py",
-        },
-        "arm_order": list(arms),
-    }
-    config = {"study": study, "audit": audit, "data": {"name": "digits"}}
-    start_record(folder, config)
-    for i, (name, levels) in enumerate(arms.items()):
-        networks, epochs = lanes(i, name, levels, settings, num_seeds)
-        shape = (len(networks) // num_seeds, num_seeds, 5)
+    made = {}
+    for i, levels in enumerate(itertools.product(*factors.values())):
+        name = "-".join(levels)
+        rows = lanes(i, name, dict(zip(factors, levels)), settings, num_seeds)
         probes = {}
         if "third_moment" in name:
+            shape = (len(rows[0]), 5)
             share = np.linspace(0, 2e-6, np.prod(shape)).reshape(shape)
-            probes = {f"{name}/{published.SHARE}": share}
-            probes[f"{name}/{published.DENOMINATOR}"] = share + 1e-8
-        add_arm(
-            folder,
-            arm=name,
-            networks=networks,
-            epochs=epochs,
-            probes=probes,
-            entry={
-                "status": "complete",
-                "lanes": len(networks),
-                "compile_seconds": 1.5,
-                "run_seconds": 20.0,
-                "epoch_seconds": [x * (2.5 + i) / 5 for x in (0.8, 0.9, 1, 1.1, 1.2)],
-            },
-            record=about,
-        )
-    return read_record(folder)
+            probes = {published.SHARE: share, published.DENOMINATOR: share + 1e-8}
+        seconds = [x * (2.5 + i) / 5 for x in (0.8, 0.9, 1, 1.1, 1.2)]
+        made[name] = _records.Arm(*rows, probes, seconds)
+    about = _records.wanted(
+        made,
+        list(factors),
+        list(settings),
+        study=study,
+        question=question,
+        baseline=baseline or {},
+        config={"study": study, "audit": audit, "data": {"name": "digits"}},
+    )
+    return _records.write(folder, about, made)
 
 
 @pytest.fixture(scope="module")
@@ -631,8 +606,7 @@ def test_arms_whose_networks_all_diverged_in_epoch_1_have_a_page(tmp_path, norms
     final.loc[lost, "diverged_at_step"] = 1
     lost = epochs["norm"].isin(norms_lost)
     epochs.loc[lost, list(CURVES)] = np.nan
-    files.write_table(tmp_path / "a" / "networks.csv", final)
-    files.write_table(tmp_path / "a" / "epochs.csv", epochs)
+    _records.rewritten(record, final, epochs)
     text = page.build(tmp_path / "a").read_text()
     assert Page(text).tags.count("svg") == 4
     assert f"8 of {norms_lost[0]}" in text
@@ -665,15 +639,14 @@ def test_what_users_write_is_escaped(tmp_path):
     assert Page(text).open == []
 
 
-def test_a_record_without_a_finished_arm_has_no_page(tmp_path):
-    make(tmp_path, {"norm": ("none",)}, num_seeds=2)
-    content = json.loads((tmp_path / "record.json").read_text())
-    content["arms"] = {}
-    (tmp_path / "record.json").write_text(json.dumps(content))
+def test_a_record_without_a_network_has_no_page(tmp_path):
+    record = make(tmp_path, {"norm": ("none",)}, num_seeds=2)
+    (path,) = (record.workdir / "networks").iterdir()
+    path.unlink()
     with pytest.raises(InputError) as caught:
         page.build(tmp_path)
     assert str(caught.value) == (
-        f"workdir='{tmp_path}': must hold at least one complete arm; run the study's"
+        f"workdir='{tmp_path}': must hold at least one trained network; run the study's"
         " command again to continue it."
     )
     assert not (tmp_path / "report.html").exists()

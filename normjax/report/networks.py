@@ -1,6 +1,6 @@
 """A record's networks as cells: one arm at one setting, with arrays over its seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,14 +38,14 @@ class Cell(NamedTuple):
 
 
 def load(record: Record) -> list[Cell]:
-    """Every complete arm at every setting, in the order of the record.
+    """Every arm at every setting that has networks, in the order of the record.
 
     Raises:
-        InputError: no arm is complete, or an arm does not have exactly one row for
+        InputError: there is no network, or an arm does not have exactly one row for
             each seed and epoch.
     """
     if record.networks.empty:
-        rule = "must hold at least one complete arm"
+        rule = "must hold at least one trained network"
         remedy = "run the study's command again to continue it"
         raise InputError("workdir", str(record.workdir), rule, remedy)
     settings = record.record["settings"]
@@ -53,9 +53,11 @@ def load(record: Record) -> list[Cell]:
     cells = []
     for arm, rows in record.networks.groupby("arm", sort=False):
         curves = _by_setting(epochs[arm], settings)
-        for position, (key, networks) in enumerate(_by_setting(rows, settings).items()):
+        grid = _positions(record.record["arms"][arm]["settings"], settings)
+        for place, (key, networks) in enumerate(_by_setting(rows, settings).items()):
             if key not in curves:
                 raise _incomplete(record, arm)
+            position = grid.get(key, place)
             cells.append(_cell(record, position, networks, curves[key]))
     return cells
 
@@ -87,6 +89,12 @@ def shared_seeds(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
     return in_a, in_b
 
 
+def _positions(grid: Mapping[str, list], settings: list[str]) -> dict[Any, int]:
+    """The position of each setting in the grid of an arm, by the keys of `_by_setting`."""
+    rows = pd.DataFrame(grid, dtype=np.float64).reindex(columns=settings)
+    return {key: rows.index[0] for key, rows in _by_setting(rows, settings).items()}
+
+
 def _by_setting(rows: pd.DataFrame, settings: list[str]) -> dict[Any, pd.DataFrame]:
     if not settings:
         return {(): rows}
@@ -104,7 +112,7 @@ def _cell(
     num_epochs = epochs["epoch"].nunique()
     if list(epochs["seed"]) != list(np.repeat(seeds, num_epochs)):
         raise _incomplete(record, first["arm"])
-    stored = {seed: i for i, seed in enumerate(record.record.get("seeds", seeds))}
+    stored = {seed: i for i, seed in enumerate(record.record["seeds"])}
     rows = [stored[seed] for seed in seeds]  # in the arrays of the probes
     probes = {
         name.rpartition("/")[2]: values[position][rows]

@@ -57,8 +57,13 @@ class Group(NamedTuple):
 class Held(NamedTuple):
     """The networks in a workdir, whatever study they are of."""
 
-    networks: dict[tuple[str, Lane], tuple[Path, Group, int]]  # file, group, position
+    copies: dict[tuple[str, Lane], list[tuple[Path, Group, int]]]  # file and position
     damaged: tuple[Path, ...]
+
+    @property
+    def networks(self) -> dict[tuple[str, Lane], tuple[Path, Group, int]]:
+        """Each network once: of several copies the one whose file is first by name."""
+        return {key: copies[0] for key, copies in self.copies.items()}
 
 
 def lane(settings: Mapping[str, Any], seed: int) -> Lane:
@@ -126,12 +131,9 @@ def read_variables(path: Path, position: int) -> dict[str, Any]:
 
 
 def held(workdir: str | Path, ids: Iterable[str] | None = None) -> Held:
-    """The networks that `workdir` holds, of some arms or of all.
-
-    If a network is held twice, the file that comes first by name counts.
-    """
+    """The networks that `workdir` holds, of some arms or of all."""
     wanted = None if ids is None else set(ids)
-    networks: dict[tuple[str, Lane], tuple[Path, Group, int]] = {}
+    copies: dict[tuple[str, Lane], list[tuple[Path, Group, int]]] = {}
     damaged = []
     for path in sorted((Path(workdir) / FOLDER).glob("*.npz")):
         if wanted is not None and path.name.partition("-")[0] not in wanted:
@@ -142,8 +144,9 @@ def held(workdir: str | Path, ids: Iterable[str] | None = None) -> Held:
             damaged.append(path)
             continue
         for position, name in enumerate(group.lanes):
-            networks.setdefault((group.about["id"], name), (path, group, position))
-    return Held(networks, tuple(damaged))
+            key = group.about["id"], name
+            copies.setdefault(key, []).append((path, group, position))
+    return Held(copies, tuple(damaged))
 
 
 def set_aside(path: Path) -> Path:

@@ -133,6 +133,7 @@ def read_record(workdir: str | Path) -> Record:
     record = read_wanted(workdir)
     arms = record["arms"]
     held = groups.held(workdir, {entry["id"] for entry in arms.values()})
+    networks_by_key = held.networks
     failures = groups.failures(workdir)
     record["damaged"] = [path.name for path in held.damaged]
     tables: dict[str, list[pd.DataFrame]] = {"networks.csv": [], "epochs.csv": []}
@@ -140,7 +141,7 @@ def read_record(workdir: str | Path) -> Record:
     probes: dict[str, np.ndarray] = {}
     for arm in record["arm_order"]:
         wanted = wanted_lanes(arms[arm], record["seeds"])
-        there = [held.networks.get((arms[arm]["id"], key)) for key in wanted]
+        there = [networks_by_key.get((arms[arm]["id"], key)) for key in wanted]
         places = [i for i, found in enumerate(there) if found]
         found = [(x[1], x[2]) for x in there if x]
         arms[arm] |= summary(found, len(wanted), failures.get(arms[arm]["id"], ""))

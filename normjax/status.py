@@ -1,0 +1,58 @@
+"""What a workdir holds of its study: done, in work, missing, failed, damaged.
+
+python -m normjax.status runs/optimizers
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from normjax.errors import InputError
+from normjax.study import checkpoints
+from normjax.study.record import Record, read_record
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the state; exit code 0 if it is complete, 1 if not, 2 without a record."""
+    parser = argparse.ArgumentParser(
+        prog="python -m normjax.status",
+        description="Tell which networks of a study are trained, missing or failed.",
+    )
+    parser.add_argument("workdir", help="folder that a study was run in")
+    try:
+        record = read_record(parser.parse_args(argv).workdir)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(lines(record)))
+    return 0 if all(not x["missing"] for x in record.record["arms"].values()) else 1
+
+
+def lines(record: Record) -> list[str]:
+    """The state in words: a line for the study, and one for each arm."""
+    arms = record.record["arms"]
+    kept, missing = (sum(x[key] for x in arms.values()) for key in ("lanes", "missing"))
+    width = max(map(len, arms))
+    text = [f"{record.record['study']}: {kept} of {kept + missing} networks"]
+    for name, entry in arms.items():
+        wanted = entry["lanes"] + entry["missing"]
+        failure = f": {entry['failure']}" if "failure" in entry else ""
+        text.append(
+            f"{name:{width}}  {entry['status']:8}  {entry['lanes']:5,} of {wanted:,}"
+            + failure
+        )
+    begun, broken = checkpoints.pending(record.workdir)
+    by_id = {entry["id"]: name for name, entry in arms.items()}
+    for checkpoint in begun:
+        about = checkpoint.about
+        name = by_id.get(about["id"], "an arm of another study")
+        text.append(
+            f"in work: {name}, {len(about['lanes'])} lanes after epoch {about['epoch']}"
+        )
+    text += [f"damaged: networks/{name}" for name in record.record["damaged"]]
+    text += [f"damaged: {path.relative_to(record.workdir)}" for path in broken]
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
