@@ -394,8 +394,12 @@ def test_each_arm_has_a_panel_and_each_layer_a_line():
     ]
 
 
+def layer_looks(*names: str) -> dict[str, tuple[axes.Look, str]]:
+    return axes.layer_looks([axes.read_layer(name) for name in names])
+
+
 def test_layers_go_from_dark_to_light_in_the_order_of_their_numbers():
-    looks = axes.layer_looks(["dense_10", "dense_2", "logits", "dense_0"])
+    looks = layer_looks("dense_10", "dense_2", "logits", "dense_0")
     assert list(looks) == ["dense_0", "dense_2", "dense_10", "logits"]
     brightness = [sum(to_rgb(colour)) for (colour, _), _ in looks.values()]
     assert brightness[0] < brightness[1] < brightness[2]
@@ -405,7 +409,7 @@ def test_layers_go_from_dark_to_light_in_the_order_of_their_numbers():
 def test_of_forty_layers_some_are_labelled_and_all_are_drawn_apart():
     of = [f"{kind}_{i}_{j}" for kind in ("conv", "norm") for i in "01" for j in "0123"]
     more = [f"conv_{i}_{j}" for i in "234" for j in "0123"]
-    looks = axes.layer_looks([*of, "conv", *more])
+    looks = layer_looks(*of, "conv", *more)
     assert len({look for look, _ in looks.values()}) == 29
     conv = [label for name, (_, label) in looks.items() if name.startswith("conv")]
     assert [x for x in conv if x][:2] == ["conv", "conv_0_2"]
@@ -456,8 +460,9 @@ def test_every_figure_is_on_the_page_with_its_caption_and_ids_of_its_own(tmp_pat
     expected = {"smoothness", "gradient_norm"}
     expected |= {*names_against("rate"), *names_against("batch_size")}
     assert set(drawn) == set(plots) == {*ALWAYS, *expected}
-    for name, svg in drawn.items():
+    for name, (svg, width) in drawn.items():
         assert (tmp_path / "figures" / f"{name}.svg").read_text() == svg
+        assert f' width="{width:g}pt"' in svg
         png = (tmp_path / "figures" / f"{name}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
     captions = {name: plot.caption for name, plot in plots.items()}

@@ -59,6 +59,14 @@ class Layout(NamedTuple):
     level: Callable[[Cell], str]
 
 
+class Layer(NamedTuple):
+    """A layer of a network: `conv_1_0` is a `conv` at the position (1, 0)."""
+
+    name: str
+    kind: str
+    position: tuple[int, ...]
+
+
 def layout(cells: Sequence[Cell], axis: str = "") -> Layout:
     """Colours for the (last) factor with the most levels, panels for the others.
 
@@ -138,15 +146,24 @@ def draw_epochs(ax: Axes, values: np.ndarray, look: Look, label: str) -> None:
     ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
 
 
-def layer_looks(names: Sequence[str]) -> dict[str, tuple[Look, str]]:
+def read_layer(name: str) -> Layer:
+    """The layer of a name in a record, which lists layers by nothing but their names.
+
+    The kind ends at the first number; the position is all numbers.
+    """
+    place = tuple(int(number) for number in re.findall(r"\d+", name))
+    return Layer(name, re.split(r"_?\d", name)[0], place)
+
+
+def layer_looks(layers: Sequence[Layer]) -> dict[str, tuple[Look, str]]:
     """Name of a layer -> its look and its label in the legend.
 
     Dashes stand for the kind of a layer, the shade for its position among its kind:
     the first is dark. If a kind has more than eight layers, only some have a label.
     """
     kinds: dict[str, list[str]] = {}
-    for name in sorted(names, key=lambda x: [int(i) for i in re.findall(r"\d+", x)]):
-        kinds.setdefault(re.split(r"_?\d", name)[0], []).append(name)
+    for layer in sorted(layers, key=lambda layer: layer.position):
+        kinds.setdefault(layer.kind, []).append(layer.name)
     by_size = sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind))
     looks = {}
     for kind, dashes in zip(by_size, itertools.cycle(DASHES)):

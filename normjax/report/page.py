@@ -12,6 +12,7 @@ import numpy as np
 
 from normjax import files, statistics
 from normjax.report import estimates, figures, formats, networks, tables
+from normjax.report.figures import Drawing
 from normjax.report.networks import Cell
 from normjax.report.sections import Section, Verdict, audit_documents
 from normjax.statistics import Interval
@@ -29,12 +30,11 @@ def build(workdir: str | Path) -> Path:
     cells = networks.load(record)
     sections = tables.write(record, record.workdir / "tables")
     plots = figures.plots(record)
-    svgs = figures.write(plots, record.workdir / "figures")
+    drawn = figures.write(plots, record.workdir / "figures")
     for name, content in audit_documents(record).items():
         files.write_json(record.workdir / name, content)
     where = record.record.get("environment", {})
     study = record.record["study"]
-    repeat = f"python launch.py --config=configs/{study}.py --workdir=runs/{study}"
     page = ENVIRONMENT.get_template("page.html.j2").render(
         study=study,
         question=record.record.get("question", study),
@@ -42,9 +42,9 @@ def build(workdir: str | Path) -> Path:
         run=_run(record),
         leading=[_table(record, x) for x in sections if x.leads],
         tables=[_table(record, x) for x in sections if not x.leads],
-        figures=[_figure(name, plots[name].caption, svgs[name]) for name in plots],
+        figures=[_figure(name, plots[name].caption, drawn[name]) for name in plots],
         figures_note=figures.note(cells),
-        command=where.get("command", repeat),
+        command=where.get("command", "unknown"),
         commit=where.get("commit", "unknown"),
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
     )
@@ -163,19 +163,18 @@ def _table(record: Record, section: Section) -> dict[str, Any]:
     }
 
 
-def _figure(name: str, caption: str, svg: str) -> dict[str, Any]:
+def _figure(name: str, caption: str, drawn: Drawing) -> dict[str, Any]:
     """An SVG for a page: no XML head, ids of its own, a name for screen readers."""
-    svg = svg[svg.index("<svg") :]
+    svg = drawn.svg[drawn.svg.index("<svg") :]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     label = markupsafe.escape(caption)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    width = float(svg.split(' width="', 1)[1].split("pt", 1)[0])
     return {
         "caption": caption,
         "svg": markupsafe.Markup(svg),
-        "width": width,  # in points; letters stay legible from `least` to `most`
-        "least": round(0.66 * width),
-        "most": round(1.35 * width),
+        "width": drawn.width,  # letters stay legible from `least` to `most`
+        "least": round(0.66 * drawn.width),
+        "most": round(1.35 * drawn.width),
     }
 
 
