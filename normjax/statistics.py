@@ -14,25 +14,25 @@ LEVEL = 0.95  # confidence level of every interval in a report
 EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
 MOST_SEEDS = 10_000  # no report asks for more seeds than this
 
-Numbers = Any  # a number, or an array of them where the statistic is one of arrays
+NumberOrArray = Any  # a number, or an array of them where the statistic is one of arrays
 
 
 class Interval(NamedTuple):
     """An estimate with its bounds, which are nan where there are too few seeds."""
 
-    estimate: Numbers
-    low: Numbers
-    high: Numbers
-    n: Numbers  # how many seeds (or epochs, for seconds) were used
+    estimate: NumberOrArray
+    low: NumberOrArray
+    high: NumberOrArray
+    n: NumberOrArray  # how many seeds (or epochs, for seconds) were used
 
 
 class Difference(NamedTuple):
     """The interval of a paired comparison, and the p-value of "no difference"."""
 
-    estimate: Numbers
-    low: Numbers
-    high: Numbers
-    n: Numbers  # how many pairs were used
+    estimate: NumberOrArray
+    low: NumberOrArray
+    high: NumberOrArray
+    n: NumberOrArray  # how many pairs were used
     p: float
 
 

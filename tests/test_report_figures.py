@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from normjax import statistics
-from normjax.report import against, axes, figures, networks, page
+from normjax.report import axes, figures, networks, outcomes, page
 from normjax.study.record import FINAL, Record
 
 NORMS = {"norm": ("none", "batch")}
 SIZES = {"norm": ("batch", "layer"), "batch_size": (2, 8, 32, 128)}
 SCALES = {"init_scale": tuple(np.logspace(-4, 0, 20).tolist())}
-FINAL_ACCURACY = against.OUTCOMES[""]
+FINAL_ACCURACY = outcomes.OUTCOMES[""]
 LAYERS = ("dense_0", "norm_0", "dense_1", "norm_1", "dense_10")
 
 
@@ -164,8 +164,8 @@ def test_a_setting_or_a_factor_of_three_numbers_is_an_axis(scales, sizes):
 def test_a_factor_is_no_axis_where_arms_share_its_levels(sizes):
     found = networks.load(sizes)
     same = [x._replace(factors=x.factors | {"norm": "batch"}) for x in found]
-    assert against.axis_names(found) == ["batch_size"]
-    assert against.axis_names(same) == []
+    assert outcomes.axis_names(found) == ["batch_size"]
+    assert outcomes.axis_names(same) == []
 
 
 # against the epoch
@@ -310,7 +310,7 @@ def test_the_other_settings_are_chosen_by_validation_accuracy():
     record = make(NORMS, settings=grid)
     table = record.networks.assign(validation_accuracy=record.networks["decay"])
     found = networks.load(record._replace(networks=table))
-    (ax,) = against.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
+    (ax,) = outcomes.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
     assert ax.get_xscale() == "linear"
     for i, arm in enumerate(("none", "batch")):
         best = table[(table["decay"] == 0.99) & (table["arm"] == arm)]
@@ -324,7 +324,7 @@ def test_an_arm_without_the_setting_has_no_line():
     none, *batch = networks.load(make(NORMS, settings=grid))[2:]
     none = none._replace(settings={"learning_rate": np.nan})
     found = [none, *batch]
-    (ax,) = against.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
+    (ax,) = outcomes.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
     assert [line.get_label() for line in ax.lines] == ["batch"]
 
 
@@ -456,7 +456,7 @@ def test_every_figure_is_on_the_page_with_its_caption_and_ids_of_its_own(tmp_pat
     factors = {"batch_size": (2, 8, 32)}
     record = make(factors, settings={"rate": (0.1, 1.0, 10.0)}, probes=probes)
     plots = figures.plots(record)
-    drawn = figures.write(plots, tmp_path / "figures")
+    drawn = figures.write_figures(plots, tmp_path / "figures")
     expected = {"smoothness", "gradient_norm"}
     expected |= {*names_against("rate"), *names_against("batch_size")}
     assert set(drawn) == set(plots) == {*ALWAYS, *expected}
@@ -480,5 +480,5 @@ def test_every_figure_is_on_the_page_with_its_caption_and_ids_of_its_own(tmp_pat
     ]
     assert set(used) <= set(ids)
     some = {name: plots[name] for name in ("gradient_norm", "against_batch_size")}
-    again = figures.write(some, tmp_path / "figures")
+    again = figures.write_figures(some, tmp_path / "figures")
     assert again == {name: drawn[name] for name in some}

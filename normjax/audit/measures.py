@@ -14,8 +14,8 @@ from scipy import stats
 
 from normjax import statistics
 from normjax.report import networks
+from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.report.networks import Cell
-from normjax.report.sections import Kind, Reason, Verdict
 from normjax.statistics import Interval
 
 # Of an arm's grid, [seeds, ...]; None if it was not measured.
@@ -123,7 +123,7 @@ def _curve(name: str) -> Measure:
 _points = lambda x: 100 * x
 _last = lambda x: np.atleast_2d(x)[:, -1]
 _last_points = lambda x: 100 * _last(x)
-_mean = lambda x: np.mean(np.atleast_2d(x), axis=1)
+_mean_of_passes = lambda x: np.mean(np.atleast_2d(x), axis=1)
 MODES = {"": " while training", "_evaluated": " in evaluation mode"}
 SPREAD = "standard deviation of the test accuracy"
 MEAN = "smoothness, mean of passes"
@@ -160,8 +160,10 @@ STATISTICS = {
         over="epochs",
         least=1,
     ),
-    "smoothness": Statistic(MEAN, "", _curve("smoothness"), _mean),
-    "smoothness_of_roots": Statistic(MEAN, "", _curve("smoothness_of_roots"), _mean),
+    "smoothness": Statistic(MEAN, "", _curve("smoothness"), _mean_of_passes),
+    "smoothness_of_roots": Statistic(
+        MEAN, "", _curve("smoothness_of_roots"), _mean_of_passes
+    ),
     "volatility": Statistic(CHANGE, "", _curve("smoothness"), volatility),
     "volatility_of_roots": Statistic(
         CHANGE, "", _curve("smoothness_of_roots"), volatility
@@ -180,7 +182,7 @@ def in_evaluation_mode(name: str, cells: Sequence[Cell]) -> str:
     return probe if probed else name
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """A comparison with its interval and its verdicts."""
 
     interval: Interval
@@ -224,7 +226,7 @@ def verdict(
     return Verdict(Kind.UNDECIDED, reason, seeds or statistics.MOST_SEEDS, leans)
 
 
-def family_verdict(judged: Sequence[Judged]) -> Verdict:
+def family_verdict(judged: Sequence[Judgement]) -> Verdict:
     """The verdict on a claim of several comparisons, all of which must hold.
 
     The claim does not hold if one comparison fails at the level that allows for their

@@ -1,6 +1,6 @@
 """The figures of a study, as SVG and PNG: which a record has, and what they show.
 
-Here are those against the epoch and those of single seeds; `against` has those against
+Here are those against the epoch and those of single seeds; `outcomes` has those against
 a setting or a factor. The same record gives the same SVG, byte for byte.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from normjax import files, statistics
-from normjax.report import against, axes, networks
+from normjax.report import axes, networks, outcomes
 from normjax.report.axes import Layer
 from normjax.report.networks import Cell
 from normjax.study.record import Record
@@ -92,10 +92,10 @@ def plots(record: Record) -> dict[str, Plot]:
     }
     caption = "Final test accuracy, seed by seed"
     known["seeds"] = Plot(caption, partial(draw_seeds, best))
-    for axis in against.axis_names(cells):
-        for start, outcome in against.OUTCOMES.items():
-            draw = partial(against.draw_against, cells, axis, outcome)
-            caption = against.caption(cells, axis, outcome)
+    for axis in outcomes.axis_names(cells):
+        for start, outcome in outcomes.OUTCOMES.items():
+            draw = partial(outcomes.draw_against, cells, axis, outcome)
+            caption = outcomes.caption(cells, axis, outcome)
             known[f"{start}against_{axis}"] = Plot(caption, draw)
     return known | {
         kind: Plot(curve.caption, partial(draw_layers, best, kind))
@@ -104,7 +104,7 @@ def plots(record: Record) -> dict[str, Plot]:
     }
 
 
-def write(plots: Mapping[str, Plot], folder: Path) -> dict[str, Drawing]:
+def write_figures(plots: Mapping[str, Plot], folder: Path) -> dict[str, Drawing]:
     """Draws each figure, writes it as SVG and PNG, and returns the drawings by name."""
     files.folder(folder)
     drawings = {}

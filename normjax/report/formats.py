@@ -84,7 +84,7 @@ def p_value(p: float) -> str:
     return "-" if math.isnan(p) else f"{p:.3f}"
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in GitHub's Markdown, aligned, with numbers on the right."""
     cells = [[x.replace("|", "\\|") for x in row] for row in (header, *rows)]
     lines, widths = _aligned(cells)
@@ -93,7 +93,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A tabular environment that needs the package booktabs."""
     texts = [" & ".join(x.translate(LATEX) for x in row) for row in (header, *rows)]
     head, *body = [f"{text} \\\\\n" for text in texts]
@@ -103,7 +103,7 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def plain_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns with two blanks between them, for a terminal."""
     lines, widths = _aligned([header, *rows])
     lines.insert(1, ["-" * width for width in widths])

@@ -12,9 +12,9 @@ import numpy as np
 
 from normjax import files, statistics
 from normjax.report import estimates, figures, formats, networks, tables
+from normjax.report.audit_interface import Section, Verdict, audit_documents
 from normjax.report.figures import Drawing
 from normjax.report.networks import Cell
-from normjax.report.sections import Section, Verdict, audit_documents
 from normjax.statistics import Interval
 from normjax.study.record import Record, complete_arms, read_record
 
@@ -28,14 +28,14 @@ def build(workdir: str | Path) -> Path:
     """
     record = read_record(workdir)
     cells = networks.load(record)
-    sections = tables.write(record, record.workdir / "tables")
+    sections = tables.write_tables(record, record.workdir / "tables")
     plots = figures.plots(record)
-    drawn = figures.write(plots, record.workdir / "figures")
+    drawn = figures.write_figures(plots, record.workdir / "figures")
     for name, content in audit_documents(record).items():
         files.write_json(record.workdir / name, content)
     where = record.record.get("environment", {})
     study = record.record["study"]
-    page = ENVIRONMENT.get_template("page.html.j2").render(
+    page = TEMPLATES.get_template("page.html.j2").render(
         study=study,
         question=record.record.get("question", study),
         answer=answer(cells),
@@ -69,7 +69,7 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
     best = arms[0]
     accuracy, seeds = formats.by_width(estimates.robustness(best)), len(best.seeds)
-    mean = f"test accuracy {accuracy}, mean over {_count(seeds, 'seed')}"
+    mean = f"test accuracy {accuracy}, mean over {_plural(seeds, 'seed')}"
     sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
     if len(arms) == 1:
         return sentences
@@ -123,7 +123,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Platform", where.get("machine") or where.get("platform", "unknown")),
         ("Software", ", ".join(f"{k} {v}" for k, v in versions.items())),
         ("Python", where.get("python", "unknown")),
-        ("Networks", f"{_count(len(arms), 'arm')}, {_count(total, 'lane')}"),
+        ("Networks", f"{_plural(len(arms), 'arm')}, {_plural(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", _seconds(arms, "compile_seconds")),
@@ -138,7 +138,7 @@ def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
     return f"{formats.three_digits(total)} s in all"
 
 
-def _count(n: int, noun: str) -> str:
+def _plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
@@ -184,11 +184,11 @@ def _breakable(name: str) -> markupsafe.Markup:
     return markupsafe.Markup(re.sub(r"([-/_.=])", r"\1<wbr>", escaped))
 
 
-ENVIRONMENT = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-ENVIRONMENT.filters["breakable"] = _breakable
+TEMPLATES.filters["breakable"] = _breakable

@@ -26,7 +26,7 @@ from normjax.study.environment import environment, timed
 from normjax.study.plan import Arm, Study
 from normjax.study.record import Record, add_arm, read_record, start_record
 from normjax.training import devices, lanes, probes
-from normjax.types import Report, Settings, TrainState
+from normjax.types import EpochMetrics, Settings, TrainState
 
 PROGRESS = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
@@ -99,7 +99,7 @@ class Trained(NamedTuple):
     """An arm after its last epoch, in the host's memory."""
 
     final: TrainState  # leaves [lanes, ...]
-    reports: Report  # leaves [lanes, epochs]
+    reports: EpochMetrics  # leaves [lanes, epochs]
     seconds: list[float]  # of each epoch, without compiling
     compile_seconds: float
 
@@ -138,7 +138,7 @@ def save(
     variables = flatten_dict(jax.tree.map(by_lane, tree), sep="/")
     folder = files.folder(pathlib.Path(workdir) / "checkpoints")
     files.write_arrays(folder / f"{arm.name}.npz", variables)
-    networks, epochs = tables(study, arm, done)
+    networks, epochs = networks_and_epochs(study, arm, done)
     add_arm(
         workdir,
         arm=arm.name,
@@ -164,7 +164,9 @@ def save(
     )
 
 
-def tables(study: Study, arm: Arm, done: Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
+def networks_and_epochs(
+    study: Study, arm: Arm, done: Trained
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of `networks.csv` and of `epochs.csv`, in the order [settings, seeds]."""
     num_lanes, num_epochs = done.reports.train.loss.shape
     num_seeds = len(study.seeds)

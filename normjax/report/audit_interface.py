@@ -136,5 +136,5 @@ def _audit(record: Record) -> ModuleType | None:
         raise InputError("audit", name, rule, remedy) from error
     if not hasattr(module, "sections"):
         rule = "must be a module with a function sections(record)"
-        raise InputError("audit", name, rule, "see normjax/report/sections.py")
+        raise InputError("audit", name, rule, "see normjax/report/audit_interface.py")
     return module
