@@ -135,7 +135,7 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
 def _comparison_row(
     claim: Claim, record: Record, sides: Sequence[Side]
 ) -> dict[str, Any]:
-    """What a comparison is, and its published numbers."""
+    """The description of a comparison, with its published numbers."""
     name = measure_of(claim, CORRECTED)
     names = ["-".join(str(level) for level in side.values()) for side in sides]
     comparison = " against ".join(names)
@@ -166,7 +166,7 @@ def _label(claim: Claim) -> str:
 
 
 def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
-    """The same comparison of the published numbers, with bounds if given by seed."""
+    """The same comparison of published numbers, with bounds if they are by seed."""
     statistic = STATISTICS[measure_of(claim, AS_PUBLISHED)]
     paths = published_numbers.paths(claim, record.config, sides)
     numbers = [statistic.reduce(published_numbers.numbers_at(path)) for path in paths]
@@ -176,7 +176,7 @@ def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
 def _judge(
     claim: Claim, cells: Sequence[Cell], sides: Sequence[Side], protocol: str, num: int
 ) -> Judgement | None:
-    """A comparison, one of `num` of a claim; None if it was not run.
+    """Judges one of the `num` comparisons of a claim; None if it was not run.
 
     If each protocol has a statistic of its own, both are measured in one run.
     """

@@ -3,7 +3,7 @@
 Our numbers and the published ones go through the same `reduce` and `compare`, except
 for variances, which the sources give without the numbers of single seeds. Curves are
 [seeds, epochs] or, if published, [epochs] of one network. `verdict` says what the
-interval of a comparison, and `family_verdict` what several of them, mean for a claim.
+interval of a comparison means for a claim, `family_verdict` what several of them mean.
 """
 
 from collections.abc import Callable, Sequence
@@ -89,7 +89,7 @@ def simultaneous_interval(
 def volatility(x: np.ndarray) -> np.ndarray:
     """Each network's standard deviation of the changes from pass to pass.
 
-    A steady trend has volatility 0. It takes three passes.
+    A steady trend has volatility 0. Fewer than three passes give nan.
     """
     changes = np.diff(np.atleast_2d(x), axis=1)
     if changes.shape[1] < 2:
@@ -100,8 +100,8 @@ def volatility(x: np.ndarray) -> np.ndarray:
 def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
     """[seeds], highest minus lowest final train loss; `LARGEST` if one diverged.
 
-    To diverge at any scale is the strongest dependence on the scale, so such a seed is
-    not left out, and its ratio to a finite range stays finite.
+    A seed that diverges at any scale depends on the scale most strongly, so it is not
+    left out, and its ratio to a finite range stays finite.
     """
     if networks.varying_names(cells, "settings") != ["init_scale"]:
         return None
@@ -230,9 +230,9 @@ def family_verdict(judged: Sequence[Judgement]) -> Verdict:
     """The verdict on a claim of several comparisons, all of which must hold.
 
     The claim does not hold if one comparison fails at the level that allows for their
-    number; one that fails only by itself leaves the claim undecided. The first to fail
-    would settle the claim: if some lean that way, the seeds needed are the fewest with
-    which one of these fails, otherwise the most with which each one holds.
+    number. A comparison that fails only at its own level leaves the claim undecided. If
+    some comparisons lean to failing, the seeds needed are the fewest with which one of
+    them would fail, otherwise the most that a single one needs to hold.
     """
     for one in judged:
         if one.in_family.kind is Kind.FAILS:

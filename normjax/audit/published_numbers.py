@@ -1,4 +1,4 @@
-"""The numbers that the sources published, beside ours; nothing here judges them.
+"""Sets the numbers that the sources published beside ours, and does not judge them.
 
 They are data, `published.json`. The source of the study of optimizers also asked for a
 file of ours, `stats.json`, and its third-moment optimizer is compared with Adam.

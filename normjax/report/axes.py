@@ -24,7 +24,7 @@ from normjax.study.columns import Level
 
 # Okabe and Ito, 2008, without yellow: distinct to the colour-blind too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":", "-.")  # the next ones when the colours are used up
+DASHES = ("-", "--", ":", "-.")  # for lines beyond the number of colours
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "normjax",
     "svg.fonttype": "path",
@@ -68,7 +68,7 @@ class Layer(NamedTuple):
 
 
 def layout(cells: Sequence[Cell], axis: str = "") -> Layout:
-    """Colours for the (last) factor with the most levels, panels for the others.
+    """Gives colours to the (last) factor with the most levels, panels to the others.
 
     Colours stand for a factor of numbers only if no other factor varies. The factor
     `axis` gets neither: it is the x axis. Where two arms have the same levels of all
@@ -147,7 +147,7 @@ def draw_epochs(ax: Axes, values: np.ndarray, look: Look, label: str) -> None:
 
 
 def read_layer(name: str) -> Layer:
-    """The layer of a name in a record, which lists layers by nothing but their names.
+    """Reads the name of a layer: a record has nothing else to tell layers by.
 
     The kind ends at the first number; the position is all numbers.
     """
@@ -176,11 +176,11 @@ def layer_looks(layers: Sequence[Layer]) -> dict[str, tuple[Look, str]]:
 
 
 def use_log_y(axes: Sequence[Axes], least: float = WIDE) -> None:
-    """Sets a log scale if no line is negative and all span more than a factor."""
+    """Sets a log scale if no line is negative and together they span over `least`."""
     lines = [np.asarray(line.get_ydata()) for ax in axes for line in ax.lines]
     values = np.concatenate([y[np.isfinite(y) & (y != 0)] for y in lines])
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
-    if low > 0 and high > least * low:  # neither if every network diverged at once
+    if low > 0 and high > least * low:  # not so if every network diverged
         for ax in axes:
             ax.set_yscale("log")
             if high < 100 * low:  # too few powers of ten for ticks of their own

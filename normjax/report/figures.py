@@ -1,7 +1,7 @@
-"""The figures of a study, as SVG and PNG: which a record has, and what they show.
+"""The figures of a study, as SVG and PNG: which ones there are and what they show.
 
-Here are those against the epoch and those of single seeds; `outcomes` has those against
-a setting or a factor. The same record gives the same SVG, byte for byte.
+This module draws against the epoch and by seed; `outcomes` draws against a setting or a
+factor. The same record gives the same SVG, byte for byte.
 """
 
 import io
@@ -22,14 +22,14 @@ from normjax.study.record import Record
 
 
 class Plot(NamedTuple):
-    """A figure that can be drawn."""
+    """A figure before it is drawn."""
 
     caption: str
     draw: Callable[[], Figure]
 
 
 class Drawing(NamedTuple):
-    """A figure that was drawn."""
+    """A figure after it was drawn."""
 
     svg: str
     width: float  # in points

@@ -54,7 +54,7 @@ def build(workdir: str | Path) -> Path:
 
 
 def answer(cells: Sequence[Cell]) -> list[str]:
-    """Sentences computed from the numbers: who is most robust, fastest, most stable.
+    """Says, in computed sentences, which arm is most robust, fastest and most stable.
 
     Each arm is represented by its best setting. If there are several protocols, the
     answer is about the first. An arm with a diverged network is not called stable.
@@ -143,7 +143,7 @@ def _plural(n: int, noun: str) -> str:
 
 
 def _table(record: Record, section: Section) -> dict[str, Any]:
-    """A section as the template takes it: texts, and the classes of its cells."""
+    """A section for the template: its texts, and the CSS classes of its cells."""
     header, rows = tables.display(section, record.record["settings"])
     keys = [column.key for column in tables.present_columns(section).values()]
     plain = [""] * (len(header) - len(keys))
@@ -164,7 +164,7 @@ def _table(record: Record, section: Section) -> dict[str, Any]:
 
 
 def _figure(name: str, caption: str, drawn: Drawing) -> dict[str, Any]:
-    """An SVG for a page: no XML head, ids of its own, a name for screen readers."""
+    """An SVG for a page, without XML head, with its own ids and an accessible name."""
     svg = drawn.svg[drawn.svg.index("<svg") :]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     label = markupsafe.escape(caption)
