@@ -72,7 +72,7 @@ def number(claim: dict, outcome: str) -> float:
         return 0.0 if outcome == "holds" else 3 * margin
     sign = 1 if claim["direction"] == "greater" else -1
     away = {"stability": 4.0, "seconds": 4.0, "loss_range": 0.2}
-    far = away.get(claims.measure_of(claim, "corrected"), 1.0)
+    far = away.get(claims.statistic_name(claim, "corrected"), 1.0)
     return margin + far * (sign if outcome == "holds" else -sign)
 
 
@@ -135,7 +135,7 @@ def made(claim: dict, outcomes: dict[str, str], seeds: int = SEEDS) -> Record:
         for j, (protocol, outcome) in enumerate(outcomes.items()):
             at = base + (number(claim, outcome) if first else 0.0)
             key = 100 * j + i
-            measured = arm(at, claims.measure_of(claim, protocol), key, seeds)
+            measured = arm(at, claims.statistic_name(claim, protocol), key, seeds)
             found |= measured
             if not each:
                 levels = {"protocol": protocol} | claim["arms"] | side
@@ -561,7 +561,7 @@ def test_two_seeds_are_not_enough_for_a_jackknife():
 def test_a_diverged_seed_is_left_out_and_counted(study, start, name):
     claim = named(study, start)
     at = number(claim, "holds")
-    statistic = claims.measure_of(claim, "corrected")
+    statistic = claims.statistic_name(claim, "corrected")
     pair = [arm(2 + at, statistic, 0), arm(2.0, statistic, 1)]
     pair[1][name] = pair[1][name].copy()
     pair[1][name][[2, 5]] = np.nan
@@ -831,7 +831,7 @@ def test_claims_are_whole(claim):
     assert set(claim) <= set(FIELDS) | optional
     assert claim["direction"] in measures.DIRECTIONS
     for protocol in published_numbers.PROTOCOLS:
-        assert claims.measure_of(claim, protocol) in measures.STATISTICS
+        assert claims.statistic_name(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)
     if claim["direction"] == "within" or "against" not in claim:
         assert claim["margin"] > 0

@@ -94,7 +94,7 @@ def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
     return all(fields.get(name) in values for name, values in where.items())
 
 
-def measure_of(claim: Claim, protocol: str) -> str:
+def statistic_name(claim: Claim, protocol: str) -> str:
     """The name of a claim's statistic: one for all protocols, or one for each."""
     name = claim["statistic"]
     return name if isinstance(name, str) else name[protocol]
@@ -103,7 +103,7 @@ def measure_of(claim: Claim, protocol: str) -> str:
 def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """A claim's rows; none if no protocol has all of its arms."""
     if isinstance(claim["statistic"], str):
-        name = measures.in_evaluation_mode(claim["statistic"], cells)
+        name = measures.evaluated_statistic(claim["statistic"], cells)
         claim = claim | {"statistic": name}
     sides = [claim["of"], *([claim["against"]] if "against" in claim else [])]
     comparisons = [
@@ -136,7 +136,7 @@ def _comparison_row(
     claim: Claim, record: Record, sides: Sequence[Side]
 ) -> dict[str, Any]:
     """The description of a comparison, with its published numbers."""
-    name = measure_of(claim, CORRECTED)
+    name = statistic_name(claim, CORRECTED)
     names = ["-".join(str(level) for level in side.values()) for side in sides]
     comparison = " against ".join(names)
     return {
@@ -144,7 +144,7 @@ def _comparison_row(
         "sentence": claim["sentence"],
         "comparison": comparison,
         "statistic": name,
-        "statistic_as_published": measure_of(claim, AS_PUBLISHED),
+        "statistic_as_published": statistic_name(claim, AS_PUBLISHED),
         "logarithmic": STATISTICS[name].logarithmic,
         "direction": claim["direction"],
         "margin": claim.get("margin", np.nan),
@@ -160,14 +160,14 @@ def _columns(protocol: str, interval: Interval, one: Verdict) -> dict[str, Any]:
 
 
 def _label(claim: Claim) -> str:
-    title = STATISTICS[measure_of(claim, CORRECTED)].title
+    title = STATISTICS[statistic_name(claim, CORRECTED)].title
     each = isinstance(claim["statistic"], dict)
     return title + ("; as published: the source's formula" if each else "")
 
 
 def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
     """The same comparison of published numbers, with bounds if they are by seed."""
-    statistic = STATISTICS[measure_of(claim, AS_PUBLISHED)]
+    statistic = STATISTICS[statistic_name(claim, AS_PUBLISHED)]
     paths = published_numbers.paths(claim, record.config, sides)
     numbers = [statistic.reduce(published_numbers.numbers_at(path)) for path in paths]
     return (statistic.compare_published or statistic.compare)(*numbers)
@@ -180,7 +180,7 @@ def _judge(
 
     If each protocol has a statistic of its own, both are measured in one run.
     """
-    statistic = STATISTICS[measure_of(claim, protocol)]
+    statistic = STATISTICS[statistic_name(claim, protocol)]
     run = protocol if isinstance(claim["statistic"], str) else CORRECTED
     arms = [_arm(cells, {"protocol": run} | claim["arms"] | side) for side in sides]
     measured = [statistic.measure(arm) for arm in arms if arm]

@@ -175,7 +175,7 @@ STATISTICS = {
 }
 
 
-def in_evaluation_mode(name: str, cells: Sequence[Cell]) -> str:
+def evaluated_statistic(name: str, cells: Sequence[Cell]) -> str:
     """The statistic in evaluation mode, if there is one and every cell was probed."""
     probe = f"{name}_evaluated"
     probed = probe in STATISTICS and all(probe in cell.probes for cell in cells)

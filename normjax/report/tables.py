@@ -129,7 +129,7 @@ SUMMARY_NARROW: dict[str, Column] = {
     "test accuracy": interval_column("test_accuracy", formats.plus_minus),
     "stability": number_column("stability", formats.two_digits),
     "seconds": number_column("seconds", formats.three_digits),
-    "steps": number_column("steps_to_target", formats.whole),
+    "steps": number_column("steps_to_target", formats.whole_number),
     "reached": number_column("share_reached", formats.whole_percent),
     "diverged": DIVERGED,
     "seeds": SEEDS,
