@@ -4,6 +4,7 @@
 # make notebooks installs what is needed, executes the notebooks at full size
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
+# make docs   installs torch and keras too, writes the tables and the plot of docs/numerics.md
 # JAX=cuda13 (or cuda12, tpu) installs jax for that accelerator; the default is the CPU
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +16,8 @@ extras = $(EXTRAS)$(if $(filter-out cpu,$(JAX)),$(comma)$(JAX))
 comma := ,
 installed = $(VENV)/installed-$(subst $(comma),-,$(extras))
 
-.PHONY: run test lint notebooks checks bench with-peers-checks with-peers-bench clean
+.PHONY: run test lint notebooks checks bench docs clean
+.PHONY: with-peers-checks with-peers-bench with-peers-docs
 run: $(installed)
 	$(VENV)/bin/python launch.py --config=configs/quickstart.py --workdir=$(WORKDIR)
 
@@ -30,8 +32,8 @@ lint: $(installed)
 notebooks: $(installed)
 	$(VENV)/bin/jupyter execute notebooks/*.ipynb
 
-# the peers are installed for these two
-checks bench:
+# the peers are installed for these three
+checks bench docs:
 	$(MAKE) EXTRAS=dev,torch,keras with-peers-$@
 
 with-peers-checks: $(installed)
@@ -40,6 +42,11 @@ with-peers-checks: $(installed)
 with-peers-bench: $(installed)
 	$(VENV)/bin/python -m benchmarks.training
 	$(VENV)/bin/python -m benchmarks.optimizers
+
+with-peers-docs: $(installed)
+	$(VENV)/bin/python -m normjax.checks --write docs
+	$(VENV)/bin/python -m tests.mutants --write docs
+	$(VENV)/bin/python -m benchmarks.variance --write docs
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -14,30 +14,30 @@ LEVEL = 0.95  # confidence level of every interval in a report
 EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
 MOST_SEEDS = 10_000  # no report asks for more seeds than this
 
-Numbers = Any  # a number, or an array of them where the statistic is one of arrays
+NumberOrArray = Any  # an array where the statistic is one of arrays
 
 
 class Interval(NamedTuple):
     """An estimate with its bounds, which are nan where there are too few seeds."""
 
-    estimate: Numbers
-    low: Numbers
-    high: Numbers
-    n: Numbers  # how many seeds (or epochs, for seconds) were used
+    estimate: NumberOrArray
+    low: NumberOrArray
+    high: NumberOrArray
+    n: NumberOrArray  # how many seeds (or epochs, for seconds) were used
 
 
 class Difference(NamedTuple):
     """The interval of a paired comparison, and the p-value of "no difference"."""
 
-    estimate: Numbers
-    low: Numbers
-    high: Numbers
-    n: Numbers  # how many pairs were used
+    estimate: NumberOrArray
+    low: NumberOrArray
+    high: NumberOrArray
+    n: NumberOrArray  # how many pairs were used
     p: float
 
 
 class TimeToTarget(NamedTuple):
-    """How long the seeds took to a target, and how many of them reached it."""
+    """How long the seeds took to reach a target, and how many of them reached it."""
 
     median: Interval  # steps; inf = never
     share: Interval  # of the seeds, in [0, 1]
@@ -183,7 +183,7 @@ def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int 
 
     It is the smallest n with `t(n - 1) * s / sqrt(n) <= abs(centre - bound)`, where the
     centre and the standard deviation s are those of the given interval. Both are
-    assumed to stay the same, so the number is a guess, and half of the time too low.
+    assumed to stay the same, so the number is a guess that is too low half of the time.
     `None` means more than MOST_SEEDS, or that the interval has no bounds.
 
     Args:
@@ -217,7 +217,7 @@ def _variance(losses: np.ndarray) -> float:
 
 
 def _pseudo_values(losses: np.ndarray) -> np.ndarray:
-    """[seeds], those of the log variance; all nan if n < 3 or a variance is 0."""
+    """Jackknife of the log variance, [seeds]; nan if n < 3 or a variance is 0."""
     n = len(losses)
     without = np.array([_variance(np.delete(losses, i, axis=0)) for i in range(n)])
     if n < 3 or not without.all():

@@ -55,7 +55,7 @@ class TrainState(NamedTuple):
     diverged_at_step: Int[Array, "..."]  # -1 while every number is finite
 
 
-class Report(NamedTuple):
+class EpochMetrics(NamedTuple):
     """What one lane reports after an epoch."""
 
     train: Metrics  # accumulated while training, parameters moving; nan once diverged

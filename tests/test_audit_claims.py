@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from normjax import statistics
-from normjax.audit import claims, measures, presentation, published
+from normjax.audit import claims, measures, presentation, published_numbers
 from normjax.report import formats, page, tables
-from normjax.report.sections import Kind, Reason, Verdict
+from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.statistics import Interval
 from normjax.study.record import CURVES, Record, add_arm, read_record, start_record
 
@@ -72,7 +72,7 @@ def number(claim: dict, outcome: str) -> float:
         return 0.0 if outcome == "holds" else 3 * margin
     sign = 1 if claim["direction"] == "greater" else -1
     away = {"stability": 4.0, "seconds": 4.0, "loss_range": 0.2}
-    far = away.get(claims.measure_of(claim, "corrected"), 1.0)
+    far = away.get(claims.statistic_name(claim, "corrected"), 1.0)
     return margin + far * (sign if outcome == "holds" else -sign)
 
 
@@ -135,7 +135,7 @@ def made(claim: dict, outcomes: dict[str, str], seeds: int = SEEDS) -> Record:
         for j, (protocol, outcome) in enumerate(outcomes.items()):
             at = base + (number(claim, outcome) if first else 0.0)
             key = 100 * j + i
-            measured = arm(at, claims.measure_of(claim, protocol), key, seeds)
+            measured = arm(at, claims.statistic_name(claim, protocol), key, seeds)
             found |= measured
             if not each:
                 levels = {"protocol": protocol} | claim["arms"] | side
@@ -280,7 +280,7 @@ YES, NO = Verdict(Kind.HOLDS), Verdict(Kind.FAILS)
 )
 def test_a_claim_of_several_comparisons_needs_all_of_them(pairs, expected):
     """Pairs: by itself, and among all of them. The first to fail settles it."""
-    judged = [measures.Judged(claims.NOTHING, 0, *pair) for pair in pairs]
+    judged = [measures.Judgement(claims.NOTHING, 0, *pair) for pair in pairs]
     assert measures.family_verdict(judged) == expected
 
 
@@ -358,7 +358,7 @@ def test_differences_are_paired_and_have_their_sign():
     got = [row["corrected_low"], row["corrected_high"]]
     assert np.allclose(got, expected, rtol=0, atol=30 * 82 * 2.3e-16)
     assert row["verdict_corrected"] == YES
-    theirs = published.all_numbers()["smoothness"]
+    theirs = published_numbers.all_numbers()["smoothness"]
     gap = theirs["batch"]["test_accuracy"][-1] - theirs["none"]["test_accuracy"][-1]
     assert np.isclose(row["published"], 100 * gap, rtol=1e-12)
     assert np.isnan(row["published_low"])
@@ -383,7 +383,7 @@ def test_seeds_that_one_arm_lacks_are_not_compared():
 
 
 def test_published_numbers_go_through_the_same_statistic():
-    theirs = published.all_numbers()
+    theirs = published_numbers.all_numbers()
 
     def row(study: str, start: str) -> pd.Series:
         claim = named(study, start)
@@ -408,7 +408,7 @@ def test_published_numbers_go_through_the_same_statistic():
     got = row("batch_norm_placement", "Both placements cost")
     assert np.isclose(got["published"], stats.gmean(pre / post), rtol=1e-12)
     assert got["published_low"] < got["published"] < got["published_high"]
-    theirs = published.all_numbers()["batch_norm_placement"]["mnist_cnn"][
+    theirs = published_numbers.all_numbers()["batch_norm_placement"]["mnist_cnn"][
         "test_accuracy"
     ]
     table = claims.verdict_table(
@@ -458,7 +458,7 @@ def test_the_training_split_in_evaluation_mode_comes_first(probed):
     assert row["statistic"] == ("train_loss_evaluated" if both else "train_loss")
     mode = "in evaluation mode" if both else "while training"
     assert row["claim"].endswith(f": batch against none, final train loss {mode}, nats")
-    theirs = published.all_numbers()["smoothness"]
+    theirs = published_numbers.all_numbers()["smoothness"]
     gap = theirs["batch"]["train_loss"][-1] - theirs["none"]["train_loss"][-1]
     assert np.isclose(row["published"], gap, rtol=1e-12)
 
@@ -561,7 +561,7 @@ def test_two_seeds_are_not_enough_for_a_jackknife():
 def test_a_diverged_seed_is_left_out_and_counted(study, start, name):
     claim = named(study, start)
     at = number(claim, "holds")
-    statistic = claims.measure_of(claim, "corrected")
+    statistic = claims.statistic_name(claim, "corrected")
     pair = [arm(2 + at, statistic, 0), arm(2.0, statistic, 1)]
     pair[1][name] = pair[1][name].copy()
     pair[1][name][[2, 5]] = np.nan
@@ -654,7 +654,7 @@ def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
         assert header == ["claim", "as published", "corrected"]
         assert [claim["sentence"], *["undecided (>10,000)"] * 2] in rows
         assert all(not row[0].startswith(claims.PART) for row in rows)
-        text = formats.plain_text(header, rows)
+        text = formats.plain_table(header, rows)
         assert max(map(len, text.splitlines())) <= 100
 
 
@@ -784,7 +784,7 @@ FIELDS = (
 def title(record: Record) -> str:
     """The title of the claims, if the record has any."""
     rows = pd.DataFrame({"claim": [""], "sentence": [""], "why": [""]})
-    return presentation.claims_section(rows, published.departures(record)).title
+    return presentation.claims_section(rows, published_numbers.departures(record)).title
 
 
 @pytest.mark.parametrize("study", sorted({c["study"] for c in CLAIMS}))
@@ -830,8 +830,8 @@ def test_claims_are_whole(claim):
     optional = {"against", "each", "margin", "why"}
     assert set(claim) <= set(FIELDS) | optional
     assert claim["direction"] in measures.DIRECTIONS
-    for protocol in published.PROTOCOLS:
-        assert claims.measure_of(claim, protocol) in measures.STATISTICS
+    for protocol in published_numbers.PROTOCOLS:
+        assert claims.statistic_name(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)
     if claim["direction"] == "within" or "against" not in claim:
         assert claim["margin"] > 0
@@ -848,8 +848,8 @@ def test_what_was_published_is_there(claim):
     ]
     for data in claim["where"]["data.name"]:
         config = {"data": {"name": data}}
-        for path in published.paths(claim, config, sides):
-            assert np.isfinite(published.numbers_at(path)).all()
+        for path in published_numbers.paths(claim, config, sides):
+            assert np.isfinite(published_numbers.numbers_at(path)).all()
 
 
 def get_config(name: str, text: str):

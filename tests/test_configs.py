@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -129,4 +130,6 @@ def test_the_example_of_the_readme_runs():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("Difference(estimate=")
+    number = r"-?0\.\d{3}"
+    expected = rf"batch - none: {number} \[{number}, {number}\]\n"
+    assert re.fullmatch(expected, ran.stdout), ran.stdout

@@ -9,26 +9,27 @@ import shutil
 import subprocess
 import sys
 
+import _records
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from normjax import files, statistics
-from normjax.audit import claims, published
+from normjax.audit import claims, published_numbers
 from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
-    against,
     axes,
     estimates,
     figures,
     formats,
     networks,
+    outcomes,
     page,
     tables,
 )
-from normjax.report.sections import Section
+from normjax.report.audit_interface import Section
 from normjax.statistics import Interval
 from normjax.study.record import (
     CURVES,
@@ -92,7 +93,7 @@ def make(
         if "third_moment" in name:
             shape = (len(rows[0]), 5)
             share = np.linspace(0, 2e-6, np.prod(shape)).reshape(shape)
-            probes = {published.SHARE: share, published.DENOMINATOR: share + 1e-8}
+            probes = {published_numbers.SHARE: share, published_numbers.DENOMINATOR: share + 1e-8}
         seconds = [x * (2.5 + i) / 5 for x in (0.8, 0.9, 1, 1.1, 1.2)]
         made[name] = _records.Arm(*rows, probes, seconds)
     about = _records.wanted(
@@ -128,7 +129,7 @@ def grid(tmp_path_factory) -> Record:
 
 def section(record: Record, name: str) -> Section | None:
     """The table of that name, if the record has it."""
-    return {x.name: x for x in tables.sections(record)}.get(name)
+    return {x.name: x for x in tables.all_sections(record)}.get(name)
 
 
 def draw(cells: list[networks.Cell], measure: str) -> Figure:
@@ -208,7 +209,7 @@ def test_seconds_are_those_of_the_median_epoch(norms):
     table = estimates.summary(norms)
     assert np.allclose(table["seconds"], [2.5, 3.5, 4.5, 5.5], rtol=1e-15)
     assert table[["seconds_low", "seconds_high"]].isna().all(axis=None)
-    ratios = estimates.differences(norms)
+    ratios = estimates.arm_differences(norms)
     assert np.allclose(ratios["seconds_ratio"], [1.4, 1.8, 2.2], rtol=1e-14)
     assert not {"seconds_ratio_low", "seconds_ratio_high"} & set(ratios)
 
@@ -230,7 +231,7 @@ def test_diverged_networks_are_counted(norms):
 
 
 def test_differences_are_paired_with_the_baseline_arm(optimizers):
-    table = estimates.differences(optimizers)
+    table = estimates.arm_differences(optimizers)
     pairs = list(zip(table["arm"], table["baseline"]))
     assert pairs == [
         (f"{p}-{o}-{r}", f"{p}-adam-{r}")
@@ -252,14 +253,14 @@ def test_differences_pair_the_seeds_that_both_have(norms):
     final = norms.networks[keep]
     keep = (norms.epochs["arm"] != "none") | (norms.epochs["seed"] != 0)
     fewer = norms._replace(networks=final, epochs=norms.epochs[keep])
-    row = estimates.differences(fewer).iloc[0]
+    row = estimates.arm_differences(fewer).iloc[0]
     a, b = (c.final["test_accuracy"][1:] for c in networks.load(norms)[1::-1])
     assert row["seeds"] == 7
     assert row["accuracy_points"] == statistics.paired_difference(100 * a, 100 * b)[0]
 
 
 def test_differences_of_a_grid_are_taken_at_the_same_place(grid):
-    table = estimates.differences(grid)
+    table = estimates.arm_differences(grid)
     assert len(table) == 3 * 6
     # an arm is 0.01 above the one before at every setting, but for noise of 0.001
     expected = np.repeat([1.0, 2.0, 3.0], 6)
@@ -276,15 +277,15 @@ def test_protocols_are_compared_where_there_are_two(norms, optimizers):
 
 
 def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
-    assert published.distance_from_adam(norms).empty
-    table = published.distance_from_adam(optimizers)
+    assert published_numbers.distance_from_adam(norms).empty
+    table = published_numbers.distance_from_adam(optimizers)
     assert list(table["arm"]) == [
         f"{p}-third_moment-{r}"
         for p in OPTIMIZERS["protocol"]
         for r in OPTIMIZERS["penalty"]
     ]
-    assert set(table[published.SHARE]) == {2e-6}
-    assert set(table[published.DENOMINATOR]) == {1e-8}
+    assert set(table[published_numbers.SHARE]) == {2e-6}
+    assert set(table[published_numbers.DENOMINATOR]) == {1e-8}
 
 
 # text
@@ -321,7 +322,7 @@ HEADER, ROWS = ["arm", "accuracy"], [["a_b|c", "0.9 ± 0.1"], ["longer", "-"]]
 
 
 def test_markdown():
-    assert formats.markdown(HEADER, ROWS) == (
+    assert formats.markdown_table(HEADER, ROWS) == (
         "| arm    |  accuracy |\n"
         "| :----- | --------: |\n"
         "| a_b\\|c | 0.9 ± 0.1 |\n"
@@ -330,7 +331,7 @@ def test_markdown():
 
 
 def test_latex():
-    assert formats.latex(HEADER, [*ROWS, ["50% & {x}\\~", "nats²"]]) == (
+    assert formats.latex_table(HEADER, [*ROWS, ["50% & {x}\\~", "nats²"]]) == (
         "\\begin{tabular}{lr}\n\\toprule\narm & accuracy \\\\\n\\midrule\n"
         "a\\_b|c & 0.9 $\\pm$ 0.1 \\\\\nlonger & - \\\\\n"
         "50\\% \\& \\{x\\}\\textbackslash{}\\textasciitilde{} & nats$^2$ \\\\\n"
@@ -339,7 +340,7 @@ def test_latex():
 
 
 def test_plain():
-    assert formats.plain_text(HEADER, ROWS) == (
+    assert formats.plain_table(HEADER, ROWS) == (
         "arm      accuracy\n------  ---------\na_b|c   0.9 ± 0.1\nlonger          -\n"
     )
 
@@ -414,7 +415,7 @@ def test_a_loss_over_decades_has_a_log_scale(norms):
 
 
 def test_a_grid_is_drawn_against_its_setting(grid):
-    names = [f"{start}against_learning_rate" for start in against.OUTCOMES]
+    names = [f"{start}against_learning_rate" for start in outcomes.OUTCOMES]
     drawn = figures.plots(grid)
     assert [x for x in drawn if "against" in x] == names
     (ax,) = drawn["against_learning_rate"].draw().axes
@@ -432,7 +433,7 @@ def test_stats_has_three_levels_and_a_file_a_protocol(optimizers, norms):
     assert list(found["stats.json"]) == list(OPTIMIZERS["optimizer"])
     entry = found["stats_as_published.json"]["third_moment"]["l2"]
     cell = networks.load(optimizers)[-1]
-    assert list(entry) == [*published.LISTS, *published.LISTS_BY_SEED]
+    assert list(entry) == [*published_numbers.LISTS, *published_numbers.LISTS_BY_SEED]
     assert entry["test_acc_list"] == list(cell.final["test_accuracy"])
     assert entry["cputime_list"] == list(cell.final["seconds"])
     by_seed = entry["train_cce_list_dict"]
@@ -501,7 +502,7 @@ def test_the_page_holds_what_was_asked(built, optimizers):
     assert "those of seconds are over the epochs of one run" in words
     assert "the ratio of seconds is one of medians and has no interval" in words
     assert "the median epoch times the number of epochs" in words
-    for found in tables.sections(optimizers):
+    for found in tables.all_sections(optimizers):
         header, rows = tables.display(found, ["learning_rate"])
         for cell in itertools.chain(header, *(row[1:] for row in rows)):
             assert cell in built
@@ -684,13 +685,13 @@ def on_fashion(record: Record, **config: int) -> Record:
 
 def test_published_numbers_stand_beside_both_protocols(optimizers):
     """The source's seeds give its interval; its variance is in nats^2 after * 128^2."""
-    table = published.comparison(on_fashion(optimizers)).set_index("arm")
+    table = published_numbers.comparison(on_fashion(optimizers)).set_index("arm")
     assert list(table.index) == [
         f"{name}-{penalty}"
         for name in ("sgd", "adam", "third_moment")
         for penalty in ("none", "l2")
     ]
-    theirs = published.all_numbers()["optimizers"]["fashion_mnist"]
+    theirs = published_numbers.all_numbers()["optimizers"]["fashion_mnist"]
     accuracy = np.array(theirs["test_accuracy"]["custom"]["l2"])
     row = table.loc["third_moment-l2"]
     assert row["published"] == accuracy.mean()
@@ -715,7 +716,7 @@ def test_published_numbers_stand_beside_both_protocols(optimizers):
 def test_what_the_source_did_not_ask_is_not_put_beside_it(tmp_path, study, factors):
     """Another study; a place of its table that is several arms; no such table."""
     record = on_fashion(make(tmp_path / "run", factors, num_seeds=2, study=study))
-    assert published.comparison(record).empty
+    assert published_numbers.comparison(record).empty
     assert claims.documents(record) == {}
 
 
@@ -727,17 +728,17 @@ def test_a_grid_stands_at_its_chosen_setting_beside_the_source(tmp_path):
     )
     best = networks.load(record)[1::2]
     means = [estimates.robustness(cell).estimate for cell in best]
-    assert list(published.comparison(record)["corrected"]) == means
+    assert list(published_numbers.comparison(record)["corrected"]) == means
     entry = claims.documents(record)["stats.json"]["adam"]["l2"]
     assert entry["test_acc_list"] == list(best[-1].final["test_accuracy"])
 
 
 def test_the_title_says_what_was_run_unlike_the_source(optimizers):
-    assert published.departures(optimizers) == ""
+    assert published_numbers.departures(optimizers) == ""
     sizes = optimizers.record | {"num_examples": {"train": 50_000}}
     same = optimizers._replace(record=sizes)
     same = on_fashion(same, num_epochs=10, batch_size=128)
-    assert published.departures(same) == ""
+    assert published_numbers.departures(same) == ""
     sizes = optimizers.record | {"num_examples": {"train": 5_120}}
     less = on_fashion(optimizers._replace(record=sizes), num_epochs=2, batch_size=64)
     unlike = (
@@ -747,13 +748,13 @@ def test_the_title_says_what_was_run_unlike_the_source(optimizers):
     assert section(less, "published").title.endswith(unlike)
     assert max(map(len, tables.text(less).splitlines())) <= 100
     mnist = less._replace(config=less.config | {"data": {"name": "mnist"}})
-    assert "batch size: 64 against 256" in published.departures(mnist)
+    assert "batch size: 64 against 256" in published_numbers.departures(mnist)
     other = mnist._replace(record=mnist.record | {"study": "made"})
-    assert published.departures(other) == ""
+    assert published_numbers.departures(other) == ""
 
 
 def test_a_data_set_that_was_not_published_has_no_such_table(optimizers):
-    assert published.comparison(optimizers).empty
+    assert published_numbers.comparison(optimizers).empty
     assert section(optimizers, "published") is None
 
 
@@ -763,7 +764,7 @@ def test_a_data_set_that_was_not_published_has_no_such_table(optimizers):
 MINE = """
 import pandas as pd
 
-from normjax.report.sections import Column, Kind, Reason, Section, Verdict
+from normjax.report.audit_interface import Column, Kind, Reason, Section, Verdict
 
 VERDICTS = [Verdict(Kind.HOLDS), Verdict(Kind.UNDECIDED, Reason.MORE_SEEDS, 1_200)]
 
@@ -790,7 +791,7 @@ def test_an_audit_of_ones_own_has_its_tables_and_documents(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     record = make(tmp_path / "run", NORMS, num_seeds=2, audit="my_claims")
     built = page.build(record.workdir).read_text()
-    assert [x.name for x in tables.sections(record)] == ["summary", "mine"]
+    assert [x.name for x in tables.all_sections(record)] == ["summary", "mine"]
     assert "<h2>Claims about made</h2>" in built
     assert '<p class="note">As I say.</p>' in built
     assert '<td class="holds">holds</td>' in built
@@ -807,7 +808,7 @@ def test_an_audit_of_ones_own_has_its_tables_and_documents(tmp_path, monkeypatch
 
 
 def test_a_record_without_an_audit_has_no_claims(norms):
-    assert [x.name for x in tables.sections(norms)] == ["summary", "differences"]
+    assert [x.name for x in tables.all_sections(norms)] == ["summary", "differences"]
 
 
 @pytest.mark.parametrize(
@@ -819,16 +820,16 @@ def test_a_record_without_an_audit_has_no_claims(norms):
             "put its folder on PYTHONPATH, or leave the field empty",
         ),
         (
-            "normjax.audit.published",
+            "normjax.audit.published_numbers",
             "a module with a function sections(record)",
-            "see normjax/report/sections.py",
+            "see normjax/report/audit_interface.py",
         ),
     ],
 )
 def test_an_audit_that_cannot_be_used_is_one_line(norms, name, rule, remedy):
     config = norms.config | {"audit": name}
     with pytest.raises(InputError) as caught:
-        tables.sections(norms._replace(config=config))
+        tables.all_sections(norms._replace(config=config))
     assert str(caught.value) == f"audit={name!r}: must be {rule}; {remedy}."
 
 

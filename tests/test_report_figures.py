@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from normjax import statistics
-from normjax.report import against, axes, figures, networks, page
+from normjax.report import axes, figures, networks, outcomes, page
 from normjax.study.record import FINAL, Record
 
 NORMS = {"norm": ("none", "batch")}
 SIZES = {"norm": ("batch", "layer"), "batch_size": (2, 8, 32, 128)}
 SCALES = {"init_scale": tuple(np.logspace(-4, 0, 20).tolist())}
-FINAL_ACCURACY = against.OUTCOMES[""]
+FINAL_ACCURACY = outcomes.OUTCOMES[""]
 LAYERS = ("dense_0", "norm_0", "dense_1", "norm_1", "dense_10")
 
 
@@ -164,8 +164,8 @@ def test_a_setting_or_a_factor_of_three_numbers_is_an_axis(scales, sizes):
 def test_a_factor_is_no_axis_where_arms_share_its_levels(sizes):
     found = networks.load(sizes)
     same = [x._replace(factors=x.factors | {"norm": "batch"}) for x in found]
-    assert against.axis_names(found) == ["batch_size"]
-    assert against.axis_names(same) == []
+    assert outcomes.axis_names(found) == ["batch_size"]
+    assert outcomes.axis_names(same) == []
 
 
 # against the epoch
@@ -310,7 +310,7 @@ def test_the_other_settings_are_chosen_by_validation_accuracy():
     record = make(NORMS, settings=grid)
     table = record.networks.assign(validation_accuracy=record.networks["decay"])
     found = networks.load(record._replace(networks=table))
-    (ax,) = against.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
+    (ax,) = outcomes.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
     assert ax.get_xscale() == "linear"
     for i, arm in enumerate(("none", "batch")):
         best = table[(table["decay"] == 0.99) & (table["arm"] == arm)]
@@ -324,7 +324,7 @@ def test_an_arm_without_the_setting_has_no_line():
     none, *batch = networks.load(make(NORMS, settings=grid))[2:]
     none = none._replace(settings={"learning_rate": np.nan})
     found = [none, *batch]
-    (ax,) = against.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
+    (ax,) = outcomes.draw_against(found, "learning_rate", FINAL_ACCURACY).axes
     assert [line.get_label() for line in ax.lines] == ["batch"]
 
 
@@ -394,8 +394,12 @@ def test_each_arm_has_a_panel_and_each_layer_a_line():
     ]
 
 
+def layer_looks(*names: str) -> dict[str, tuple[axes.Look, str]]:
+    return axes.layer_looks([axes.read_layer(name) for name in names])
+
+
 def test_layers_go_from_dark_to_light_in_the_order_of_their_numbers():
-    looks = axes.layer_looks(["dense_10", "dense_2", "logits", "dense_0"])
+    looks = layer_looks("dense_10", "dense_2", "logits", "dense_0")
     assert list(looks) == ["dense_0", "dense_2", "dense_10", "logits"]
     brightness = [sum(to_rgb(colour)) for (colour, _), _ in looks.values()]
     assert brightness[0] < brightness[1] < brightness[2]
@@ -405,7 +409,7 @@ def test_layers_go_from_dark_to_light_in_the_order_of_their_numbers():
 def test_of_forty_layers_some_are_labelled_and_all_are_drawn_apart():
     of = [f"{kind}_{i}_{j}" for kind in ("conv", "norm") for i in "01" for j in "0123"]
     more = [f"conv_{i}_{j}" for i in "234" for j in "0123"]
-    looks = axes.layer_looks([*of, "conv", *more])
+    looks = layer_looks(*of, "conv", *more)
     assert len({look for look, _ in looks.values()}) == 29
     conv = [label for name, (_, label) in looks.items() if name.startswith("conv")]
     assert [x for x in conv if x][:2] == ["conv", "conv_0_2"]
@@ -452,12 +456,13 @@ def test_every_figure_is_on_the_page_with_its_caption_and_ids_of_its_own(tmp_pat
     factors = {"batch_size": (2, 8, 32)}
     record = make(factors, settings={"rate": (0.1, 1.0, 10.0)}, probes=probes)
     plots = figures.plots(record)
-    drawn = figures.write(plots, tmp_path / "figures")
+    drawn = figures.write_figures(plots, tmp_path / "figures")
     expected = {"smoothness", "gradient_norm"}
     expected |= {*names_against("rate"), *names_against("batch_size")}
     assert set(drawn) == set(plots) == {*ALWAYS, *expected}
-    for name, svg in drawn.items():
+    for name, (svg, width) in drawn.items():
         assert (tmp_path / "figures" / f"{name}.svg").read_text() == svg
+        assert f' width="{width:g}pt"' in svg
         png = (tmp_path / "figures" / f"{name}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
     captions = {name: plot.caption for name, plot in plots.items()}
@@ -475,5 +480,5 @@ def test_every_figure_is_on_the_page_with_its_caption_and_ids_of_its_own(tmp_pat
     ]
     assert set(used) <= set(ids)
     some = {name: plots[name] for name in ("gradient_norm", "against_batch_size")}
-    again = figures.write(some, tmp_path / "figures")
+    again = figures.write_figures(some, tmp_path / "figures")
     assert again == {name: drawn[name] for name in some}

@@ -1,7 +1,7 @@
 """The sources' claims, judged by intervals: published, ours as published, corrected.
 
-This is the audit that the configs of the sources name; `normjax.report.sections` has
-the interface. An audit of your own may use `measures`.
+This is the audit that the configs of the sources name; `report.audit_interface` says
+what an audit must have. An audit of your own may use `measures`.
 
 The claims are data, `claims.json`: the study and the `where` of its config, a sentence,
 the statistic and the direction that decide it, and the arms to compare, `of` x
@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 
 from normjax import files, statistics
-from normjax.audit import measures, presentation, published
-from normjax.audit.measures import STATISTICS, Judged
+from normjax.audit import measures, presentation, published_numbers
+from normjax.audit.measures import STATISTICS, Judgement
+from normjax.audit.published_numbers import AS_PUBLISHED, CORRECTED, PROTOCOLS
 from normjax.report import estimates, networks
+from normjax.report.audit_interface import Kind, Reason, Section, Verdict
 from normjax.report.networks import Cell
-from normjax.report.sections import Kind, Reason, Section, Verdict
 from normjax.report.tables import differences_section
 from normjax.statistics import Interval
 from normjax.study.record import Record
@@ -37,15 +38,15 @@ Side = Mapping[str, str | int]  # factor -> level
 
 def sections(record: Record) -> list[Section]:
     """The claims with their verdicts, then the published numbers beside ours."""
-    lacks = published.departures(record)
-    base = {"protocol": published.AS_PUBLISHED}
+    lacks = published_numbers.departures(record)
+    base = {"protocol": AS_PUBLISHED}
     return [
         presentation.claims_section(verdict_table(record), lacks),
-        differences_section("protocols", base, estimates.differences(record, base)),
+        differences_section("protocols", base, estimates.arm_differences(record, base)),
         Section(
             "published",
             "Test accuracy and stability: published, and ours" + lacks,
-            published.comparison(record),
+            published_numbers.comparison(record),
             presentation.PUBLISHED,
             presentation.PUBLISHED_NARROW,
             presentation.PUBLISHED_NOTE,
@@ -53,7 +54,7 @@ def sections(record: Record) -> list[Section]:
         Section(
             "third_moment",
             "Third-moment optimizer against Adam",
-            published.distance_from_adam(record),
+            published_numbers.distance_from_adam(record),
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT,
             presentation.THIRD_MOMENT_NOTE,
@@ -61,7 +62,7 @@ def sections(record: Record) -> list[Section]:
     ]
 
 
-documents = published.stats
+documents = published_numbers.stats_documents
 
 
 def all_claims() -> list[Claim]:
@@ -74,15 +75,16 @@ def verdict_table(record: Record) -> pd.DataFrame:
 
     A claim of several comparisons has a row of its own before them, without numbers.
     Columns are `claim` (as displayed), `sentence` (empty below a claim's own row) and
-    what else `_row` makes of a comparison. `left_out` counts the seeds that both sides
+    the other keys of `_comparison_row`. `left_out` counts the seeds that both sides
     share, but with a number that is not finite. `published` and each protocol that was
-    run have three columns of their interval, and each protocol `<protocol>_n` (seeds
-    used, or epochs) and `verdict_<protocol>` (a `Verdict`, or "" where it was not run).
+    run have three columns of their interval. Each protocol also has `<protocol>_n`
+    (seeds used, or epochs) and `verdict_<protocol>` (a `Verdict`, or "" where it was
+    not run).
     """
     cells = networks.load(record)
     claims = [claim for claim in all_claims() if applies(claim, record.config)]
     rows = itertools.chain.from_iterable(_rows(x, record, cells) for x in claims)
-    return pd.DataFrame(rows).fillna({f"verdict_{x}": "" for x in published.PROTOCOLS})
+    return pd.DataFrame(rows).fillna({f"verdict_{x}": "" for x in PROTOCOLS})
 
 
 def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
@@ -92,7 +94,7 @@ def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
     return all(fields.get(name) in values for name, values in where.items())
 
 
-def measure_of(claim: Claim, protocol: str) -> str:
+def statistic_name(claim: Claim, protocol: str) -> str:
     """The name of a claim's statistic: one for all protocols, or one for each."""
     name = claim["statistic"]
     return name if isinstance(name, str) else name[protocol]
@@ -101,7 +103,7 @@ def measure_of(claim: Claim, protocol: str) -> str:
 def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """A claim's rows; none if no protocol has all of its arms."""
     if isinstance(claim["statistic"], str):
-        name = measures.in_evaluation_mode(claim["statistic"], cells)
+        name = measures.evaluated_statistic(claim["statistic"], cells)
         claim = claim | {"statistic": name}
     sides = [claim["of"], *([claim["against"]] if "against" in claim else [])]
     comparisons = [
@@ -109,9 +111,9 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
         for each in claim.get("each", [{}])
         for pair in itertools.product(*sides)
     ]
-    rows = [_row(claim, record, sides) for sides in comparisons]
+    rows = [_comparison_row(claim, record, sides) for sides in comparisons]
     verdicts = {}
-    for protocol in published.PROTOCOLS:
+    for protocol in PROTOCOLS:
         tried = [_judge(claim, cells, x, protocol, len(rows)) for x in comparisons]
         judged = [one for one in tried if one is not None]
         if len(judged) == len(rows):
@@ -130,9 +132,11 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     return [head, *parts]
 
 
-def _row(claim: Claim, record: Record, sides: Sequence[Side]) -> dict[str, Any]:
-    """What a comparison is, and its published numbers."""
-    name = measure_of(claim, published.CORRECTED)
+def _comparison_row(
+    claim: Claim, record: Record, sides: Sequence[Side]
+) -> dict[str, Any]:
+    """The description of a comparison, with its published numbers."""
+    name = statistic_name(claim, CORRECTED)
     names = ["-".join(str(level) for level in side.values()) for side in sides]
     comparison = " against ".join(names)
     return {
@@ -140,7 +144,7 @@ def _row(claim: Claim, record: Record, sides: Sequence[Side]) -> dict[str, Any]:
         "sentence": claim["sentence"],
         "comparison": comparison,
         "statistic": name,
-        "statistic_as_published": measure_of(claim, published.AS_PUBLISHED),
+        "statistic_as_published": statistic_name(claim, AS_PUBLISHED),
         "logarithmic": STATISTICS[name].logarithmic,
         "direction": claim["direction"],
         "margin": claim.get("margin", np.nan),
@@ -156,28 +160,28 @@ def _columns(protocol: str, interval: Interval, one: Verdict) -> dict[str, Any]:
 
 
 def _label(claim: Claim) -> str:
-    title = STATISTICS[measure_of(claim, published.CORRECTED)].title
+    title = STATISTICS[statistic_name(claim, CORRECTED)].title
     each = isinstance(claim["statistic"], dict)
     return title + ("; as published: the source's formula" if each else "")
 
 
 def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
-    """The same comparison of the published numbers, with bounds if given by seed."""
-    statistic = STATISTICS[measure_of(claim, published.AS_PUBLISHED)]
-    paths = published.paths(claim, record.config, sides)
-    numbers = [statistic.reduce(published.numbers_at(path)) for path in paths]
+    """The same comparison of published numbers, with bounds if they are by seed."""
+    statistic = STATISTICS[statistic_name(claim, AS_PUBLISHED)]
+    paths = published_numbers.paths(claim, record.config, sides)
+    numbers = [statistic.reduce(published_numbers.numbers_at(path)) for path in paths]
     return (statistic.compare_published or statistic.compare)(*numbers)
 
 
 def _judge(
     claim: Claim, cells: Sequence[Cell], sides: Sequence[Side], protocol: str, num: int
-) -> Judged | None:
-    """A comparison, one of `num` of a claim; None if it was not run.
+) -> Judgement | None:
+    """Judges one of the `num` comparisons of a claim; None if it was not run.
 
     If each protocol has a statistic of its own, both are measured in one run.
     """
-    statistic = STATISTICS[measure_of(claim, protocol)]
-    run = protocol if isinstance(claim["statistic"], str) else published.CORRECTED
+    statistic = STATISTICS[statistic_name(claim, protocol)]
+    run = protocol if isinstance(claim["statistic"], str) else CORRECTED
     arms = [_arm(cells, {"protocol": run} | claim["arms"] | side) for side in sides]
     measured = [statistic.measure(arm) for arm in arms if arm]
     numbers = [x for x in measured if x is not None]
@@ -200,11 +204,11 @@ def _judge(
     if len(numbers[0]) < statistic.least:
         few = Verdict(Kind.UNDECIDED, Reason.TOO_FEW_SEEDS, statistic.least)
         single = in_family = few
-    return Judged(interval, len(numbers[0]) - int(interval.n), single, in_family)
+    return Judgement(interval, len(numbers[0]) - int(interval.n), single, in_family)
 
 
 def _arm(cells: Sequence[Cell], levels: Side) -> list[Cell]:
     """The grid of the one arm with these levels; empty if none or several have them."""
-    default: Side = {"protocol": published.CORRECTED}
+    default: Side = {"protocol": CORRECTED}
     grid = [x for x in cells if levels.items() <= {**default, **x.factors}.items()]
     return grid if len({cell.arm for cell in grid}) == 1 else []

@@ -3,7 +3,7 @@
 Our numbers and the published ones go through the same `reduce` and `compare`, except
 for variances, which the sources give without the numbers of single seeds. Curves are
 [seeds, epochs] or, if published, [epochs] of one network. `verdict` says what the
-interval of a comparison, and `family_verdict` what several of them, mean for a claim.
+interval of a comparison means for a claim, `family_verdict` what several of them mean.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from scipy import stats
 
 from normjax import statistics
 from normjax.report import networks
+from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.report.networks import Cell
-from normjax.report.sections import Kind, Reason, Verdict
 from normjax.statistics import Interval
 
 # Of an arm's grid, [seeds, ...]; None if it was not measured.
@@ -89,7 +89,7 @@ def simultaneous_interval(
 def volatility(x: np.ndarray) -> np.ndarray:
     """Each network's standard deviation of the changes from pass to pass.
 
-    A steady trend has volatility 0. It takes three passes.
+    A steady trend has volatility 0. Fewer than three passes give nan.
     """
     changes = np.diff(np.atleast_2d(x), axis=1)
     if changes.shape[1] < 2:
@@ -100,8 +100,8 @@ def volatility(x: np.ndarray) -> np.ndarray:
 def _range_over_scales(cells: Sequence[Cell]) -> np.ndarray | None:
     """[seeds], highest minus lowest final train loss; `LARGEST` if one diverged.
 
-    To diverge at any scale is the strongest dependence on the scale, so such a seed is
-    not left out, and its ratio to a finite range stays finite.
+    A seed that diverges at any scale depends on the scale most strongly, so it is not
+    left out, and its ratio to a finite range stays finite.
     """
     if networks.varying_names(cells, "settings") != ["init_scale"]:
         return None
@@ -123,7 +123,7 @@ def _curve(name: str) -> Measure:
 _points = lambda x: 100 * x
 _last = lambda x: np.atleast_2d(x)[:, -1]
 _last_points = lambda x: 100 * _last(x)
-_mean = lambda x: np.mean(np.atleast_2d(x), axis=1)
+_mean_of_passes = lambda x: np.mean(np.atleast_2d(x), axis=1)
 MODES = {"": " while training", "_evaluated": " in evaluation mode"}
 SPREAD = "standard deviation of the test accuracy"
 MEAN = "smoothness, mean of passes"
@@ -160,8 +160,10 @@ STATISTICS = {
         over="epochs",
         least=1,
     ),
-    "smoothness": Statistic(MEAN, "", _curve("smoothness"), _mean),
-    "smoothness_of_roots": Statistic(MEAN, "", _curve("smoothness_of_roots"), _mean),
+    "smoothness": Statistic(MEAN, "", _curve("smoothness"), _mean_of_passes),
+    "smoothness_of_roots": Statistic(
+        MEAN, "", _curve("smoothness_of_roots"), _mean_of_passes
+    ),
     "volatility": Statistic(CHANGE, "", _curve("smoothness"), volatility),
     "volatility_of_roots": Statistic(
         CHANGE, "", _curve("smoothness_of_roots"), volatility
@@ -173,14 +175,14 @@ STATISTICS = {
 }
 
 
-def in_evaluation_mode(name: str, cells: Sequence[Cell]) -> str:
+def evaluated_statistic(name: str, cells: Sequence[Cell]) -> str:
     """The statistic in evaluation mode, if there is one and every cell was probed."""
     probe = f"{name}_evaluated"
     probed = probe in STATISTICS and all(probe in cell.probes for cell in cells)
     return probe if probed else name
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """A comparison with its interval and its verdicts."""
 
     interval: Interval
@@ -224,13 +226,13 @@ def verdict(
     return Verdict(Kind.UNDECIDED, reason, seeds or statistics.MOST_SEEDS, leans)
 
 
-def family_verdict(judged: Sequence[Judged]) -> Verdict:
+def family_verdict(judged: Sequence[Judgement]) -> Verdict:
     """The verdict on a claim of several comparisons, all of which must hold.
 
     The claim does not hold if one comparison fails at the level that allows for their
-    number; one that fails only by itself leaves the claim undecided. The first to fail
-    would settle the claim: if some lean that way, the seeds needed are the fewest with
-    which one of these fails, otherwise the most with which each one holds.
+    number. A comparison that fails only at its own level leaves the claim undecided. If
+    some comparisons lean to failing, the seeds needed are the fewest with which one of
+    them would fail, otherwise the most that a single one needs to hold.
     """
     for one in judged:
         if one.in_family.kind is Kind.FAILS:

@@ -5,10 +5,18 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from normjax.audit import published
-from normjax.audit.published import DENOMINATOR, SHARE
-from normjax.report import formats, sections
-from normjax.report.sections import interval_column, number_column
+from normjax.audit.published_numbers import DENOMINATOR, PROTOCOLS, SHARE
+from normjax.report import formats
+from normjax.report.audit_interface import (
+    Column,
+    Kind,
+    Section,
+    TableRow,
+    Verdict,
+    interval_column,
+    interval_of,
+    number_column,
+)
 
 CLAIMS_NOTE = (
     "Each verdict is computed. A claim holds if the 95% interval of what decides it"
@@ -39,16 +47,16 @@ UNDECIDED = (
 )
 
 
-def claims_section(table: pd.DataFrame, lacks: str) -> sections.Section:
+def claims_section(table: pd.DataFrame, lacks: str) -> Section:
     """The claims, each with its comparisons below; in the terminal without these."""
     if table.empty:
-        return sections.Section("claims", "", table, {}, {})
+        return Section("claims", "", table, {}, {})
     parts = table["sentence"] == ""
     heads = table[~parts].assign(claim=table["sentence"])
     reasons = dict(zip(heads["sentence"], heads["why"]))
     verdicts = heads.filter(like="verdict_").to_numpy(object).ravel()
     kinds = {x.kind for x in verdicts if x}
-    return sections.Section(
+    return Section(
         "claims",
         "Claims of the source" + lacks,
         table,
@@ -56,28 +64,28 @@ def claims_section(table: pd.DataFrame, lacks: str) -> sections.Section:
         CLAIMS_NARROW,
         CLAIMS_NOTE,
         remarks=[f"{claim}: {why}." for claim, why in reasons.items() if why],
-        footnote=UNDECIDED if sections.Kind.UNDECIDED in kinds else "",
+        footnote=UNDECIDED if Kind.UNDECIDED in kinds else "",
         leads=True,
         parts=list(parts),
         brief=heads,
     )
 
 
-def _estimate(key: str) -> sections.Column:
+def _estimate(key: str) -> Column:
     """A comparison's estimate; none in the own row of a claim that has several."""
 
-    def text(row: sections.TableRow) -> str:
-        interval = sections.interval_of(row, key)
+    def text(row: TableRow) -> str:
+        interval = interval_of(row, key)
         by_digits = row["logarithmic"] or np.isnan(interval.low)
         write = formats.by_three_digits if by_digits else formats.by_width
         return write(interval) if row["comparison"] else ""
 
-    return sections.Column(key, text)
+    return Column(key, text)
 
 
-def _verdict(key: str, text: Callable[[sections.Verdict], str]) -> sections.Column:
+def _verdict(key: str, text: Callable[[Verdict], str]) -> Column:
     """A comparison's verdict; none where the protocol was not run."""
-    return sections.Column(key, lambda row: text(row[key]) if row[key] else "")
+    return Column(key, lambda row: text(row[key]) if row[key] else "")
 
 
 CLAIMS = {
@@ -86,7 +94,7 @@ CLAIMS = {
     "verdict, as published": _verdict("verdict_as_published", str),
     "corrected": _estimate("corrected"),
     "verdict, corrected": _verdict("verdict_corrected", str),
-    "seeds left out": sections.Column(
+    "seeds left out": Column(
         "left_out",
         lambda row: f"{row['left_out']}" if row["comparison"] else "",
         lambda values: values.any(),
@@ -96,7 +104,7 @@ CLAIMS_NARROW = {
     "as published": _verdict("verdict_as_published", lambda x: x.short),
     "corrected": _verdict("verdict_corrected", lambda x: x.short),
 }
-ACCURACIES = {x.replace("_", " "): x for x in ("published", *published.PROTOCOLS)}
+ACCURACIES = {x.replace("_", " "): x for x in ("published", *PROTOCOLS)}
 PUBLISHED = {
     **{k: interval_column(x, formats.by_width) for k, x in ACCURACIES.items()},
     "stability, published": number_column("published_stability", formats.two_digits),

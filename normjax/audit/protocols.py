@@ -14,11 +14,11 @@ from normjax.types import Optimizer
 
 
 def memoryless(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`tx` with its state thrown away before each step: every step is its first.
+    """Discards the state of `tx` before each step, so that every step is its first.
 
-    An optimizer that is built anew for each gradient step behaves so: Adam becomes
-    g / (|g| + eps), sign descent, and SGD with momentum becomes plain SGD. No state is
-    kept, so the probe of the third moment reports nan.
+    An optimizer that is built anew for each gradient step behaves like this: Adam
+    becomes g / (|g| + eps), which is sign descent, and SGD with momentum becomes plain
+    SGD. No state is kept, so the probe of the third moment reports nan.
 
     Returns:
         A transformation with an empty state; its `update` requires `params`.

@@ -24,7 +24,7 @@ from normjax.study.columns import Level
 
 # Okabe and Ito, 2008, without yellow: distinct to the colour-blind too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":", "-.")  # the next ones when the colours are used up
+DASHES = ("-", "--", ":", "-.")  # for lines beyond the number of colours
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "normjax",
     "svg.fonttype": "path",
@@ -59,8 +59,16 @@ class Layout(NamedTuple):
     level: Callable[[Cell], str]
 
 
+class Layer(NamedTuple):
+    """A layer of a network: `conv_1_0` is a `conv` at the position (1, 0)."""
+
+    name: str
+    kind: str
+    position: tuple[int, ...]
+
+
 def layout(cells: Sequence[Cell], axis: str = "") -> Layout:
-    """Colours for the (last) factor with the most levels, panels for the others.
+    """Gives colours to the (last) factor with the most levels, panels to the others.
 
     Colours stand for a factor of numbers only if no other factor varies. The factor
     `axis` gets neither: it is the x axis. Where two arms have the same levels of all
@@ -138,15 +146,24 @@ def draw_epochs(ax: Axes, values: np.ndarray, look: Look, label: str) -> None:
     ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
 
 
-def layer_looks(names: Sequence[str]) -> dict[str, tuple[Look, str]]:
+def read_layer(name: str) -> Layer:
+    """Reads the name of a layer: a record has nothing else to tell layers by.
+
+    The kind ends at the first number; the position is all numbers.
+    """
+    place = tuple(int(number) for number in re.findall(r"\d+", name))
+    return Layer(name, re.split(r"_?\d", name)[0], place)
+
+
+def layer_looks(layers: Sequence[Layer]) -> dict[str, tuple[Look, str]]:
     """Name of a layer -> its look and its label in the legend.
 
     Dashes stand for the kind of a layer, the shade for its position among its kind:
     the first is dark. If a kind has more than eight layers, only some have a label.
     """
     kinds: dict[str, list[str]] = {}
-    for name in sorted(names, key=lambda x: [int(i) for i in re.findall(r"\d+", x)]):
-        kinds.setdefault(re.split(r"_?\d", name)[0], []).append(name)
+    for layer in sorted(layers, key=lambda layer: layer.position):
+        kinds.setdefault(layer.kind, []).append(layer.name)
     by_size = sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind))
     looks = {}
     for kind, dashes in zip(by_size, itertools.cycle(DASHES)):
@@ -159,11 +176,11 @@ def layer_looks(names: Sequence[str]) -> dict[str, tuple[Look, str]]:
 
 
 def use_log_y(axes: Sequence[Axes], least: float = WIDE) -> None:
-    """Sets a log scale if no line is negative and all span more than a factor."""
+    """Sets a log scale if no line is negative and together they span over `least`."""
     lines = [np.asarray(line.get_ydata()) for ax in axes for line in ax.lines]
     values = np.concatenate([y[np.isfinite(y) & (y != 0)] for y in lines])
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
-    if low > 0 and high > least * low:  # neither if every network diverged at once
+    if low > 0 and high > least * low:  # not so if every network diverged
         for ax in axes:
             ax.set_yscale("log")
             if high < 100 * low:  # too few powers of ten for ticks of their own

@@ -22,7 +22,7 @@ def summary(record: Record) -> pd.DataFrame:
     return pd.DataFrame([_summary_row(cell, target) for cell in networks.load(record)])
 
 
-def differences(
+def arm_differences(
     record: Record, baseline: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
     """Each arm against its baseline arm, seed by seed; empty if no arm has one.

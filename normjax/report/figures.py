@@ -1,7 +1,7 @@
-"""The figures of a study, as SVG and PNG: which a record has, and what they show.
+"""The figures of a study, as SVG and PNG: which ones there are and what they show.
 
-Here are those against the epoch and those of single seeds; `against` has those against
-a setting or a factor. The same record gives the same SVG, byte for byte.
+This module draws against the epoch and by seed; `outcomes` draws against a setting or a
+factor. The same record gives the same SVG, byte for byte.
 """
 
 import io
@@ -15,16 +15,24 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from normjax import files, statistics
-from normjax.report import against, axes, networks
+from normjax.report import axes, networks, outcomes
+from normjax.report.axes import Layer
 from normjax.report.networks import Cell
 from normjax.study.record import Record
 
 
 class Plot(NamedTuple):
-    """A figure that can be drawn."""
+    """A figure before it is drawn."""
 
     caption: str
     draw: Callable[[], Figure]
+
+
+class Drawing(NamedTuple):
+    """A figure after it was drawn."""
+
+    svg: str
+    width: float  # in points
 
 
 class Curve(NamedTuple):
@@ -35,6 +43,7 @@ class Curve(NamedTuple):
     logarithmic: bool = True  # if the values span more than a factor of ten
 
 
+POINTS = 72  # per inch
 EVALUATED = "in evaluation mode, after the epoch"
 GAP = "on the training split: evaluation mode minus training mode"
 BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
@@ -83,10 +92,10 @@ def plots(record: Record) -> dict[str, Plot]:
     }
     caption = "Final test accuracy, seed by seed"
     known["seeds"] = Plot(caption, partial(draw_seeds, best))
-    for axis in against.axis_names(cells):
-        for start, outcome in against.OUTCOMES.items():
-            draw = partial(against.draw_against, cells, axis, outcome)
-            caption = against.caption(cells, axis, outcome)
+    for axis in outcomes.axis_names(cells):
+        for start, outcome in outcomes.OUTCOMES.items():
+            draw = partial(outcomes.draw_against, cells, axis, outcome)
+            caption = outcomes.caption(cells, axis, outcome)
             known[f"{start}against_{axis}"] = Plot(caption, draw)
     return known | {
         kind: Plot(curve.caption, partial(draw_layers, best, kind))
@@ -95,10 +104,10 @@ def plots(record: Record) -> dict[str, Plot]:
     }
 
 
-def write(plots: Mapping[str, Plot], folder: Path) -> dict[str, str]:
-    """Draws each figure, writes it as SVG and PNG, and returns the SVG by name."""
+def write_figures(plots: Mapping[str, Plot], folder: Path) -> dict[str, Drawing]:
+    """Draws each figure, writes it as SVG and PNG, and returns the drawings by name."""
     files.folder(folder)
-    texts = {}
+    drawings = {}
     with matplotlib.rc_context(axes.STYLE):
         for name, plot in plots.items():
             figure = plot.draw()
@@ -106,10 +115,11 @@ def write(plots: Mapping[str, Plot], folder: Path) -> dict[str, str]:
             figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
             figure.set_layout_engine("none")  # the PNG keeps the layout of the SVG
             figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-            texts[name] = svg.getvalue().decode()
-            files.write_text(folder / f"{name}.svg", texts[name])
+            width = POINTS * figure.get_figwidth()
+            drawings[name] = Drawing(svg.getvalue().decode(), width)
+            files.write_text(folder / f"{name}.svg", drawings[name].svg)
             files.write_bytes(folder / f"{name}.png", png.getvalue())
-    return texts
+    return drawings
 
 
 def note(cells: Sequence[Cell]) -> str:
@@ -151,12 +161,12 @@ def draw_curves(cells: Sequence[Cell], measure: str, curve: Curve) -> Figure:
 def draw_layers(cells: Sequence[Cell], kind: str) -> Figure:
     """The mean over seeds with its 95% band by layer, a panel for each arm."""
     cells = [cell for cell in cells if layers_of(cell, kind)]
-    names = dict.fromkeys(name for cell in cells for name in layers_of(cell, kind))
-    looks = axes.layer_looks(list(names))
+    layers = dict.fromkeys(layer for cell in cells for layer in layers_of(cell, kind))
+    looks = axes.layer_looks(list(layers))
     figure, panels = axes.make_panels([cell.arm for cell in cells], 4)
     for ax, cell in zip(panels, cells):
-        for name, values in layers_of(cell, kind).items():
-            axes.draw_epochs(ax, values, *looks[name])
+        for layer, values in layers_of(cell, kind).items():
+            axes.draw_epochs(ax, values, *looks[layer.name])
     axes.use_log_y(panels, least=1.0)
     return axes.add_labels(figure, panels, looks, "epoch", BY_LAYER[kind].label)
 
@@ -187,7 +197,11 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
     return figure
 
 
-def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
-    """Layer -> [seeds, epochs], of the probes "<kind>.<layer>" that a cell has."""
-    names = [name for name in cell.probes if name.startswith(f"{kind}.")]
-    return {name.partition(".")[2]: cell.probes[name] for name in names}
+def layers_of(cell: Cell, kind: str) -> dict[Layer, np.ndarray]:
+    """Layer -> [seeds, epochs], for each probe "<kind>.<layer>" that a cell has."""
+    start = f"{kind}."
+    return {
+        axes.read_layer(name.removeprefix(start)): values
+        for name, values in cell.probes.items()
+        if name.startswith(start)
+    }

@@ -43,7 +43,7 @@ def by_three_digits(interval: Interval) -> str:
 
 def steps(interval: Interval) -> str:
     """`1,200 [800, never]`: a whole number of steps."""
-    return _bounds(interval, whole).replace("never [never, never]", "never")
+    return _bounds(interval, whole_number).replace("never [never, never]", "never")
 
 
 def percent(interval: Interval) -> str:
@@ -51,7 +51,7 @@ def percent(interval: Interval) -> str:
     return _bounds(interval, whole_percent).replace("%,", ",").replace("%]", "]")
 
 
-def whole(x: float) -> str:
+def whole_number(x: float) -> str:
     """`1,200`, or `never` for inf."""
     return "never" if math.isinf(x) else f"{x:,.0f}"
 
@@ -61,7 +61,7 @@ def whole_percent(x: float) -> str:
     return f"{100 * x:.0f}%"
 
 
-def significant(x: float, digits: int) -> str:
+def significant_digits(x: float, digits: int) -> str:
     """`0.012`, `1.2e-05` or `1,234` with two digits; whole numbers are not rounded."""
     if x == 0 or not math.isfinite(x):
         return "0" if x == 0 else "-"
@@ -70,8 +70,8 @@ def significant(x: float, digits: int) -> str:
     return f"{x:,.{max(0, _places(x, digits))}f}"
 
 
-two_digits = functools.partial(significant, digits=2)
-three_digits = functools.partial(significant, digits=3)
+two_digits = functools.partial(significant_digits, digits=2)
+three_digits = functools.partial(significant_digits, digits=3)
 
 
 def number(x: float) -> str:
@@ -84,7 +84,7 @@ def p_value(p: float) -> str:
     return "-" if math.isnan(p) else f"{p:.3f}"
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in GitHub's Markdown, aligned, with numbers on the right."""
     cells = [[x.replace("|", "\\|") for x in row] for row in (header, *rows)]
     lines, widths = _aligned(cells)
@@ -93,7 +93,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A tabular environment that needs the package booktabs."""
     texts = [" & ".join(x.translate(LATEX) for x in row) for row in (header, *rows)]
     head, *body = [f"{text} \\\\\n" for text in texts]
@@ -103,7 +103,7 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def plain_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns with two blanks between them, for a terminal."""
     lines, widths = _aligned([header, *rows])
     lines.insert(1, ["-" * width for width in widths])

@@ -12,8 +12,9 @@ import numpy as np
 
 from normjax import files, statistics
 from normjax.report import estimates, figures, formats, networks, tables
+from normjax.report.audit_interface import Section, Verdict, audit_documents
+from normjax.report.figures import Drawing
 from normjax.report.networks import Cell
-from normjax.report.sections import Section, Verdict, audit_documents
 from normjax.statistics import Interval
 from normjax.study.record import Record, present_arms, read_record, write_tables
 
@@ -28,25 +29,24 @@ def build(workdir: str | Path) -> Path:
     record = read_record(workdir)
     cells = networks.load(record)
     write_tables(record)
-    sections = tables.write(record, record.workdir / "tables")
+    sections = tables.write_tables(record, record.workdir / "tables")
     plots = figures.plots(record)
-    svgs = figures.write(plots, record.workdir / "figures")
+    drawn = figures.write_figures(plots, record.workdir / "figures")
     for name, content in audit_documents(record).items():
         files.write_json(record.workdir / name, content)
-    where = record.record.get("environment", {})
+    where = record.record["environment"]
     study = record.record["study"]
-    repeat = f"python launch.py --config=configs/{study}.py --workdir=runs/{study}"
-    page = ENVIRONMENT.get_template("page.html.j2").render(
+    page = TEMPLATES.get_template("page.html.j2").render(
         study=study,
-        question=record.record.get("question", study),
+        question=record.record["question"] or study,
         answer=answer(cells),
         run=_run(record),
         leading=[_table(record, x) for x in sections if x.leads],
         tables=[_table(record, x) for x in sections if not x.leads],
-        figures=[_figure(name, plots[name].caption, svgs[name]) for name in plots],
+        figures=[_figure(name, plots[name].caption, drawn[name]) for name in plots],
         figures_note=figures.note(cells),
-        command=where.get("command", repeat),
-        commit=where.get("commit", "unknown"),
+        command=where["command"],
+        commit=where["commit"],
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
     )
     path = record.workdir / "report.html"
@@ -55,7 +55,7 @@ def build(workdir: str | Path) -> Path:
 
 
 def answer(cells: Sequence[Cell]) -> list[str]:
-    """Sentences computed from the numbers: who is most robust, fastest, most stable.
+    """Says, in computed sentences, which arm is most robust, fastest and most stable.
 
     Each arm is represented by its best setting. If there are several protocols, the
     answer is about the first. An arm with a diverged network is not called stable.
@@ -70,7 +70,7 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
     best = arms[0]
     accuracy, seeds = formats.by_width(estimates.robustness(best)), len(best.seeds)
-    mean = f"test accuracy {accuracy}, mean over {_count(seeds, 'seed')}"
+    mean = f"test accuracy {accuracy}, mean over {_plural(seeds, 'seed')}"
     sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
     if len(arms) == 1:
         return sentences
@@ -124,7 +124,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Platform", where.get("machine") or where.get("platform", "unknown")),
         ("Software", ", ".join(f"{k} {v}" for k, v in versions.items())),
         ("Python", where.get("python", "unknown")),
-        ("Networks", f"{_count(len(arms), 'arm')}, {_count(total, 'lane')}"),
+        ("Networks", f"{_plural(len(arms), 'arm')}, {_plural(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", _seconds(arms, "compile_seconds")),
@@ -156,12 +156,12 @@ def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
     return f"{formats.three_digits(total)} s in all"
 
 
-def _count(n: int, noun: str) -> str:
+def _plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def _table(record: Record, section: Section) -> dict[str, Any]:
-    """A section as the template takes it: texts, and the classes of its cells."""
+    """A section for the template: its texts, and the CSS classes of its cells."""
     header, rows = tables.display(section, record.record["settings"])
     keys = [column.key for column in tables.present_columns(section).values()]
     plain = [""] * (len(header) - len(keys))
@@ -181,19 +181,18 @@ def _table(record: Record, section: Section) -> dict[str, Any]:
     }
 
 
-def _figure(name: str, caption: str, svg: str) -> dict[str, Any]:
-    """An SVG for a page: no XML head, ids of its own, a name for screen readers."""
-    svg = svg[svg.index("<svg") :]
+def _figure(name: str, caption: str, drawn: Drawing) -> dict[str, Any]:
+    """An SVG for a page, without XML head, with its own ids and an accessible name."""
+    svg = drawn.svg[drawn.svg.index("<svg") :]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     label = markupsafe.escape(caption)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    width = float(svg.split(' width="', 1)[1].split("pt", 1)[0])
     return {
         "caption": caption,
         "svg": markupsafe.Markup(svg),
-        "width": width,  # in points; letters stay legible from `least` to `most`
-        "least": round(0.66 * width),
-        "most": round(1.35 * width),
+        "width": drawn.width,  # letters stay legible from `least` to `most`
+        "least": round(0.66 * drawn.width),
+        "most": round(1.35 * drawn.width),
     }
 
 
@@ -203,11 +202,11 @@ def _breakable(name: str) -> markupsafe.Markup:
     return markupsafe.Markup(re.sub(r"([-/_.=])", r"\1<wbr>", escaped))
 
 
-ENVIRONMENT = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-ENVIRONMENT.filters["breakable"] = _breakable
+TEMPLATES.filters["breakable"] = _breakable

@@ -8,7 +8,7 @@ import pandas as pd
 
 from normjax import files
 from normjax.report import estimates, formats
-from normjax.report.sections import (
+from normjax.report.audit_interface import (
     Column,
     Section,
     audit_sections,
@@ -33,7 +33,7 @@ DIFFERENCES_NOTE = (
 )
 
 
-def sections(record: Record) -> list[Section]:
+def all_sections(record: Record) -> list[Section]:
     """The tables that have rows: summary, differences, and those of the audit."""
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")
@@ -42,7 +42,7 @@ def sections(record: Record) -> list[Section]:
     columns = SUMMARY, SUMMARY_NARROW
     own = [
         Section("summary", title, estimates.summary(record), *columns, SUMMARY_NOTE),
-        differences_section("differences", baseline, estimates.differences(record)),
+        differences_section("differences", baseline, estimates.arm_differences(record)),
     ]
     whole = sorted([*own, *audit_sections(record)], key=lambda x: not x.leads)
     return [section for section in whole if len(section.numbers)]
@@ -51,7 +51,7 @@ def sections(record: Record) -> list[Section]:
 def differences_section(
     name: str, baseline: Mapping[str, object], numbers: pd.DataFrame
 ) -> Section:
-    """The paired differences to a baseline, as `estimates.differences` gives them."""
+    """A section of the paired differences that `estimates.arm_differences` returns."""
     levels = ", ".join(f"{factor} = {level}" for factor, level in baseline.items())
     title = f"Paired differences to {levels}"
     columns = DIFFERENCES, DIFFERENCES_NARROW
@@ -89,15 +89,15 @@ def display(
     return [first, *(x.replace("_", " ") for x in grid), *texts], rows
 
 
-def write(record: Record, folder: Path) -> list[Section]:
+def write_tables(record: Record, folder: Path) -> list[Section]:
     """Writes each table as csv (numbers), md and tex (text), and the curves as csv."""
     files.folder(folder)
-    written = sections(record)
+    written = all_sections(record)
     for section in written:
         table = display(section, record.record["settings"])
         files.write_table(folder / f"{section.name}.csv", section.numbers)
-        files.write_text(folder / f"{section.name}.md", formats.markdown(*table))
-        files.write_text(folder / f"{section.name}.tex", formats.latex(*table))
+        files.write_text(folder / f"{section.name}.md", formats.markdown_table(*table))
+        files.write_text(folder / f"{section.name}.tex", formats.latex_table(*table))
     files.write_table(folder / "curves.csv", estimates.curves(record))
     return written
 
@@ -105,10 +105,10 @@ def write(record: Record, folder: Path) -> list[Section]:
 def text(record: Record) -> str:
     """Every table for a terminal."""
     parts = []
-    for section in sections(record):
+    for section in all_sections(record):
         table = display(section, record.record["settings"], narrow=True)
         title = textwrap.fill(section.title, 88)
-        parts.append(f"{title}\n\n{formats.plain_text(*table)}{section.footnote}")
+        parts.append(f"{title}\n\n{formats.plain_table(*table)}{section.footnote}")
     return "\n".join([*parts, FOOTNOTE])
 
 
@@ -129,7 +129,7 @@ SUMMARY_NARROW: dict[str, Column] = {
     "test accuracy": interval_column("test_accuracy", formats.plus_minus),
     "stability": number_column("stability", formats.two_digits),
     "seconds": number_column("seconds", formats.three_digits),
-    "steps": number_column("steps_to_target", formats.whole),
+    "steps": number_column("steps_to_target", formats.whole_number),
     "reached": number_column("share_reached", formats.whole_percent),
     "diverged": DIVERGED,
     "seeds": SEEDS,

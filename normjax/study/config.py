@@ -14,7 +14,7 @@ from normjax.training import probes
 DEFAULTS: dict[str, Any] = {
     "study": "study",  # its name, on the page and in the record
     "question": "",  # one sentence
-    "audit": "",  # dotted name of a module with claims: see report.sections
+    "audit": "",  # dotted name of a module with claims: see report.audit_interface
     "root_seed": 0,  # of the split of the data and of all seeds
     "num_seeds": 10,
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...

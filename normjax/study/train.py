@@ -16,7 +16,7 @@ from normjax.study.groups import Group, Lane
 from normjax.study.interrupts import Interrupts
 from normjax.study.plan import Arm, Study
 from normjax.training import devices, lanes
-from normjax.types import Report, Settings, TrainState
+from normjax.types import EpochMetrics, Settings, TrainState
 
 SHARE = 0.03  # of the time, at most, goes into checkpoints
 
@@ -99,7 +99,7 @@ def settings_of(work: Work) -> dict[str, np.ndarray]:
     return {name: np.array([x[name] for x in given], np.float32) for name in names}
 
 
-def by_name(report: Report) -> dict[str, np.ndarray]:
+def by_name(report: EpochMetrics) -> dict[str, np.ndarray]:
     """What the lanes report, `curves/test_loss` and `probes/<name>`, `[lanes, ...]`."""
     curves = {
         f"curves/{split}_{measure}": getattr(getattr(report, split), measure)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Int, Key, PyTree
 from normjax.data import splits
 from normjax.training import lane, probes
 from normjax.training.devices import LANES, divide, mesh_for, place
-from normjax.types import Data, Metrics, Program, Report, Settings, TrainState
+from normjax.types import Data, EpochMetrics, Metrics, Program, Settings, TrainState
 
 
 class Keys(NamedTuple):
@@ -44,7 +44,7 @@ def epoch(
     data: Data,
     *,
     program: Program,
-) -> tuple[TrainState, Report]:
+) -> tuple[TrainState, EpochMetrics]:
     """Trains one lane for one epoch, then evaluates it.
 
     `rows` are those of the training split that each step takes; `key` is that of
@@ -60,7 +60,7 @@ def epoch(
 
     state, metrics = jax.lax.scan(one_step, state, rows)
     context = probes.Context(program, tx, settings, data, rows)
-    return state, Report(
+    return state, EpochMetrics(
         train=Metrics(*(jnp.nanmean(x) for x in metrics)),
         validation=lane.evaluate(state, data.validation, **scaled),
         test=lane.evaluate(state, data.test, **scaled),
@@ -70,7 +70,7 @@ def epoch(
 
 def epoch_unless_padding(
     real: Bool[Array, ""], state: TrainState, *args, program: Program
-) -> tuple[TrainState, Report]:
+) -> tuple[TrainState, EpochMetrics]:
     """`epoch` of a lane that is real; where lanes are mapped, the others do nothing.
 
     Then a core that is done early leaves its threads to the others. If lanes are
@@ -127,7 +127,7 @@ def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh) -> 
 @functools.partial(jax.jit, static_argnames=("program", "mesh"))
 def epoch_lanes(
     state, real, rows, keys, settings, data, *, program: Program, mesh: Mesh
-) -> tuple[TrainState, Report]:
+) -> tuple[TrainState, EpochMetrics]:
     """`epoch` for every lane; those that are not `real` are the padding.
 
     `state` is not donated, so every state that was returned stays valid. That costs a
@@ -159,7 +159,7 @@ def train(
     first_epoch: int = 0,
     leaves: Sequence[np.ndarray] | None = None,
     devices: Sequence[jax.Device] | None = None,
-) -> Iterator[tuple[TrainState, Report]]:
+) -> Iterator[tuple[TrainState, EpochMetrics]]:
     """Trains all lanes, and yields after each epoch: their state and their report.
 
     Lanes are padded with copies of the first one to a multiple of the number of

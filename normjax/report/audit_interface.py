@@ -1,4 +1,4 @@
-"""The tables of a report, and the interface of an audit, which adds tables of its own.
+"""What a table of a report consists of, and what an audit must have to add tables.
 
 A config may name an audit: a module, by its dotted name (`audit="my_claims"`), that
 compares a study with what was claimed about it. The module has
@@ -113,13 +113,13 @@ def number_column(key: str, text: Callable[[float], str], **options: Any) -> Col
 
 
 def audit_sections(record: Record) -> list[Section]:
-    """The sections of the audit that a record's config names; none without one."""
+    """The sections of the audit in a record's config; empty if it names no audit."""
     module = _audit(record)
     return module.sections(record) if module else []
 
 
 def audit_documents(record: Record) -> dict[str, dict[str, Any]]:
-    """The JSON files of the audit, by name; none without an audit that has some."""
+    """The JSON files of the audit, by name; empty if there is no audit or no file."""
     documents = getattr(_audit(record), "documents", None)
     return documents(record) if documents else {}
 
@@ -136,5 +136,5 @@ def _audit(record: Record) -> ModuleType | None:
         raise InputError("audit", name, rule, remedy) from error
     if not hasattr(module, "sections"):
         rule = "must be a module with a function sections(record)"
-        raise InputError("audit", name, rule, "see normjax/report/sections.py")
+        raise InputError("audit", name, rule, "see normjax/report/audit_interface.py")
     return module

@@ -1,4 +1,4 @@
-"""The numbers that the sources published, beside ours; nothing here judges them.
+"""Sets the numbers that the sources published beside ours, and does not judge them.
 
 They are data, `published.json`. The source of the study of optimizers also asked for a
 file of ours, `stats.json`, and its third-moment optimizer is compared with Adam.
@@ -69,7 +69,7 @@ def paths(claim: Object, config: Object, sides: Iterable[Object]) -> list[str]:
 
 def departures(record: Record) -> str:
     """How what ran here differs from the source, in brackets; empty if it does not."""
-    source = of_record(record)
+    source = numbers_of_source(record)
     num_examples = record.record.get("num_examples", {}).get("train")
     facts = {  # ours, the source's
         "epochs": (record.config.get("num_epochs"), source.get("num_epochs")),
@@ -93,7 +93,7 @@ def _batch_size(record: Record) -> int | None:
     return record.config.get("batch_size")
 
 
-def of_record(record: Record) -> dict[str, Any]:
+def numbers_of_source(record: Record) -> dict[str, Any]:
     """What was published about the record's study, data and model; empty if nothing."""
     study = record.record["study"]
     content = all_numbers().get(study, {})
@@ -130,7 +130,7 @@ def comparison(record: Record) -> pd.DataFrame:
     variance has no interval. Empty for a data set or an optimizer that the source does
     not have, and where `cells_by_optimizer` is.
     """
-    source = of_record(record)
+    source = numbers_of_source(record)
     rows: dict[str, dict[str, Any]] = {}
     for (protocol, optimizer, penalty), cell in cells_by_optimizer(record).items():
         name = OPTIMIZERS.get(optimizer, "")
@@ -160,7 +160,7 @@ def distance_from_adam(record: Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def stats(record: Record) -> dict[str, dict[str, Any]]:
+def stats_documents(record: Record) -> dict[str, dict[str, Any]]:
     """File name -> optimizer -> penalty -> lists over seeds, or by seed.
 
     Lists run by increasing seed. Each protocol has a file: `stats.json` is that of the
