@@ -14,7 +14,7 @@ from normjax import files, statistics
 from normjax.report import estimates, figures, formats, networks, tables
 from normjax.report.networks import Cell
 from normjax.report.sections import Section, Verdict, audit_documents
-from normjax.statistics import Interval
+from normjax.statistics import LEVEL, Interval
 from normjax.study.record import Record, complete_arms, read_record
 
 
@@ -38,7 +38,7 @@ def build(workdir: str | Path) -> Path:
     page = ENVIRONMENT.get_template("page.html.j2").render(
         study=study,
         question=record.record.get("question", study),
-        answer=answer(cells),
+        answer=answer(cells, level=estimates.level_of(record)),
         run=_run(record),
         leading=[_table(record, x) for x in sections if x.leads],
         tables=[_table(record, x) for x in sections if not x.leads],
@@ -53,7 +53,7 @@ def build(workdir: str | Path) -> Path:
     return path
 
 
-def answer(cells: Sequence[Cell]) -> list[str]:
+def answer(cells: Sequence[Cell], *, level: float = LEVEL) -> list[str]:
     """Sentences computed from the numbers: who is most robust, fastest, most stable.
 
     Each arm is represented by its best setting. If there are several protocols, the
@@ -68,24 +68,25 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     means = {x.arm: estimates.robustness(x).estimate for x in arms}
     arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
     best = arms[0]
-    accuracy, seeds = formats.by_width(estimates.robustness(best)), len(best.seeds)
+    interval, seeds = estimates.robustness(best, level=level), len(best.seeds)
+    accuracy = formats.by_width(interval)
     mean = f"test accuracy {accuracy}, mean over {_count(seeds, 'seed')}"
     sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
     if len(arms) == 1:
         return sentences
-    sentences.append(_runner_up(best, arms[1]))
+    sentences.append(_runner_up(best, arms[1], level))
     fastest = min(arms, key=lambda cell: estimates.speed(cell).estimate)
     seconds = formats.by_three_digits(estimates.speed(fastest))
     sentences.append(f"Fastest: {fastest.arm}, {seconds} s per network.")
-    sentences += _most_stable(arms)
+    sentences += _most_stable(arms, level)
     lost = [f"{x.diverged.sum()} of {x.arm}" for x in arms if x.diverged.any()]
     if lost:
         sentences.append(f"Diverged networks: {', '.join(lost)}.")
     return sentences
 
 
-def _runner_up(best: Cell, second: Cell) -> str:
-    difference = estimates.accuracy_difference(best, second)
+def _runner_up(best: Cell, second: Cell, level: float) -> str:
+    difference = estimates.accuracy_difference(best, second, level=level)
     verdict = "too few seeds for an interval"
     if difference.low > 0:
         verdict = "the interval excludes zero"
@@ -95,9 +96,9 @@ def _runner_up(best: Cell, second: Cell) -> str:
     return f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
 
 
-def _most_stable(arms: Sequence[Cell]) -> list[str]:
+def _most_stable(arms: Sequence[Cell], level: float) -> list[str]:
     variances = {
-        cell.arm: statistics.stability(cell.curves["train_loss"])
+        cell.arm: statistics.stability(cell.curves["train_loss"], level=level)
         for cell in arms
         if len(cell.seeds) > 1 and not cell.diverged.any()
     }
@@ -125,6 +126,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Python", where.get("python", "unknown")),
         ("Networks", f"{_count(len(arms), 'arm')}, {_count(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
+        ("Looks", estimates.looks_sentence(record)),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", _seconds(arms, "compile_seconds")),
         ("Running", _seconds(arms, "run_seconds")),
