@@ -1,6 +1,6 @@
 """How often some look misses the truth, how wide the last interval is, seeds needed.
 
-Run    python -m benchmarks.looks [--json] [--first=5] [--most=200] [--studies=20000]
+Run    python -m benchmarks.looks [--json] [--first=5] [--most=200] [--tau=1]
 
 Paired differences of one arm and its baseline, drawn from a distribution of mean 0;
 each study is looked at from --first to --most seeds. `ratio` is that of two equal
@@ -9,7 +9,7 @@ The designs are ours (`normjax.looks`), 0.95 at every look, two that were not ch
 and one look, the first or the last. Not chosen: Lan and DeMets' spending of the same
 shares, with boundaries of a Brownian motion as levels of Student's intervals; and a
 confidence sequence, the mixture of t likelihood ratios over normal effects of
-variance `TAU`. Widths are divided by those of Student's interval at 95%.
+variance --tau. Widths are divided by those of Student's interval at 95%.
 
 References:
     Lan and DeMets, 1983. Discrete Sequential Boundaries for Clinical Trials.
@@ -30,7 +30,6 @@ from normjax import looks
 from normjax.statistics import LEVEL
 
 BROWNIAN = 1_000_000  # motions that the boundaries of Lan and DeMets are taken from
-TAU = 1.0
 ENDS = {"first": 0, "last": -1}
 EFFECTS = (0.3, 0.5, 1.0, 2.0)  # in standard deviations of the differences
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -81,17 +80,17 @@ def brownian_levels(numbers: Sequence[int], shares: Shares) -> list[float]:
     return found
 
 
-def sequence_half_widths(numbers: Sequence[int]) -> np.ndarray:
+def sequence_half_widths(numbers: Sequence[int], tau: float) -> np.ndarray:
     """Those of the confidence sequence, for a standard deviation of 1."""
     n = np.array(numbers, float)
-    shrink = 1 / (1 + n * TAU)
+    shrink = 1 / (1 + n * tau)
     power = ((1 - LEVEL) ** 2 * shrink) ** (-1 / n)
     room = 1 - power * shrink
     ratio = np.divide(power - 1, room, np.full_like(n, np.inf), where=room > 0)
     return np.sqrt(ratio * (n - 1) / n)  # t^2 = (n - 1) * ratio
 
 
-def designs(numbers: Sequence[int]) -> dict[str, np.ndarray]:
+def designs(numbers: Sequence[int], tau: float) -> dict[str, np.ndarray]:
     """Name -> half-widths at each look, in standard deviations."""
     ours = looks.levels(numbers)
     usual = half_widths(numbers, [LEVEL] * len(numbers))
@@ -100,7 +99,7 @@ def designs(numbers: Sequence[int]) -> dict[str, np.ndarray]:
         "ours": half_widths(numbers, ours),
         "0.95 at every look": usual,
         "Lan and DeMets": half_widths(numbers, brownian_levels(numbers, shares)),
-        "confidence sequence": sequence_half_widths(numbers),
+        "confidence sequence": sequence_half_widths(numbers, tau),
         "one look, first": np.where(np.array(numbers) == numbers[0], usual, np.inf),
         "one look, last": np.where(np.array(numbers) == numbers[-1], usual, np.inf),
     }
@@ -158,13 +157,15 @@ def simulate(
     return Result(missed.mean(), excludes.any(axis=1).mean(), seeds.mean())
 
 
-def rows(numbers: Sequence[int], num_studies: int) -> list[dict[str, str | float]]:
+def rows(
+    numbers: Sequence[int], num_studies: int, tau: float
+) -> list[dict[str, str | float]]:
     """A row per design: widths against Student's, and what the simulation gives."""
     usual = half_widths(numbers, [LEVEL] * len(numbers))
     drawn = {k: moments(x, numbers, num_studies) for k, x in DISTRIBUTIONS.items()}
     drawn["ratio"] = ratio_moments(numbers, num_studies)
     found: list[dict[str, str | float]] = []
-    for name, widths in designs(numbers).items():
+    for name, widths in designs(numbers, tau).items():
         row: dict[str, str | float] = {"design": name}
         row |= {f"{k} width": (widths / usual)[i] for k, i in ENDS.items()}
         for kind, (mean, spread) in drawn.items():
@@ -182,9 +183,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     for name, default in {"first": 5, "most": 200, "studies": 20_000}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--tau", type=float, default=1.0)
     arguments = parser.parse_args()
     numbers = looks.schedule(arguments.first, arguments.most)
-    found = rows(numbers, arguments.studies)
+    found = rows(numbers, arguments.studies, arguments.tau)
     if arguments.json:
         print(json.dumps(found, indent=2))
         return

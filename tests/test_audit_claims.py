@@ -326,6 +326,14 @@ def test_an_interval_of_several_is_that_of_a_higher_level(name):
     assert np.isnan(measures.simultaneous_interval(claims.NOTHING, statistic, 7).low)
 
 
+def test_an_interval_of_several_begins_at_the_level_of_the_look():
+    """Student's at 1 - 0.02 / 7 from the one at 0.98."""
+    x = draws(SEEDS, key=5) + 0.4
+    usual, wide = (statistics.mean_interval(x, 1 - 0.02 / k) for k in (1, 7))
+    got = measures.simultaneous_interval(usual, LINEAR, 7, 0.98)
+    assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
+
+
 def test_the_seeds_that_are_named_would_about_decide():
     """Undecided at 10 seeds; with the number named, of the same spread, it is not."""
     claim = named("deep_mlp", "BN trains")

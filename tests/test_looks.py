@@ -134,11 +134,11 @@ def test_a_record_without_looks_has_none():
 def test_the_sentence_counts_the_looks():
     found = looks.plan(5, 200)
     assert looks.sentence(found[:3], 12) == (
-        "3 looks, at 5, 8 and 12 seeds. In the tables, intervals over seeds have the"
-        " level 99.72% where the notes say 95%: then those of one quantity miss the"
-        " truth at any look with probability 5% at most."
+        "3 looks, at 5, 8 and 12 seeds. Outside of figures, intervals over seeds"
+        " have the level 99.72% where the notes say 95%: then those of one quantity"
+        " miss the truth at any look with probability 5% at most."
     )
-    assert looks.sentence(found[:1], 5).startswith("1 look, at 5 seeds. In the tables")
+    assert looks.sentence(found[:1], 5).startswith("1 look, at 5 seeds. Outside")
     assert "the level 97.5% where" in looks.sentence(found, 200)
 
 
@@ -167,8 +167,8 @@ def test_what_student_does_not_hold_for():
     """The error of 20,000 studies where differences are not normal, five to 200 seeds.
 
     Heavy tails 0.032. Differences of -1, 0 or 1 test example 0.052, a little above 5%:
-    five of them are alike too often. A skewed distribution 0.113; Student's interval of a single look
-    at five seeds misses in 0.116, so it is the interval that fails and not the looks.
+    five of them are alike too often. A skewed distribution 0.113; Student's interval
+    of a single look at five seeds misses in 0.116, so it is the interval that fails.
     """
     missed = lambda kind: result(kind, 5, ours(5)).missed
     assert missed("t(3), heavy tails") < BUDGET
