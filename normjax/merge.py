@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         different = merge([Path(x) for x in given.records], Path(given.workdir))
-        print("\n".join(different + [f"page: {page.build(given.workdir)}"]))
+        print("\n".join([*different, f"page: {page.build(given.workdir)}"]))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -115,9 +115,9 @@ def disagreements(held: Held, names: Mapping[str, str]) -> Iterator[str]:
         first, *others = ((path, _first_loss(x, i)) for path, x, i in copies)
         for path, loss in others:
             if not np.isclose(loss, first[1], rtol=ROUNDING, equal_nan=True):
-                settings = ", ".join(f"{k}={v:g}" for k, v in lane[0])
+                settings = "".join(f", {k}={v:g}" for k, v in lane[0])
                 yield (
-                    f"different: {names[arm_id]}, seed {lane[1]}, {settings}: train loss"
+                    f"different: {names[arm_id]}, seed {lane[1]}{settings}: train loss"
                     f" {first[1]:g} in {first[0].name}, which counts, {loss:g} in"
                     f" {path.name}"
                 )
@@ -140,7 +140,7 @@ def _config(configs: Sequence[Mapping[str, Any]], seeds: list[int]) -> dict[str,
         names = dict.fromkeys(name for each in configs for name in each[group])
         merged[group] = {
             name: list(
-                dict.fromkeys(x for c in configs for x in c[group].get(name, ()))
+                dict.fromkeys(x for c in configs for x in c[group].get(name, []))
             )
             for name in names
         }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.95  # confidence level of every interval in a report
+LEVEL = 0.95  # confidence level of every interval, unless a study has several looks
 EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
 MOST_SEEDS = 10_000  # no report asks for more seeds than this
 
@@ -64,7 +64,9 @@ def mean_interval(x: np.ndarray, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, *, level: float = LEVEL
+) -> Difference:
     """`mean(a - b)` over seeds: Student's interval and the sign-flip test.
 
     Two arms that share their seeds share initial weights and batches, so the spread
@@ -92,14 +94,15 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
             n_resamples=np.inf if len(pairs) <= EXACT_SEEDS else 9_999,
             rng=0,
         ).pvalue
-    return Difference(*mean_interval(pairs), p)
+    return Difference(*mean_interval(pairs, level), p)
 
 
-def median_interval(x: np.ndarray) -> Interval:
+def median_interval(x: np.ndarray, *, level: float = LEVEL) -> Interval:
     """The median with an interval of order statistics, for any distribution.
 
     The interval runs from the k-th smallest to the k-th largest value, for the largest
-    k with `1 - 2 * P(Binomial(n, 1/2) < k) >= 0.95`; both are nan for n < 6.
+    k with `1 - 2 * P(Binomial(n, 1/2) < k) >= level`; both are nan where there is none,
+    which for a level of 0.95 is n < 6.
     `x` is [n], without nan; inf is larger than every number.
 
     References:
@@ -107,12 +110,12 @@ def median_interval(x: np.ndarray) -> Interval:
     """
     x = np.sort(np.asarray(x, np.float64))
     n = len(x)
-    k = int(stats.binom.ppf((1 - LEVEL) / 2, n, 0.5))  # P(Binomial < k) <= tail
+    k = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # P(Binomial < k) <= tail
     low, high = (x[k - 1], x[n - k]) if k > 0 else (np.nan, np.nan)
     return Interval(np.median(x), low, high, n)
 
 
-def stability(losses: np.ndarray) -> Interval:
+def stability(losses: np.ndarray, *, level: float = LEVEL) -> Interval:
     """`mean over epochs of var(losses over seeds, ddof=1)`, in nats^2: small is stable.
 
     The interval is Miller's jackknife of the logarithm. Let `v` be the statistic and
@@ -129,17 +132,18 @@ def stability(losses: np.ndarray) -> Interval:
     Args:
         losses: [seeds, epochs]; a seed with a loss that is not finite is left out.
             The bounds are nan for n < 3 or v = 0.
+        level: confidence level, in (0, 1).
 
     References:
         Miller, 1968. Jackknifing Variances. Ann. Math. Stat. 39.
         Miller, 1974. The Jackknife: A Review. Biometrika 61.
     """
     losses = _finite_rows(losses)
-    log = mean_interval(_pseudo_values(losses))
+    log = mean_interval(_pseudo_values(losses), level)
     return Interval(_variance(losses), np.exp(log.low), np.exp(log.high), len(losses))
 
 
-def stability_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
+def stability_ratio(a: np.ndarray, b: np.ndarray, *, level: float = LEVEL) -> Interval:
     """`stability(a) / stability(b)`, with the jackknife of the log ratio by seed.
 
     Both are [seeds, epochs], the same seed at the same place. Each pseudo-value leaves
@@ -148,14 +152,14 @@ def stability_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
     """
     both = _finite_rows(np.stack([a, b], axis=1))
     a, b = both[:, 0], both[:, 1]
-    log = mean_interval(_pseudo_values(a) - _pseudo_values(b))
+    log = mean_interval(_pseudo_values(a) - _pseudo_values(b), level)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.divide(_variance(a), _variance(b))
     return Interval(ratio, np.exp(log.low), np.exp(log.high), len(both))
 
 
 def time_to_target(
-    steps: np.ndarray, accuracy: np.ndarray, target: float
+    steps: np.ndarray, accuracy: np.ndarray, target: float, *, level: float = LEVEL
 ) -> TimeToTarget:
     """Median steps until `accuracy >= target`, and the share of seeds that got there.
 
@@ -165,6 +169,7 @@ def time_to_target(
         steps: [epochs], increasing.
         accuracy: [seeds, epochs] at those steps; nan is below every target.
         target: the least accuracy that counts as reached.
+        level: confidence level, in (0, 1).
 
     References:
         Wilson, 1927. Probable Inference, the Law of Succession.
@@ -174,8 +179,9 @@ def time_to_target(
     first = np.asarray(steps, np.float64)[np.argmax(reached, axis=1)]
     times = np.where(reached.any(axis=1), first, np.inf)
     count = int(np.isfinite(times).sum())
-    low, high = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
-    return TimeToTarget(median_interval(times), Interval(count / n, low, high, n))
+    low, high = stats.binomtest(count, n).proportion_ci(level, method="wilson")
+    median = median_interval(times, level=level)
+    return TimeToTarget(median, Interval(count / n, low, high, n))
 
 
 def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int | None:

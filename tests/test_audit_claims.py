@@ -5,6 +5,7 @@ import itertools
 import pathlib
 from dataclasses import replace
 
+import _records
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from normjax.audit import claims, measures, presentation, published_numbers
 from normjax.report import formats, page, tables
 from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.statistics import Interval
-from normjax.study.record import CURVES, Record, add_arm, read_record, start_record
+from normjax.study.record import CURVES, Record
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLAIMS = claims.all_claims()
@@ -107,17 +108,21 @@ def record(study: str, where: dict, arms: list[tuple[dict, dict]]) -> Record:
         seconds = measured.get("seconds", np.ones(EVALS))
         entries[f"arm{i}"] = {"epoch_seconds": seconds.tolist()}
     table = pd.concat(epochs)
+    scales = {"init_scale": table["init_scale"].unique().tolist()}
+    entries = {name: entry | {"settings": scales} for name, entry in entries.items()}
     config: dict = {"study": study, "data": {}, "model": {}}
     for name, values in where.items():
         group, _, field = name.partition(".")
         config[group][field] = values[0]
     about = {"study": study, "factors": list(arms[0][0]), "settings": ["init_scale"]}
+    about["seeds"] = table["seed"].unique().tolist()
     return Record(
         pathlib.Path("made"),
         config,
         about | {"arms": entries},
         table[table["epoch"] == EVALS].assign(diverged_at_step=-1, seconds=1.0),
         table,
+        {},
         probes,
     )
 
@@ -324,6 +329,14 @@ def test_an_interval_of_several_is_that_of_a_higher_level(name):
     one = measures.simultaneous_interval(usual, statistic, 1)
     assert np.allclose(one, usual, rtol=1e-14, atol=0)
     assert np.isnan(measures.simultaneous_interval(claims.NOTHING, statistic, 7).low)
+
+
+def test_an_interval_of_several_begins_at_the_level_of_the_look():
+    """Student's at 1 - 0.02 / 7 from the one at 0.98."""
+    x = draws(SEEDS, key=5) + 0.4
+    usual, wide = (statistics.mean_interval(x, 1 - 0.02 / k) for k in (1, 7))
+    got = measures.simultaneous_interval(usual, LINEAR, 7, 0.98)
+    assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
 
 
 def test_the_seeds_that_are_named_would_about_decide():
@@ -726,19 +739,22 @@ def written(tmp_path) -> Record:
     claim = named("batch_norm_placement", "BN before")
     outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
     found = made(claim, outcomes)
-    about = found.record | {"arm_order": list(found.record["arms"])}
-    start_record(tmp_path, found.config | {"audit": "normjax.audit.claims"})
-    for name, entry in found.record["arms"].items():
-        add_arm(
-            tmp_path,
-            arm=name,
-            networks=found.networks[found.networks["arm"] == name],
-            epochs=found.epochs[found.epochs["arm"] == name],
-            probes={},
-            entry=entry | {"status": "complete", "lanes": SEEDS},
-            record=about,
+    arms = {
+        name: _records.Arm(
+            found.networks[found.networks["arm"] == name],
+            found.epochs[found.epochs["arm"] == name],
+            epoch_seconds=entry["epoch_seconds"],
         )
-    return read_record(tmp_path)
+        for name, entry in found.record["arms"].items()
+    }
+    about = _records.wanted(
+        arms,
+        found.record["factors"],
+        found.record["settings"],
+        study=found.record["study"],
+        config=found.config | {"audit": "normjax.audit.claims"},
+    )
+    return _records.write(tmp_path, about, arms)
 
 
 def test_the_page_has_the_claims_after_the_answer(written):

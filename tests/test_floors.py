@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
     ("errors", "types"),
     ("files", "statistics"),
-    ("ops", "optimizers", "data"),
+    ("looks", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),
     ("training",),

@@ -31,14 +31,7 @@ from normjax.report import (
 )
 from normjax.report.audit_interface import Section
 from normjax.statistics import Interval
-from normjax.study.record import (
-    CURVES,
-    FINAL,
-    Record,
-    add_arm,
-    read_record,
-    start_record,
-)
+from normjax.study.record import CURVES, FINAL, Record, read_record
 
 ROOT = pathlib.Path(__file__).parents[1]
 AUDIT = "normjax.audit.claims"
@@ -93,7 +86,10 @@ def make(
         if "third_moment" in name:
             shape = (len(rows[0]), 5)
             share = np.linspace(0, 2e-6, np.prod(shape)).reshape(shape)
-            probes = {published_numbers.SHARE: share, published_numbers.DENOMINATOR: share + 1e-8}
+            probes = {
+                published_numbers.SHARE: share,
+                published_numbers.DENOMINATOR: share + 1e-8,
+            }
         seconds = [x * (2.5 + i) / 5 for x in (0.8, 0.9, 1, 1.1, 1.2)]
         made[name] = _records.Arm(*rows, probes, seconds)
     about = _records.wanted(
@@ -373,7 +369,7 @@ def test_only_settings_of_a_grid_are_shown(norms, grid):
 
 def test_the_last_factor_of_most_levels_is_the_colour(optimizers, norms):
     plan = axes.layout(networks.load(optimizers))
-    assert list(plan.looks) == list(OPTIMIZERS["optimizer"])
+    assert list(plan.strokes) == list(OPTIMIZERS["optimizer"])
     assert list(plan.panels) == [
         f"{p}, {r}" for p in OPTIMIZERS["protocol"] for r in OPTIMIZERS["penalty"]
     ]
@@ -384,8 +380,8 @@ def test_the_last_factor_of_most_levels_is_the_colour(optimizers, norms):
 def test_arms_that_the_factors_do_not_tell_apart_are_coloured_one_by_one(norms):
     same = [c._replace(factors={"norm": "batch"}) for c in networks.load(norms)]
     plan = axes.layout(same)
-    assert list(plan.looks) == list(NORMS["norm"])
-    assert len(set(plan.looks.values())) == 4
+    assert list(plan.strokes) == list(NORMS["norm"])
+    assert len(set(plan.strokes.values())) == 4
 
 
 def test_lines_and_bands_are_the_statistics(norms):

@@ -70,7 +70,12 @@ def make(
         "settings": list(settings),
         "seeds": list(range(num_seeds)),
         "arms": {
-            arm: {"lanes": 3 * len(grid), "epoch_seconds": [1.0] * 3} for arm in arms
+            arm: {
+                "lanes": 3 * len(grid),
+                "epoch_seconds": [1.0] * 3,
+                "settings": dict(zip(settings, map(list, zip(*grid)))),
+            }
+            for arm in arms
         },
         "arm_order": list(arms),
     }
@@ -80,6 +85,7 @@ def make(
         about,
         pd.DataFrame(networks),
         pd.concat(epochs),
+        {},
         measured,
     )
 
@@ -394,29 +400,29 @@ def test_each_arm_has_a_panel_and_each_layer_a_line():
     ]
 
 
-def layer_looks(*names: str) -> dict[str, tuple[axes.Look, str]]:
-    return axes.layer_looks([axes.read_layer(name) for name in names])
+def layer_strokes(*names: str) -> dict[str, tuple[axes.Stroke, str]]:
+    return axes.layer_strokes([axes.read_layer(name) for name in names])
 
 
 def test_layers_go_from_dark_to_light_in_the_order_of_their_numbers():
-    looks = layer_looks("dense_10", "dense_2", "logits", "dense_0")
-    assert list(looks) == ["dense_0", "dense_2", "dense_10", "logits"]
-    brightness = [sum(to_rgb(colour)) for (colour, _), _ in looks.values()]
+    strokes = layer_strokes("dense_10", "dense_2", "logits", "dense_0")
+    assert list(strokes) == ["dense_0", "dense_2", "dense_10", "logits"]
+    brightness = [sum(to_rgb(colour)) for (colour, _), _ in strokes.values()]
     assert brightness[0] < brightness[1] < brightness[2]
-    assert [dashes for (_, dashes), _ in looks.values()] == ["-", "-", "-", "--"]
+    assert [dashes for (_, dashes), _ in strokes.values()] == ["-", "-", "-", "--"]
 
 
 def test_of_forty_layers_some_are_labelled_and_all_are_drawn_apart():
     of = [f"{kind}_{i}_{j}" for kind in ("conv", "norm") for i in "01" for j in "0123"]
     more = [f"conv_{i}_{j}" for i in "234" for j in "0123"]
-    looks = layer_looks(*of, "conv", *more)
-    assert len({look for look, _ in looks.values()}) == 29
-    conv = [label for name, (_, label) in looks.items() if name.startswith("conv")]
+    strokes = layer_strokes(*of, "conv", *more)
+    assert len({stroke for stroke, _ in strokes.values()}) == 29
+    conv = [label for name, (_, label) in strokes.items() if name.startswith("conv")]
     assert [x for x in conv if x][:2] == ["conv", "conv_0_2"]
     assert sum(map(bool, conv)) == 7
 
 
-# how it looks
+# how it strokes
 
 
 @pytest.mark.parametrize("length", [5, 45, 90])
@@ -444,8 +450,8 @@ def test_legends_and_titles_stay_inside_and_apart(length):
 def test_more_arms_than_looks_are_drawn():
     levels = tuple(f"n{i}" for i in range(30))
     plan = axes.layout(networks.load(make({"norm": levels}, num_seeds=1)))
-    assert len(plan.looks) == 30
-    assert len(set(plan.looks.values())) == 28
+    assert len(plan.strokes) == 30
+    assert len(set(plan.strokes.values())) == 28
 
 
 # the page

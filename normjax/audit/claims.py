@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normjax import files, statistics
+from normjax import files
 from normjax.audit import measures, presentation, published_numbers
 from normjax.audit.measures import STATISTICS, Judgement
 from normjax.audit.published_numbers import AS_PUBLISHED, CORRECTED, PROTOCOLS
@@ -112,9 +112,12 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
         for pair in itertools.product(*sides)
     ]
     rows = [_comparison_row(claim, record, sides) for sides in comparisons]
+    level = estimates.level_of(record)
     verdicts = {}
     for protocol in PROTOCOLS:
-        tried = [_judge(claim, cells, x, protocol, len(rows)) for x in comparisons]
+        tried = [
+            _judge(claim, cells, x, protocol, len(rows), level) for x in comparisons
+        ]
         judged = [one for one in tried if one is not None]
         if len(judged) == len(rows):
             verdicts[protocol] = measures.family_verdict(judged)
@@ -174,7 +177,12 @@ def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
 
 
 def _judge(
-    claim: Claim, cells: Sequence[Cell], sides: Sequence[Side], protocol: str, num: int
+    claim: Claim,
+    cells: Sequence[Cell],
+    sides: Sequence[Side],
+    protocol: str,
+    num: int,
+    level: float,
 ) -> Judgement | None:
     """Judges one of the `num` comparisons of a claim; None if it was not run.
 
@@ -190,14 +198,14 @@ def _judge(
     if statistic.over == "seeds" and len(arms) == 2:
         places = networks.shared_seeds(arms[0][0], arms[1][0])
         numbers = [x[i] for x, i in zip(numbers, places)]
-    interval = statistic.compare(*map(statistic.reduce, numbers))
+    interval = statistic.compare(*map(statistic.reduce, numbers), level=level)
     single, in_family = (
         measures.verdict(
-            measures.simultaneous_interval(interval, statistic, k),
+            measures.simultaneous_interval(interval, statistic, k, level),
             statistic,
             claim["direction"],
             claim.get("margin"),
-            1 - (1 - statistics.LEVEL) / k,
+            1 - (1 - level) / k,
         )
         for k in (1, num)
     )

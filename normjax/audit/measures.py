@@ -28,21 +28,25 @@ DIRECTIONS = {  # margin (0 if there is none) -> the numbers that are as claimed
 LARGEST = float(np.finfo(np.float32).max)  # 3.4e38, for a number that is not finite
 
 
-def student_interval(a: np.ndarray, b: np.ndarray | float = 0.0) -> Interval:
+def student_interval(
+    a: np.ndarray, b: np.ndarray | float = 0.0, *, level: float = statistics.LEVEL
+) -> Interval:
     """Student's interval of one side, or of the paired differences of two sides."""
-    return statistics.mean_interval(a - b)
+    return statistics.mean_interval(a - b, level)
 
 
-def log_ratio(a: np.ndarray, b: np.ndarray) -> Interval:
+def log_ratio(
+    a: np.ndarray, b: np.ndarray, *, level: float = statistics.LEVEL
+) -> Interval:
     """`exp` of Student's interval of the mean of `log(a / b)`, place by place."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        log = statistics.mean_interval(np.log(np.divide(a, b)))
+        log = statistics.mean_interval(np.log(np.divide(a, b)), level)
     return Interval(np.exp(log.estimate), np.exp(log.low), np.exp(log.high), log.n)
 
 
-def spread(x: np.ndarray) -> Interval:
+def spread(x: np.ndarray, *, level: float = statistics.LEVEL) -> Interval:
     """Standard deviation over seeds, with the interval of `statistics.stability`."""
-    variance, low, high, n = statistics.stability(x.reshape(-1, 1))
+    variance, low, high, n = statistics.stability(x.reshape(-1, 1), level=level)
     return Interval(np.sqrt(variance), np.sqrt(low), np.sqrt(high), n)
 
 
@@ -53,7 +57,7 @@ class Statistic(NamedTuple):
     unit: str  # empty if it has none
     measure: Measure
     reduce: Callable[[np.ndarray], np.ndarray] = np.asarray  # also of published numbers
-    compare: Callable[..., Interval] = student_interval  # of one or two sides
+    compare: Callable[..., Interval] = student_interval  # of one or two sides, `level`
     compare_published: Callable[..., Interval] | None = None  # `compare` if None
     logarithmic: bool = False  # interval and margin are those of the logarithm
     over: str = "seeds"  # or "epochs" of one run
@@ -66,19 +70,22 @@ class Statistic(NamedTuple):
 
 
 def simultaneous_interval(
-    interval: Interval, statistic: Statistic, num: int
+    interval: Interval,
+    statistic: Statistic,
+    num: int,
+    level: float = statistics.LEVEL,
 ) -> Interval:
-    """The interval at level `1 - 0.05 / num`, for one of `num` comparisons.
+    """The interval at level `1 - (1 - level) / num`, for one of `num` comparisons.
 
     Each interval is Student's with n - 1 degrees of freedom; for a ratio or a spread,
     that of the logarithm. It grows about its centre by the ratio of the quantiles, so
-    that at most 5% of the families have an interval that misses the truth.
+    that at most `1 - level` of the families have an interval that misses the truth.
 
     References:
         Dunn, 1961. Multiple Comparisons Among Means.
     """
     scale, back = (np.log, np.exp) if statistic.logarithmic else (float, float)
-    tail = (1 - statistics.LEVEL) / 2
+    tail = (1 - level) / 2
     wide, usual = stats.t.ppf([1 - tail / num, 1 - tail], interval.n - 1)
     with np.errstate(all="ignore"):  # without bounds, or past float64
         low, high = scale(interval.low), scale(interval.high)

@@ -130,7 +130,7 @@ def comparison(record: Record) -> pd.DataFrame:
     variance has no interval. Empty for a data set or an optimizer that the source does
     not have, and where `cells_by_optimizer` is.
     """
-    source = numbers_of_source(record)
+    source, level = numbers_of_source(record), estimates.level_of(record)
     rows: dict[str, dict[str, Any]] = {}
     for (protocol, optimizer, penalty), cell in cells_by_optimizer(record).items():
         name = OPTIMIZERS.get(optimizer, "")
@@ -143,8 +143,10 @@ def comparison(record: Record) -> pd.DataFrame:
         row = rows.setdefault(arm, {"arm": arm, "seeds": len(theirs)})
         row |= estimates.three_columns("published", accuracy)
         row["published_stability"] = variance
-        row |= estimates.three_columns(protocol, estimates.robustness(cell))
-        stability = statistics.stability(cell.curves["train_loss"])
+        row |= estimates.three_columns(
+            protocol, estimates.robustness(cell, level=level)
+        )
+        stability = statistics.stability(cell.curves["train_loss"], level=level)
         row |= estimates.three_columns(f"{protocol}_stability", stability)
     return pd.DataFrame(list(rows.values()))
 

@@ -57,6 +57,11 @@ class Verdict:
             return 0.0
         return float(self.count) if self.reason is Reason.MORE_SEEDS else np.inf
 
+    @property
+    def more_seeds_may_decide(self) -> bool:
+        """Whether it is undecided, and not because of what no seed can change."""
+        return self.kind is Kind.UNDECIDED and self.reason is not Reason.ONE_RUN
+
     def __str__(self) -> str:
         """For the page and the csv: `undecided (about 38 seeds needed)`."""
         return self._text(0)

@@ -1,4 +1,4 @@
-"""Panels, lines, bands and axes: how the figures of a study look.
+"""Panels, lines, bands and axes: how the figures of a study stroke.
 
 Matplotlib is used through its object-oriented interface alone: no global state.
 """
@@ -45,7 +45,7 @@ LETTERS = 13  # per inch of text
 HANDLE = 8  # the width of a line in a legend, in letters
 WIDE = 10.0  # positive numbers that span more than this factor get a log scale
 
-Look = tuple[str, str]  # colour and dashes
+Stroke = tuple[str, str]  # colour and dashes
 
 
 class Layout(NamedTuple):
@@ -53,7 +53,7 @@ class Layout(NamedTuple):
 
     colour: str  # name of a factor, or "arm"
     factors: list[str]  # that the panels stand for
-    looks: dict[str, Look]  # by level
+    strokes: dict[str, Stroke]  # by level
     panels: dict[str, list[Cell]]  # title -> cells
     num_columns: int
     level: Callable[[Cell], str]
@@ -89,11 +89,11 @@ def layout(cells: Sequence[Cell], axis: str = "") -> Layout:
     for cell in cells:
         title = ", ".join(_title(x, cell.factors[x]) for x in others)
         panels.setdefault(title, []).append(cell)
-    looks = itertools.cycle((c, d) for d, c in itertools.product(DASHES, COLOURS))
+    strokes = itertools.cycle((c, d) for d, c in itertools.product(DASHES, COLOURS))
     return Layout(
         colour=colour,
         factors=others,
-        looks=dict(zip(dict.fromkeys(level(cell) for cell in cells), looks)),
+        strokes=dict(zip(dict.fromkeys(level(cell) for cell in cells), strokes)),
         panels=panels,
         num_columns=min(counts[others[-1]] if others else 1, 4),
         level=level,
@@ -130,19 +130,19 @@ def make_panels(titles: Iterable[str], num_columns: int) -> tuple[Figure, list[A
 
 
 def draw_band(
-    ax: Axes, x: np.ndarray, y: Interval, look: Look, label: str, marker: str = ""
+    ax: Axes, x: np.ndarray, y: Interval, stroke: Stroke, label: str, marker: str = ""
 ) -> None:
     """Draws intervals [points] as a line in a band; a single point gets a marker."""
-    colour, dashes = look
+    colour, dashes = stroke
     marker = marker or ("o" if len(x) == 1 else "")
     ax.fill_between(x, y.low, y.high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, y.estimate, dashes, color=colour, label=label, marker=marker, ms=3.5)
 
 
-def draw_epochs(ax: Axes, values: np.ndarray, look: Look, label: str) -> None:
+def draw_epochs(ax: Axes, values: np.ndarray, stroke: Stroke, label: str) -> None:
     """Draws the mean of [seeds, epochs] over seeds; ticks are whole numbers."""
     epochs = np.arange(1, values.shape[1] + 1)
-    draw_band(ax, epochs, statistics.mean_interval(values), look, label)
+    draw_band(ax, epochs, statistics.mean_interval(values), stroke, label)
     ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
 
 
@@ -155,8 +155,8 @@ def read_layer(name: str) -> Layer:
     return Layer(name, re.split(r"_?\d", name)[0], place)
 
 
-def layer_looks(layers: Sequence[Layer]) -> dict[str, tuple[Look, str]]:
-    """Name of a layer -> its look and its label in the legend.
+def layer_strokes(layers: Sequence[Layer]) -> dict[str, tuple[Stroke, str]]:
+    """Name of a layer -> its stroke and its label in the legend.
 
     Dashes stand for the kind of a layer, the shade for its position among its kind:
     the first is dark. If a kind has more than eight layers, only some have a label.
@@ -165,14 +165,14 @@ def layer_looks(layers: Sequence[Layer]) -> dict[str, tuple[Look, str]]:
     for layer in sorted(layers, key=lambda layer: layer.position):
         kinds.setdefault(layer.kind, []).append(layer.name)
     by_size = sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind))
-    looks = {}
+    strokes = {}
     for kind, dashes in zip(by_size, itertools.cycle(DASHES)):
         last = len(kinds[kind]) - 1
         for i, name in enumerate(kinds[kind]):
             shade = matplotlib.colormaps["viridis"](0.85 * i / max(1, last))
-            look = matplotlib.colors.to_hex(shade), dashes
-            looks[name] = look, "" if i % (1 + last // 8) else name
-    return looks
+            stroke = matplotlib.colors.to_hex(shade), dashes
+            strokes[name] = stroke, "" if i % (1 + last // 8) else name
+    return strokes
 
 
 def use_log_y(axes: Sequence[Axes], least: float = WIDE) -> None:

@@ -9,17 +9,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normjax import statistics
+from normjax import looks, statistics
 from normjax.report import networks
 from normjax.report.networks import Cell
-from normjax.statistics import Difference, Interval
+from normjax.statistics import LEVEL, Difference, Interval
 from normjax.study.record import Record
+
+
+def level_of(record: Record) -> float:
+    """The level of every interval over seeds: that of the look at as many seeds."""
+    return looks.level_at(looks.taken(record.record), _num_seeds(record))
+
+
+def looks_sentence(record: Record) -> str:
+    """How many looks were taken, and what that means; empty for an ordinary study."""
+    return looks.sentence(looks.taken(record.record), _num_seeds(record))
+
+
+def _num_seeds(record: Record) -> int:
+    return record.networks["seed"].nunique()
 
 
 def summary(record: Record) -> pd.DataFrame:
     """Speed, robustness and stability; a row for each arm and setting."""
     target = record.record.get("target_accuracy")
-    return pd.DataFrame([_summary_row(cell, target) for cell in networks.load(record)])
+    cells, level = networks.load(record), level_of(record)
+    return pd.DataFrame([_summary_row(cell, target, level) for cell in cells])
 
 
 def arm_differences(
@@ -38,7 +53,7 @@ def arm_differences(
     """
     if baseline is None:
         baseline = record.record.get("baseline") or {}
-    cells = networks.load(record)
+    cells, level = networks.load(record), level_of(record)
     grid_sizes = {cell.arm: cell.position + 1 for cell in cells}
     by_factors = {(tuple(c.factors.items()), c.position): c for c in cells}
     rows = []
@@ -46,16 +61,16 @@ def arm_differences(
         factors = tuple((cell.factors | dict(baseline)).items())
         other = by_factors.get((factors, cell.position), cell)
         if other.arm != cell.arm and grid_sizes[other.arm] == grid_sizes[cell.arm]:
-            rows.append(_difference_row(cell, other))
+            rows.append(_difference_row(cell, other, level))
     return pd.DataFrame(rows)
 
 
 def curves(record: Record) -> pd.DataFrame:
     """Every measurement after every epoch; `seeds` counts those of finite value."""
-    tables = []
+    tables, level = [], level_of(record)
     for cell in networks.load(record):
         for measure, values in cell.measurements.items():
-            mean = statistics.mean_interval(values)
+            mean = statistics.mean_interval(values, level)
             table = {
                 "arm": cell.arm,
                 **cell.settings,
@@ -68,16 +83,16 @@ def curves(record: Record) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def robustness(cell: Cell) -> Interval:
+def robustness(cell: Cell, *, level: float = LEVEL) -> Interval:
     """Mean final test accuracy over seeds."""
-    return statistics.mean_interval(cell.final["test_accuracy"])
+    return statistics.mean_interval(cell.final["test_accuracy"], level)
 
 
-def accuracy_difference(a: Cell, b: Cell) -> Difference:
+def accuracy_difference(a: Cell, b: Cell, *, level: float = LEVEL) -> Difference:
     """Test accuracy of `a` minus that of `b`, in points, on their shared seeds."""
     i, j = networks.shared_seeds(a, b)
     first, second = (100 * cell.final["test_accuracy"] for cell in (a, b))
-    return statistics.paired_difference(first[i], second[j])
+    return statistics.paired_difference(first[i], second[j], level=level)
 
 
 def speed(cell: Cell) -> Interval:
@@ -90,31 +105,35 @@ def speed(cell: Cell) -> Interval:
     return Interval(n * median, n * low, n * high, n)
 
 
-def _summary_row(cell: Cell, target: float | None) -> dict[str, Any]:
+def _summary_row(cell: Cell, target: float | None, level: float) -> dict[str, Any]:
     accuracy, curves = cell.final["test_accuracy"], cell.curves
+    stability = statistics.stability(curves["train_loss"], level=level)
     row = {
         "arm": cell.arm,
         **cell.factors,
         **cell.settings,
         "seeds": len(cell.seeds),
         **three_columns("seconds", speed(cell)),
-        **three_columns("test_accuracy", robustness(cell)),
+        **three_columns("test_accuracy", robustness(cell, level=level)),
         "test_accuracy_min": accuracy.min(),
         "test_accuracy_max": accuracy.max(),
-        **three_columns("stability", statistics.stability(curves["train_loss"])),
+        **three_columns("stability", stability),
         "diverged": int(cell.diverged.sum()),
     }
     if target is not None:
-        time = statistics.time_to_target(cell.steps, curves["test_accuracy"], target)
+        time = statistics.time_to_target(
+            cell.steps, curves["test_accuracy"], target, level=level
+        )
         row |= three_columns("steps_to_target", time.median)
         row |= three_columns("share_reached", time.share)
     return row
 
 
-def _difference_row(a: Cell, b: Cell) -> dict[str, Any]:
-    accuracy = accuracy_difference(a, b)
+def _difference_row(a: Cell, b: Cell, level: float) -> dict[str, Any]:
+    accuracy = accuracy_difference(a, b, level=level)
     i, j = networks.shared_seeds(a, b)
     losses = a.curves["train_loss"][i], b.curves["train_loss"][j]
+    ratio = statistics.stability_ratio(*losses, level=level)
     return {
         "arm": a.arm,
         "baseline": b.arm,
@@ -123,7 +142,7 @@ def _difference_row(a: Cell, b: Cell) -> dict[str, Any]:
         "seeds": len(i),
         **three_columns("accuracy_points", accuracy),
         "p": accuracy.p,
-        **three_columns("stability_ratio", statistics.stability_ratio(*losses)),
+        **three_columns("stability_ratio", ratio),
         "seconds_ratio": speed(a).estimate / speed(b).estimate,
     }
 

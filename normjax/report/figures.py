@@ -152,23 +152,23 @@ def draw_curves(cells: Sequence[Cell], measure: str, curve: Curve) -> Figure:
             if measure in cell.measurements:
                 level = layout.level(cell)
                 values = cell.measurements[measure]
-                axes.draw_epochs(ax, values, layout.looks[level], level)
+                axes.draw_epochs(ax, values, layout.strokes[level], level)
     if curve.logarithmic:
         axes.use_log_y(panels)
-    return axes.add_labels(figure, panels, layout.looks, "epoch", curve.label)
+    return axes.add_labels(figure, panels, layout.strokes, "epoch", curve.label)
 
 
 def draw_layers(cells: Sequence[Cell], kind: str) -> Figure:
     """The mean over seeds with its 95% band by layer, a panel for each arm."""
     cells = [cell for cell in cells if layers_of(cell, kind)]
     layers = dict.fromkeys(layer for cell in cells for layer in layers_of(cell, kind))
-    looks = axes.layer_looks(list(layers))
+    strokes = axes.layer_strokes(list(layers))
     figure, panels = axes.make_panels([cell.arm for cell in cells], 4)
     for ax, cell in zip(panels, cells):
         for layer, values in layers_of(cell, kind).items():
-            axes.draw_epochs(ax, values, *looks[layer.name])
+            axes.draw_epochs(ax, values, *strokes[layer.name])
     axes.use_log_y(panels, least=1.0)
-    return axes.add_labels(figure, panels, looks, "epoch", BY_LAYER[kind].label)
+    return axes.add_labels(figure, panels, strokes, "epoch", BY_LAYER[kind].label)
 
 
 def draw_seeds(cells: Sequence[Cell]) -> Figure:
@@ -176,13 +176,13 @@ def draw_seeds(cells: Sequence[Cell]) -> Figure:
     layout = axes.layout(cells)
     groups = list(layout.panels.items())
     heights = [len(members) + 1 for _, members in groups]
-    width = max(5.0, 3.6 + max(map(len, layout.looks)) / axes.LETTERS)
+    width = max(5.0, 3.6 + max(map(len, layout.strokes)) / axes.LETTERS)
     figure = Figure(figsize=(width, 0.6 + 0.2 * sum(heights)), layout="constrained")
     shape = len(groups), 1
     rows = figure.subplots(*shape, sharex=True, squeeze=False, height_ratios=heights)
     for ax, (title, members) in zip(rows.flat, groups):
         for row, cell in enumerate(members):
-            colour, _ = layout.looks[layout.level(cell)]
+            colour, _ = layout.strokes[layout.level(cell)]
             x = cell.final["test_accuracy"]
             spread = 0.24 * np.linspace(-1, 1, len(x)) if len(x) > 1 else np.zeros(1)
             ax.plot(x, row + spread, "o", color=colour, alpha=0.45, ms=3, mew=0)

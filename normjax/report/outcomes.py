@@ -97,14 +97,14 @@ def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
     layout = axes.layout(along, axis)
     figure, panels = axes.make_panels(layout.panels, layout.num_columns)
     for ax, members in zip(panels, layout.panels.values()):
-        for level, look in layout.looks.items():
+        for level, stroke in layout.strokes.items():
             line = [cell for cell in members if layout.level(cell) == level]
             line.sort(key=lambda cell: _value(cell, axis))
             means = [statistics.mean_interval(outcome.values(cell)) for cell in line]
             x = np.array([_value(cell, axis) for cell in line])
             if line:
                 interval = Interval(*np.array(means).T)
-                axes.draw_band(ax, x, interval, look, level, marker="o")
+                axes.draw_band(ax, x, interval, stroke, level, marker="o")
     if axis in cells[0].factors:
         axes.set_ticks(panels, networks.levels(cells, "factors", axis))
     else:
@@ -112,7 +112,7 @@ def draw_against(cells: Sequence[Cell], axis: str, outcome: Outcome) -> Figure:
     if outcome.logarithmic:
         axes.use_log_y(panels)
     words = axis.replace("_", " ")
-    return axes.add_labels(figure, panels, layout.looks, words, outcome.label)
+    return axes.add_labels(figure, panels, layout.strokes, words, outcome.label)
 
 
 def cells_along(cells: Sequence[Cell], axis: str) -> list[Cell]:

@@ -15,7 +15,7 @@ from normjax.report import estimates, figures, formats, networks, tables
 from normjax.report.audit_interface import Section, Verdict, audit_documents
 from normjax.report.figures import Drawing
 from normjax.report.networks import Cell
-from normjax.statistics import Interval
+from normjax.statistics import LEVEL, Interval
 from normjax.study.record import Record, present_arms, read_record, write_tables
 
 
@@ -39,7 +39,7 @@ def build(workdir: str | Path) -> Path:
     page = TEMPLATES.get_template("page.html.j2").render(
         study=study,
         question=record.record["question"] or study,
-        answer=answer(cells),
+        answer=answer(cells, level=estimates.level_of(record)),
         run=_run(record),
         leading=[_table(record, x) for x in sections if x.leads],
         tables=[_table(record, x) for x in sections if not x.leads],
@@ -54,7 +54,7 @@ def build(workdir: str | Path) -> Path:
     return path
 
 
-def answer(cells: Sequence[Cell]) -> list[str]:
+def answer(cells: Sequence[Cell], *, level: float = LEVEL) -> list[str]:
     """Says, in computed sentences, which arm is most robust, fastest and most stable.
 
     Each arm is represented by its best setting. If there are several protocols, the
@@ -69,24 +69,25 @@ def answer(cells: Sequence[Cell]) -> list[str]:
     means = {x.arm: estimates.robustness(x).estimate for x in arms}
     arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
     best = arms[0]
-    accuracy, seeds = formats.by_width(estimates.robustness(best)), len(best.seeds)
+    interval, seeds = estimates.robustness(best, level=level), len(best.seeds)
+    accuracy = formats.by_width(interval)
     mean = f"test accuracy {accuracy}, mean over {_plural(seeds, 'seed')}"
     sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
     if len(arms) == 1:
         return sentences
-    sentences.append(_runner_up(best, arms[1]))
+    sentences.append(_runner_up(best, arms[1], level))
     fastest = min(arms, key=lambda cell: estimates.speed(cell).estimate)
     seconds = formats.by_three_digits(estimates.speed(fastest))
     sentences.append(f"Fastest: {fastest.arm}, {seconds} s per network.")
-    sentences += _most_stable(arms)
+    sentences += _most_stable(arms, level)
     lost = [f"{x.diverged.sum()} of {x.arm}" for x in arms if x.diverged.any()]
     if lost:
         sentences.append(f"Diverged networks: {', '.join(lost)}.")
     return sentences
 
 
-def _runner_up(best: Cell, second: Cell) -> str:
-    difference = estimates.accuracy_difference(best, second)
+def _runner_up(best: Cell, second: Cell, level: float) -> str:
+    difference = estimates.accuracy_difference(best, second, level=level)
     verdict = "too few seeds for an interval"
     if difference.low > 0:
         verdict = "the interval excludes zero"
@@ -96,9 +97,9 @@ def _runner_up(best: Cell, second: Cell) -> str:
     return f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
 
 
-def _most_stable(arms: Sequence[Cell]) -> list[str]:
+def _most_stable(arms: Sequence[Cell], level: float) -> list[str]:
     variances = {
-        cell.arm: statistics.stability(cell.curves["train_loss"])
+        cell.arm: statistics.stability(cell.curves["train_loss"], level=level)
         for cell in arms
         if len(cell.seeds) > 1 and not cell.diverged.any()
     }
@@ -126,6 +127,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Python", where.get("python", "unknown")),
         ("Networks", f"{_plural(len(arms), 'arm')}, {_plural(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
+        ("Looks", estimates.looks_sentence(record)),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", _seconds(arms, "compile_seconds")),
         ("Running", _seconds(arms, "run_seconds")),

@@ -29,7 +29,7 @@ SUMMARY_NOTE = (
 DIFFERENCES_NOTE = (
     "Each arm minus (or divided by) its baseline, seed by seed; the ratio of seconds is"
     " one of medians and has no interval. p is that of the sign-flip test and is not"
-    " adjusted for the number of rows."
+    " adjusted for the number of rows, nor for that of looks."
 )
 
 
@@ -109,7 +109,12 @@ def text(record: Record) -> str:
         table = display(section, record.record["settings"], narrow=True)
         title = textwrap.fill(section.title, 88)
         parts.append(f"{title}\n\n{formats.plain_table(*table)}{section.footnote}")
-    return "\n".join([*parts, FOOTNOTE])
+    return "\n".join([*parts, FOOTNOTE + _looks(record)])
+
+
+def _looks(record: Record) -> str:
+    text = estimates.looks_sentence(record)
+    return f"{textwrap.fill(text, 88)}\n" if text else ""
 
 
 SEEDS = number_column("seeds", formats.number, needed=lambda x: x.nunique() > 1)

@@ -65,7 +65,7 @@ def train_group(
         leaves=leaves,
     )
     saved, period = time.monotonic(), study.config["checkpoint_seconds"]
-    for state, report, spent, compiling in timed(epochs):  # noqa: B007
+    for state, report, spent, compiling in timed(epochs):
         done.reports.append(by_name(report))
         done.seconds.append(spent)
         done = done._replace(compile_seconds=done.compile_seconds + compiling)

@@ -1,0 +1,49 @@
+"""What a study has not decided yet, and what more seeds may decide."""
+
+import pandas as pd
+
+from normjax.report import estimates
+from normjax.report.audit_interface import Section, Verdict, audit_sections
+from normjax.study.record import Record
+
+
+def undecided(record: Record) -> tuple[str, ...]:
+    """The names of the comparisons that more seeds may decide; empty if there are none.
+
+    They are the differences in test accuracy to the baseline whose interval includes
+    zero, in the order of their table, then the verdicts of the audit that are
+    undecided. Intervals have the level of the look (`estimates.level_of`). Left out is
+    a claim that no seed can decide, because it is about the time of one run. A
+    comparison is judged at the last look alone, whatever an earlier one has said.
+    """
+    names = _differences(estimates.arm_differences(record), record.record["settings"])
+    for section in audit_sections(record):
+        names += _verdicts(section)
+    return tuple(names)
+
+
+def _differences(table: pd.DataFrame, settings: list[str]) -> list[str]:
+    if table.empty:
+        return []
+    groups = table.groupby("arm")
+    grid = [name for name in settings if (groups[name].nunique() > 1).any()]
+    names = []
+    for row in table.to_dict("records"):
+        if row["accuracy_points_low"] > 0 or row["accuracy_points_high"] < 0:
+            continue  # bounds that are nan decide nothing
+        where = [f"{name}={row[name]:g}" for name in grid if pd.notna(row[name])]
+        place = f" at {', '.join(where)}" if where else ""
+        names.append(f"{row['arm']} against {row['baseline']}{place}")
+    return names
+
+
+def _verdicts(section: Section) -> list[str]:
+    """A claim of several comparisons is named once, and once for each protocol."""
+    table = section.numbers
+    parts = section.parts or [False] * len(table)
+    return [
+        f"{row[table.columns[0]]} ({str(key).removeprefix('verdict_')})"
+        for row, part in zip(table.to_dict("records"), parts)
+        for key, value in row.items()
+        if not part and isinstance(value, Verdict) and value.more_seeds_may_decide
+    ]
