@@ -125,7 +125,7 @@ def checksum(arrays: Iterable[Any]) -> int:
 
 def damaged(path: Path, why: object) -> InputError:
     """The error that a file is not what it should be, in one line."""
-    remedy = "run the study again in a new folder"
+    remedy = "run the study's command again, which mends it"
     return InputError(str(path), ..., f"damaged ({why})", remedy)
 
 

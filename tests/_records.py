@@ -1,7 +1,8 @@
 """Records of made-up networks, written as a study writes them."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +29,8 @@ class Arm(NamedTuple):
 
     networks: pd.DataFrame
     epochs: pd.DataFrame
-    probes: dict[str, np.ndarray] = {}  # [lanes, epochs]
-    epoch_seconds: list[float] = []  # per network; those of `networks` if empty
+    probes: Mapping[str, np.ndarray] = MappingProxyType({})  # [lanes, epochs]
+    epoch_seconds: Sequence[float] = ()  # per network; those of `networks` if empty
     compile_seconds: float = 1.5
 
 
@@ -83,7 +84,7 @@ def write_group(
 ) -> pathlib.Path:
     """One file with all networks of an arm, whose variables are their numbers."""
     num_lanes = len(arm.networks)
-    seconds = arm.epoch_seconds or [float(arm.networks["seconds"].iloc[0])]
+    seconds = list(arm.epoch_seconds) or [float(arm.networks["seconds"].iloc[0])]
     group = Group(
         about={
             "id": arm_id(name),

@@ -4,6 +4,7 @@ import pathlib
 import sys
 import types
 
+import _records
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,6 +46,8 @@ def made(
     content = {"study": config["study"], "factors": list(PRE), "baseline": POST}
     content |= {"settings": ["learning_rate"], "arm_order": ["pre", "post"]}
     entry = {"lanes": 1, "missing": 0, "epoch_seconds": [1.0] * EPOCHS}
+    entry |= {"num_parameters": 9, "compile_seconds": 1.0, "run_seconds": 1.0}
+    content |= {"environment": _records.ENVIRONMENT, "damaged": []}
     entry["settings"] = {"learning_rate": list(settings)}
     content["seeds"] = list(range(num_seeds))
     content |= {"arms": {"pre": entry, "post": entry}} | about

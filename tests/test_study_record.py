@@ -1,117 +1,268 @@
-"""A record on disk: written whole, read exactly, and refused in one line."""
+"""A record on disk: the union of its groups, checked to the byte, refused in a line."""
 
 import json
 import os
 import pathlib
 
+import _records
 import numpy as np
 import pandas as pd
 import pytest
 
 from normjax import files
 from normjax.errors import InputError
-from normjax.study.columns import CURVES, FINAL, columns
+from normjax.study import groups
+from normjax.study.columns import CURVES, columns
 from normjax.study.record import (
     WRITTEN,
-    add_arm,
     complete_arms,
     progress,
     read_record,
     start_record,
+    write_tables,
 )
 
 ARMS = ("batch", "none", "layer")
-ABOUT = {
-    "study": "norms",
-    "factors": ["norm", "batch_size"],
-    "settings": ["learning_rate", "decay"],
-    "arm_order": list(ARMS),
-}
-CONFIG = {"study": "norms", "num_seeds": 2, "data": {"name": "digits", "sizes": (3, 4)}}
-
-ENTRY = {"status": "complete", "lanes": 2, "epoch_seconds": [0.5, 0.5, 0.25]}
+SEEDS, RATES, EPOCHS = (3, 1), (0.1, 0.2), 3
+CONFIG = {"study": "norms", "data": {"name": "digits", "sizes": [3, 4]}}
 
 
-def rows(arm: str, epochs: int = 0) -> pd.DataFrame:
-    """Two seeds of an arm, each row with numbers of its own."""
+def made(arm: str, seeds=SEEDS) -> _records.Arm:
+    """Two settings of an arm, each network and epoch with numbers of its own."""
     generator = np.random.default_rng(ARMS.index(arm))
-    n = 2 * max(epochs, 1)
-    names = CURVES if epochs else FINAL
-    table = {
-        "arm": arm,
-        "norm": arm,
-        "batch_size": 32,
-        "seed": np.repeat([0, 1], max(epochs, 1)),
-        "learning_rate": 0.1,
-        **({"decay": np.float32(0.9)} if arm != "none" else {}),
-    }
-    if epochs:
-        numbers = np.tile(np.arange(1, epochs + 1), 2)
-        table |= {"epoch": numbers, "step": 10 * numbers}
-    table |= {name: generator.normal(size=n).astype(np.float32) for name in names}
-    if not epochs:
-        table |= {"diverged_at_step": [-1, 7], "seconds": 1 / 3}
-    return pd.DataFrame(table)
-
-
-def add(workdir, arm: str, **entry) -> None:
-    add_arm(
-        workdir,
-        arm=arm,
-        networks=rows(arm),
-        epochs=rows(arm, epochs=3),
-        probes={f"{arm}/probe": np.full((1, 2, 3), ARMS.index(arm))},
-        entry=ENTRY | entry,
-        record=ABOUT,
+    lanes = pd.DataFrame(
+        [
+            {"arm": arm, "norm": arm, "batch_size": 32, "seed": s, "learning_rate": r}
+            | ({"decay": 0.9} if arm != "none" else {})
+            for r in RATES
+            for s in seeds
+        ]
     )
+    n = len(lanes)
+    numbers = np.tile(np.arange(1, EPOCHS + 1), n)
+    draws = {x: generator.normal(size=n * EPOCHS).astype(np.float32) for x in CURVES}
+    epochs = lanes.loc[lanes.index.repeat(EPOCHS)].reset_index(drop=True)
+    networks = lanes.assign(diverged_at_step=[-1, 7] * (n // 2), seconds=1 / 3)
+    probe = np.arange(n * EPOCHS, dtype=np.float32).reshape(n, EPOCHS)
+    return _records.Arm(
+        networks,
+        epochs.assign(epoch=numbers, step=10 * numbers, **draws),
+        {"probe": probe + ARMS.index(arm)},
+    )
+
+
+def about(arms=ARMS) -> dict:
+    table = {arm: made(arm) for arm in arms}
+    names = ["norm", "batch_size"], ["decay", "learning_rate"]
+    return _records.wanted(table, *names, study="norms", config=CONFIG)
 
 
 @pytest.fixture
 def workdir(tmp_path):
     folder = tmp_path / "run"
-    assert start_record(folder, CONFIG) == ()
-    for arm in ARMS:
-        add(folder, arm)
+    write_tables(_records.write(folder, about(), {arm: made(arm) for arm in ARMS}))
     return folder
 
 
-def content(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+def group_file(workdir: pathlib.Path, arm: str) -> pathlib.Path:
+    (path,) = (workdir / "networks").glob(f"{_records.arm_id(arm)}-*.npz")
+    return path
+
+
+def content(folder: pathlib.Path) -> dict[str, bytes]:
+    inside = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in inside}
+
+
+def refused(call, *args) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*args)
+    return str(caught.value)
 
 
 def test_a_record_is_read_as_it_was_written(workdir):
     record = read_record(workdir)
-    assert record.config["data"] == {"name": "digits", "sizes": [3, 4]}
-    assert record.record == ABOUT | {"arms": dict.fromkeys(ARMS, ENTRY)}
-    assert tuple(record.networks) == columns(ABOUT, "networks.csv")
-    assert tuple(record.epochs) == columns(ABOUT, "epochs.csv")
-    for table, epochs in ((record.networks, 0), (record.epochs, 3)):
-        expected = pd.concat([rows(arm, epochs) for arm in ARMS])
-        assert list(table["arm"]) == list(expected["arm"])
-        assert list(table["batch_size"]) == [32] * len(table)
-        assert table["batch_size"].dtype == np.int64
-        for name in ("train_loss", "test_accuracy", "decay"):
-            got = table[name].to_numpy().astype(np.float32)
-            assert np.array_equal(got, expected[name].to_numpy(), equal_nan=True)
-    assert list(record.networks["diverged_at_step"]) == [-1, 7] * 3
-    assert list(record.networks["seconds"]) == [1 / 3] * 6
-    assert sorted(record.probes) == [f"{arm}/probe" for arm in sorted(ARMS)]
-    assert np.array_equal(record.probes["layer/probe"], np.full((1, 2, 3), 2))
+    assert record.config == CONFIG
+    assert tuple(record.networks) == columns(record.record, "networks.csv")
+    assert tuple(record.epochs) == columns(record.record, "epochs.csv")
+    expected = pd.concat([made(arm).epochs for arm in ARMS])
+    assert list(record.epochs["arm"]) == list(expected["arm"])
+    assert record.epochs["batch_size"].dtype == np.int64
+    for name in ("seed", "step", "train_loss", "test_accuracy", "decay"):
+        got = record.epochs[name].to_numpy().astype(np.float32)
+        assert np.array_equal(got, expected[name].astype(np.float32), equal_nan=True)
+    last = expected[expected["epoch"] == EPOCHS]
+    got = record.networks["test_loss"].to_numpy().astype(np.float32)
+    assert np.array_equal(got, last["test_loss"])
+    assert list(record.networks["diverged_at_step"]) == [-1, 7] * 6
+    assert list(record.networks["seconds"]) == [1 / 3] * 12
+    for arm in ARMS:
+        probe = made(arm).probes["probe"].reshape(2, 2, EPOCHS)
+        assert np.array_equal(record.probes[f"{arm}/probe"], probe)
+        curve = made(arm).epochs["test_loss"].to_numpy().reshape(2, 2, EPOCHS)
+        got = record.curves[f"{arm}/test_loss"].astype(np.float32)
+        assert np.array_equal(got, curve)
+    assert complete_arms(record.record) == ARMS
+    entry = record.record["arms"]["none"]
+    assert (entry["status"], entry["lanes"], entry["missing"]) == ("complete", 4, 0)
 
 
 def test_the_order_of_the_arms_and_a_repeat_change_no_byte(workdir, tmp_path):
-    other = tmp_path / "other"
-    start_record(other, CONFIG)
-    for arm in (*reversed(ARMS), "none"):
-        add(other, arm)
-    assert content(other) == content(workdir)
+    arms = {arm: made(arm) for arm in reversed(ARMS)}
+    for _ in range(2):
+        write_tables(_records.write(tmp_path / "other", about(), arms))
+    assert content(tmp_path / "other") == content(workdir)
+
+
+def test_tables_are_rebuilt_from_the_networks(workdir):
+    before = content(workdir)
+    for name in ("networks.csv", "epochs.csv", "probes.npz"):
+        (workdir / name).write_text("rubbish")
+    write_tables(read_record(workdir))
+    assert content(workdir) == before
 
 
 def test_files_hold_the_shortest_digits(workdir):
-    line = (workdir / "networks.csv").read_text().splitlines()[3]
-    assert line.startswith("none,none,32,0,0.1,nan,")
-    assert (workdir / "networks.csv").read_text().count("0.3333333333333333\n") == 6
-    assert not list(workdir.glob(".*"))
+    line = (workdir / "networks.csv").read_text().splitlines()[5]
+    assert line.startswith("none,none,32,3,nan,0.1,")
+    assert (workdir / "networks.csv").read_text().count("0.3333333333333333\n") == 12
+    assert not list(workdir.rglob(".*"))
+
+
+def test_a_group_that_lacks_seeds_leaves_gaps(workdir):
+    """One of two seeds of `none`: rows of the other, nan in arrays, named missing."""
+    group_file(workdir, "none").unlink()
+    settings = ["learning_rate"]
+    _records.write_group(workdir, "none", made("none", seeds=(1,) * 2), settings)
+    path = group_file(workdir, "none")
+    record = read_record(workdir)
+    rows = record.networks[record.networks["arm"] == "none"]
+    assert list(rows["seed"]) == [1, 1]
+    curve = record.curves["none/test_loss"]
+    assert np.isnan(curve[:, 0]).all()
+    assert np.isfinite(curve[:, 1]).all()
+    entry = record.record["arms"]["none"]
+    assert (entry["status"], entry["lanes"], entry["missing"]) == ("missing", 2, 2)
+    assert complete_arms(record.record) == ("batch", "layer")
+    path.unlink()
+    record = read_record(workdir)
+    assert set(record.networks["arm"]) == {"batch", "layer"}
+    assert set(record.probes) == {"batch/probe", "layer/probe"}
+    assert progress(workdir) == "8 of 12 networks are finished and kept"
+    assert progress(workdir / "nothing") == "no network is finished"
+
+
+def test_fewer_seeds_are_shown_and_nothing_is_deleted(workdir):
+    before = content(workdir / "networks")
+    start_record(workdir, about() | {"seeds": [1], "question": "Another?"})
+    record = read_record(workdir)
+    assert list(record.networks["seed"]) == [1] * 6
+    assert record.record["question"] == "Another?"
+    assert content(workdir / "networks") == before
+
+
+@pytest.mark.parametrize("change", ["cut", "empty", "flip", "first", "text", "swap"])
+def test_damage_to_a_group_is_noticed_wherever_it_is(workdir, change):
+    """Its networks are missing and the file is named; the others are shown."""
+    path = group_file(workdir, "none")
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    path.write_bytes(
+        {
+            "cut": whole[:-1],
+            "empty": b"",
+            "flip": whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :],
+            "first": bytes([whole[0] ^ 128]) + whole[1:],
+            "text": b"rubbish",
+            "swap": group_file(workdir, "batch").read_bytes(),
+        }[change]
+    )
+    record = read_record(workdir)
+    assert record.record["damaged"] == [path.name]
+    assert complete_arms(record.record) == ("batch", "layer")
+    message = refused(groups.read, path)
+    assert message == (
+        f"{path}: damaged (its content is not what was written);"
+        " run the study's command again, which mends it."
+    )
+    aside = groups.set_aside(path)
+    assert aside == workdir / "networks" / "damaged" / path.name
+    assert read_record(workdir).record["damaged"] == []
+
+
+def test_a_folder_in_the_place_of_a_group_is_damage(workdir):
+    path = group_file(workdir, "none")
+    path.unlink()
+    path.mkdir()
+    assert read_record(workdir).record["damaged"] == [path.name]
+
+
+def test_every_bit_of_record_json_is_checked(workdir):
+    """A digit, a letter of a text, a field more: whatever reads as JSON still."""
+    path = workdir / "record.json"
+    whole = path.read_text()
+    for old, new in (("Which is best?", "Which is bast?"), ("0.85", "0.86")):
+        assert old in whole
+        path.write_text(whole.replace(old, new, 1))
+        assert refused(read_record, workdir) == (
+            f"{path}: damaged (its content is not what was written);"
+            " run the study's command again, which mends it."
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x", "Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "an object expected, not list"),
+        ('{"study": 1}', "'study' is missing or no str"),
+        ("{}", "'study' is missing or no str"),
+    ],
+)
+def test_a_damaged_record_is_named_and_a_run_writes_it_again(workdir, text, why):
+    (workdir / "record.json").write_text(text)
+    assert refused(read_record, workdir) == (
+        f"{workdir / 'record.json'}: damaged ({why});"
+        " run the study's command again, which mends it."
+    )
+    start_record(workdir, about())
+    assert complete_arms(read_record(workdir).record) == ARMS
+
+
+def test_a_group_is_whole_or_absent(workdir, monkeypatch):
+    """Stopped before it is put in place: nothing of it is seen or left."""
+    group_file(workdir, "none").unlink()
+    before = content(workdir)
+
+    def stop(part, path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            _records.write_group(workdir, "none", made("none"), ["learning_rate"])
+    assert content(workdir) == before
+
+
+@pytest.mark.parametrize("number", ["28", "13"])
+def test_what_the_system_refuses_is_one_line(workdir, monkeypatch, number):
+    """A full disk and a lost permission, while a group is written."""
+    group_file(workdir, "none").unlink()
+    before = content(workdir)
+
+    def fail(part, path):
+        raise OSError(int(number), os.strerror(int(number)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        write = lambda: _records.write_group(
+            workdir, "none", made("none"), ["learning_rate"]
+        )
+        assert refused(write) == (
+            f"{workdir / 'networks'}: cannot be written ({os.strerror(int(number))});"
+            " make room or allow it, or give another workdir."
+        )
+    assert content(workdir) == before
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0])
@@ -130,52 +281,12 @@ def test_json_has_no_nan(tmp_path):
     }
 
 
-def test_an_arm_is_not_complete_before_its_rows_are_on_disk(workdir, monkeypatch):
-    """Stopped before each of the four replacements in turn: old or new, never half."""
-    before = read_record(workdir)
-    for stop in range(4):
-        done = []
-
-        def replace(part, path, stop=stop, done=done):
-            if len(done) == stop:
-                raise KeyboardInterrupt
-            done.append(path.name)
-            os.rename(part, path)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", replace)
-            with pytest.raises(KeyboardInterrupt):
-                add(workdir, "layer", seconds=5)
-        assert done == ["networks.csv", "epochs.csv", "probes.npz"][:stop]
-        after = read_record(workdir)
-        assert after.networks.equals(before.networks)
-        assert after.record == before.record
-        assert not list(workdir.glob(".*"))
-
-
-def test_rows_of_arms_that_are_not_complete_are_left_out(workdir):
-    add(workdir, "none", status="interrupted")
-    record = read_record(workdir)
-    assert complete_arms(record.record) == ("batch", "layer")
-    assert (
-        set(record.networks["arm"]) == set(record.epochs["arm"]) == {"batch", "layer"}
-    )
-    assert set(record.probes) == {"batch/probe", "layer/probe"}
-    assert start_record(workdir, CONFIG) == ("batch", "layer")
-
-
-def test_a_record_without_a_finished_arm_is_empty(tmp_path):
-    start_record(tmp_path, CONFIG)
-    files.write_json(tmp_path / "record.json", ABOUT | {"arms": {}})
+def test_a_record_without_a_network_is_empty(tmp_path):
+    start_record(tmp_path, about())
     record = read_record(tmp_path)
     assert record.networks.empty
-    assert start_record(tmp_path, CONFIG) == ()
-
-
-def refused(call, *args) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    return str(caught.value)
+    assert tuple(record.networks) == columns(record.record, "networks.csv")
+    assert complete_arms(record.record) == ()
 
 
 def test_a_folder_that_is_no_record(tmp_path):
@@ -190,108 +301,12 @@ def test_a_folder_that_is_no_record(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "why"),
-    [
-        ("record.json", "x", "Expecting value: line 1 column 1 (char 0)"),
-        ("record.json", "[]", "an object expected, not list"),
-        ("record.json", '{"study": "x"}', "'factors' is missing or no list"),
-        ("record.json", "{}", "'study' is missing or no str"),
-        ("networks.csv", "", "No columns to parse from file"),
-        ("networks.csv", "arm,norm\nbatch,batch\n", "it has no column 'batch_size'"),
-        ("probes.npz", "rubbish", "not a whole npz of numbers"),
-        ("probes.npz", "PK\x03\x04", "not a whole npz of numbers"),
-    ],
-)
-def test_a_damaged_file_is_named(workdir, name, text, why):
-    (workdir / name).write_text(text)
-    assert refused(read_record, workdir) == (
-        f"{workdir / name}: damaged ({why}); run the study again in a new folder."
-    )
-
-
-def test_a_damaged_number_or_a_missing_row_is_named(workdir):
-    path = workdir / "epochs.csv"
-    text = path.read_text()
-    path.write_text(text.replace("none,none,32,0,", "none,none,32,zero,"))
-    assert refused(read_record, workdir) == (
-        f"{path}: damaged (invalid literal for int() with base 10: 'zero');"
-        " run the study again in a new folder."
-    )
-    lines = text.splitlines(keepends=True)
-    path.write_text("".join(x for x in lines if not x.startswith("none,")))
-    assert refused(read_record, workdir) == (
-        f"{path}: damaged (arm 'none' is complete, with 0 rows in place of 6);"
-        " run the study again in a new folder."
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "found", "expected"), [("networks.csv", 1, 2), ("epochs.csv", 5, 6)]
-)
-def test_a_lost_row_is_named(workdir, name, found, expected):
-    """The last line is the last arm's; what is left reads like a whole table."""
-    path = workdir / name
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    why = f"arm 'layer' is complete, with {found} rows in place of {expected}"
-    message = f"{path}: damaged ({why}); run the study again in a new folder."
-    assert refused(read_record, workdir) == message
-    assert refused(start_record, workdir, CONFIG) == message
-
-
-def test_a_lost_network_is_named_where_one_was_promised(workdir):
-    add(workdir, "none", checkpoint=True)
-    path = workdir / "checkpoints" / "none.npz"
-    assert refused(read_record, workdir) == (
-        f"{path}: damaged (arm 'none' is complete, but it is missing);"
-        " run the study again in a new folder."
-    )
-    files.write_arrays(files.folder(path.parent) / path.name, {})
-    assert complete_arms(read_record(workdir).record) == ARMS
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (None, "'study' is missing or no str"),
-        ({"none": 5}, "'arms.none' is missing or no dict"),
-        ({"none": {"status": "complete"}}, "'arms.none.lanes' is missing or no int"),
-        ({"none": ENTRY | {"lanes": "2"}}, "'arms.none.lanes' is missing or no int"),
-        (
-            {"none": ENTRY | {"epoch_seconds": 1}},
-            "'arms.none.epoch_seconds' is missing or no list",
-        ),
-    ],
-)
-def test_damaged_arms_are_one_line_wherever_they_are_read(workdir, change, why):
-    path = workdir / "record.json"
-    content_ = files.read_json(path)
-    content_ = content_ | {"arms": content_["arms"] | change} if change else {}
-    path.write_text(json.dumps(content_))
-    before = content(workdir)
-    message = f"{path}: damaged ({why}); run the study again in a new folder."
-    assert refused(read_record, workdir) == message
-    assert refused(start_record, workdir, CONFIG) == message
-    assert refused(add, workdir, "batch") == message
-    assert content(workdir) == before
-
-
-def test_a_folder_of_another_study_is_refused_untouched(workdir):
-    before = content(workdir)
-    other = CONFIG | {"data": {"name": "mnist", "sizes": (3, 4)}}
-    assert refused(start_record, workdir, other) == (
-        f"workdir='{workdir}': must hold the same study, and holds another (data.name"
-        " is 'digits' there, 'mnist' here); give another workdir."
-    )
-    assert content(workdir) == before
-
-
-@pytest.mark.parametrize("name", WRITTEN[1:])
+@pytest.mark.parametrize("name", sorted({*WRITTEN} - {"record.json", groups.FOLDER}))
 def test_a_folder_with_something_else_is_refused_untouched(tmp_path, name):
     folder = pathlib.Path(name).suffix == ""
     (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text("mine")
-    assert refused(start_record, tmp_path, CONFIG) == (
-        f"workdir='{tmp_path}': must be new or hold a study, and holds another"
+    assert refused(start_record, tmp_path, about()) == (
+        f"workdir='{tmp_path}': must be new or hold a record, and holds another"
         f" {name!r}; give another workdir."
     )
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -300,37 +315,9 @@ def test_a_folder_with_something_else_is_refused_untouched(tmp_path, name):
 
 def test_a_folder_with_files_of_no_concern_is_used(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert start_record(tmp_path, CONFIG) == ()
-    assert start_record(tmp_path, CONFIG) == ()
-
-
-def test_a_configuration_that_cannot_be_read(tmp_path):
-    path = tmp_path / "config.json"
-    path.mkdir()
-    assert refused(start_record, tmp_path, CONFIG) == (
-        f"{path}: damaged ([Errno 21] Is a directory: '{path}');"
-        " run the study again in a new folder."
-    )
-    path.rmdir()
-    path.symlink_to(tmp_path / "nowhere")
-    assert refused(start_record, tmp_path, CONFIG) == (
-        f"workdir='{tmp_path}': must be new or hold a study, and holds another"
-        " 'config.json'; give another workdir."
-    )
-
-
-def test_a_study_goes_on_with_the_same_data_only(workdir):
-    assert start_record(workdir, CONFIG, data=7) == ARMS  # the record has none
-    path = workdir / "record.json"
-    files.write_json(path, files.read_json(path) | {"data_crc32": 7})
-    before = content(workdir)
-    assert start_record(workdir, CONFIG, data=7) == ARMS
-    assert start_record(workdir, CONFIG) == ARMS
-    assert refused(lambda: start_record(workdir, CONFIG, data=0)) == (
-        f"workdir='{workdir}': must hold a study of the same data (data_crc32 is 7"
-        " there, 0 here); give another workdir."
-    )
-    assert content(workdir) == before
+    start_record(tmp_path, about())
+    start_record(tmp_path, about())
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_file_in_the_place_of_a_folder(tmp_path):
@@ -349,7 +336,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     folder = tmp_path / "file" / "run"
-    assert refused(start_record, folder, CONFIG) == (
+    assert refused(start_record, folder, about()) == (
         f"workdir='{folder}': must be a folder that can be made (Not a directory);"
         " give another workdir."
     )
@@ -363,26 +350,12 @@ def test_a_file_that_cannot_be_written(tmp_path):
     )
 
 
-def test_curves_are_arrays_of_the_rows(workdir):
-    record = read_record(workdir)
-    assert set(record.curves) == {f"{arm}/{curve}" for arm in ARMS for curve in CURVES}
-    curve = record.curves["none/test_loss"]
-    assert curve.shape == (1, 2, 3)
-    expected = rows("none", epochs=3)["test_loss"].to_numpy().reshape(1, 2, 3)
-    np.testing.assert_array_equal(curve.astype(np.float32), expected)
-
-
 def test_variables_of_a_lane(workdir):
-    """Arrays `[settings, seeds, ...]` by path, cut at a lane and nested again."""
-    kernels = np.arange(2 * 3).reshape(1, 2, 3)
-    arrays = {"params/dense/kernel": kernels, "batch_stats/norm/mean": kernels + 10}
-    files.write_arrays(files.folder(workdir / "checkpoints") / "batch.npz", arrays)
-    variables = read_record(workdir).variables("batch", seed=1, learning_rate=0.1)
-    assert set(variables) == {"params", "batch_stats"}
-    np.testing.assert_array_equal(variables["params"]["dense"]["kernel"], [3, 4, 5])
-    np.testing.assert_array_equal(
-        variables["batch_stats"]["norm"]["mean"], [13, 14, 15]
-    )
+    """The made-up network n of a group has the number n."""
+    record = read_record(workdir)
+    for n, (rate, seed) in enumerate((r, s) for r in RATES for s in SEEDS):
+        variables = record.variables("batch", seed=seed, learning_rate=rate)
+        assert variables == {"params": {"lane": {"number": n}}}
 
 
 def test_variables_of_no_lane_or_of_several(workdir):
@@ -393,17 +366,11 @@ def test_variables_of_no_lane_or_of_several(workdir):
     assert refused(lambda: record.variables("batch", sed=1)) == (
         "lane='sed': must be one of decay, learning_rate, seed; did you mean 'seed'?"
     )
-    for lane, number in (({}, 2), ({"seed": 5}, 0)):
+    for lane, number in (({}, 4), ({"seed": 5}, 0)):
         assert refused(lambda lane=lane: record.variables("batch", **lane)) == (
             f"lane={lane}: must be one network of batch, and {number} are;"
             " give its seed and its settings as they are in networks."
         )
-
-
-def test_progress_counts_the_finished_arms(workdir, tmp_path):
-    add(workdir, "none", status="interrupted")
-    assert progress(workdir) == "2 of 3 arms are finished and kept"
-    assert progress(tmp_path / "nothing") == "no arm is finished"
 
 
 def test_float32_is_printed_with_its_own_digits():

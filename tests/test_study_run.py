@@ -58,7 +58,7 @@ def test_variables_of_a_lane_have_the_recorded_accuracy(record):
 def test_the_same_call_again_trains_nothing_and_load_reads_it(
     record, capfd, monkeypatch
 ):
-    monkeypatch.setattr(run, "train_arm", None)  # a call would raise
+    monkeypatch.setattr(run, "train_group", None)  # a call would raise
     again = normjax.run(normjax.config(**CONFIG), record.workdir)
     loaded = normjax.load(record.workdir)
     for other in (again, loaded):
@@ -94,10 +94,10 @@ def test_own_models_and_data_are_refused_for_now(field):
 def test_the_data_are_placed_and_summed_once(tmp_path, monkeypatch):
     """For all arms: what `train` gets lies on every device already."""
     placed, summed = [], []
-    place, checksum = devices.place, run.files.checksum
+    place, checksum = devices.place, plan.files.checksum
     monkeypatch.setattr(devices, "place", lambda x: placed.append(1) or place(x))
     monkeypatch.setattr(
-        run.files, "checksum", lambda x: summed.append(1) or checksum(x)
+        plan.files, "checksum", lambda x: summed.append(1) or checksum(x)
     )
     config = CONFIG | {"num_epochs": 1, "settings": {}}
     run.complete(plan.study(normjax.config(**config)), tmp_path, quiet=True)

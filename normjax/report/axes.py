@@ -1,4 +1,4 @@
-"""Panels, lines, bands and axes: how the figures of a study stroke.
+"""Panels, lines, bands and axes: how the figures of a study look.
 
 Matplotlib is used through its object-oriented interface alone: no global state.
 """

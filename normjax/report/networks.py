@@ -90,7 +90,7 @@ def shared_seeds(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _positions(grid: Mapping[str, list], settings: list[str]) -> dict[Any, int]:
-    """The position of each setting in the grid of an arm, by the keys of `_by_setting`."""
+    """The position of each setting in an arm's grid, by the keys of `_by_setting`."""
     rows = pd.DataFrame(grid, dtype=np.float64).reindex(columns=settings)
     return {key: rows.index[0] for key, rows in _by_setting(rows, settings).items()}
 

@@ -57,9 +57,9 @@ def numerics() -> dict[str, Any]:
 def description(value: Any) -> Any:
     """A value as plain data that is the same in every process.
 
-    A dataclass, such as a flax module, is its class and its fields; a function is its
-    name, with the checksum of the file that defines it if no version stands for it, and
-    with what it closes over.
+    A dataclass, such as a flax module, is its class and its fields. A function is its
+    name, with the checksum of the file that defines it if no version stands for it; one
+    that was made inside of another is what it closes over, too.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -80,12 +80,13 @@ def description(value: Any) -> Any:
     fields = _fields(value)
     if fields is not None:
         return {"class": _named(type(value)), **description(fields)}
-    if isinstance(value, types.FunctionType):
-        closed = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [_named(value), *description(closed)]
-    if hasattr(value, "__wrapped__"):  # functools.cache, jax.jit
-        return description(value.__wrapped__)
-    return [description(type(value)), getattr(value, "__name__", str(value))]
+    function = inspect.unwrap(value) if callable(value) else None
+    if not isinstance(function, types.FunctionType):
+        return [_named(type(value)), getattr(value, "__name__", str(value))]
+    if "<locals>" not in function.__qualname__:
+        return _named(function)
+    closed = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [_named(function), *map(description, closed)]
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from normjax.study.plan import Arm, Study
 from normjax.training import lane
@@ -48,16 +50,16 @@ def lanes_that_fit(arm: Arm, data: Data) -> int:
 def lane_needs(arm: Arm, data: Data) -> Needs:
     """The bytes of one lane, from the shapes of its state and of its activations."""
     program, num_train = arm.program, len(data.train.labels)
-    settings = {name: x[0] for name, x in arm.settings.items()}
+    settings = dict.fromkeys(arm.settings, jax.ShapeDtypeStruct((), np.float32))
     shape = data.train.inputs.shape[1:]
 
-    def start():
+    def start(settings):
         tx = lane.optimizer(program, settings, num_train=num_train)
-        example = np.zeros((1, *shape), np.float32)
+        example = jnp.zeros((1, *shape), jnp.float32)
         network = lane.init(jax.random.key(0), 1.0, example, model=program.model)
         return lane.start(*network, tx)
 
-    state = jax.eval_shape(start)
+    state = jax.eval_shape(start, settings)
 
     def activations(size: int) -> list[int]:
         def forward(params, stats, x):
@@ -111,7 +113,7 @@ def is_exhausted(error: BaseException) -> bool:
 def _outputs(jaxpr: Any) -> Iterator[int]:
     """Bytes of what each operation of a program returns, inner programs included."""
     for equation in jaxpr.eqns:
-        inner = list(jax.core.jaxprs_in_params(equation.params))
+        inner = list(jaxprs_in_params(equation.params))
         for program in inner:
             yield from _outputs(program)
         if not inner:

@@ -90,7 +90,7 @@ def complete_arms(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def wanted_lanes(entry: Mapping[str, Any], seeds: list[int]) -> list[Lane]:
-    """The networks that an arm of `record.json` wants, in the order [settings, seeds]."""
+    """The networks that an arm of `record.json` wants, ordered [settings, seeds]."""
     grid = [dict(zip(entry["settings"], x)) for x in zip(*entry["settings"].values())]
     return [lane(settings, seed) for settings in grid or [{}] for seed in seeds]
 
@@ -151,9 +151,12 @@ def read_record(workdir: str | Path) -> Record:
         )
         for name, new in zip(tables, rows(record, arm, wanted, places, mine, found)):
             tables[name].append(cast(new, record, name))
-        for arrays, own in ((curves, mine), (probes, measured)):
-            for name, x in own.items():
-                arrays[f"{arm}/{name}"] = x.reshape(*shape, *x.shape[1:])
+        for name, x in mine.items():
+            single = x.dtype == np.float32
+            values = files.shortest(x) if single else x  # as in the tables
+            curves[f"{arm}/{name}"] = values.reshape(*shape, x.shape[1])
+        for name, x in measured.items():
+            probes[f"{arm}/{name}"] = x.reshape(*shape, *x.shape[1:])
     networks, epochs = (pd.concat(x, ignore_index=True) for x in tables.values())
     return Record(workdir, record["config"], record, networks, epochs, curves, probes)
 
