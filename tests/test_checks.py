@@ -308,12 +308,12 @@ SHORT = moments.Running(jnp.zeros(8), jnp.ones(1))
     ("call", "message"),
     [
         (
-            lambda: moments.over(IMAGES, (0, 4)),
+            lambda: moments.mean_and_var(IMAGES, (0, 4)),
             "axes=(0, 4): must be axes of x, -4 to 3 for its shape (4, 3, 3, 8); use -1"
             " for the last.",
         ),
         (
-            lambda: moments.over(IMAGES, -5),
+            lambda: moments.mean_and_var(IMAGES, -5),
             "axes=-5: must be axes of x, -4 to 3 for its shape (4, 3, 3, 8); use -1 for"
             " the last.",
         ),

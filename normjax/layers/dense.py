@@ -104,7 +104,7 @@ def _standardize_output(call: Callable, args, kwargs, context):
     params = layer.variables["params"]
     if "scale" not in params.get("kernel_norm", {}):
         return y
-    m = moments.over(y, tuple(range(y.ndim - 1)))
+    m = moments.mean_and_var(y, tuple(range(y.ndim - 1)))
     mean = m.mean if layer.use_bias else jnp.zeros_like(m.mean)
     factor = jnp.where(m.var > 0, jax.lax.rsqrt(jnp.where(m.var > 0, m.var, 1)), 1)
     scale = params["kernel_norm"]["scale"] * factor.ravel()

@@ -63,7 +63,7 @@ def norm_named(name: str) -> Norm:
 @functools.cache
 def batch_norm_of(preset: str) -> Norm:
     """Batch norm as a row of `PRESETS` has it; equal names give the same object."""
-    settings = pick("model.batch_norm", batch.PRESETS, preset)
+    settings = pick("preset", batch.PRESETS, preset)
     return Norm(functools.partial(batch.BatchNorm, **settings))
 
 

@@ -5,6 +5,7 @@ Nothing here divides by a standard deviation, and nothing here keeps a state.
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from normjax.errors import InputError
 from normjax.ops import validate
 
-Axes = int | tuple[int, ...]
+Axes = int | Sequence[int]
 Decay = float | Float[Array, ""]
 AxisName = str | tuple[str, ...] | None
 
@@ -52,7 +53,7 @@ def axis_tuple(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
     Raises:
         InputError: if `x` has no such axis, or one of them is named twice.
     """
-    several = tuple(axes) if isinstance(axes, tuple | list) else (axes,)
+    several = tuple(axes) if isinstance(axes, Sequence) else (axes,)
     if not all(isinstance(axis, numbers.Integral) for axis in several):
         raise InputError("axes", axes, "must be integers", "use -1 for the last")
     if not all(-x.ndim <= axis < x.ndim for axis in several):
@@ -64,7 +65,7 @@ def axis_tuple(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
     return several
 
 
-def over(
+def mean_and_var(
     x: Num[Array, "..."],
     axes: Axes,
     *,
@@ -121,12 +122,12 @@ def mean_square(
 ) -> Moments:
     """`mean = 0; var = sum(x^2) / n` over `axes`: the moments around 0.
 
-    The arguments and errors are those of `over`.
+    The arguments and errors are those of `mean_and_var`.
     """
     x = widen(x)
     if where is not None:
         x = jnp.where(where, x, 0)  # before the square: its slope is nan at nan
-    square = over(jnp.square(x), axes, where=where)
+    square = mean_and_var(jnp.square(x), axes, where=where)
     return Moments(jnp.zeros_like(square.mean), square.mean, square.count)
 
 
@@ -141,12 +142,29 @@ def group_moments(
     A group is some neighbouring features at all positions of an example.
     """
     size = x.shape[-1] // num_groups
-    validate.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
+    space = range(1, x.ndim - 1)
+    validate.refuse_single(x, space, "use fewer groups", times=size)
     grouped = (*x.shape[:-1], num_groups, size)
     if where is not None:
         where = jnp.broadcast_to(where, x.shape).reshape(grouped)
-    m = over(x.reshape(grouped), (*range(1, x.ndim - 1), x.ndim), where=where)
+    m = mean_and_var(x.reshape(grouped), (*space, x.ndim), where=where)
     return m.mean[..., 0], m.var[..., 0]
+
+
+def has_elements(
+    x: Num[Array, "*batch features"],
+    mask: validate.Mask = None,
+    *,
+    axis_name: AxisName = None,
+    least: int = 1,
+) -> Bool[Array, ""]:
+    """Whether a feature has `least` unmasked elements, on all devices together."""
+    where = validate.where(x, mask)
+    where = jnp.ones((*x.shape[:-1], 1), bool) if where is None else where
+    number = jnp.sum(where, tuple(range(x.ndim - 1)), dtype=jnp.int32)
+    if axis_name is not None:
+        number = jax.lax.psum(number, axis_name)
+    return jnp.any(number >= least)
 
 
 def unless_single(now: Moments, running: Running) -> Moments:

@@ -135,12 +135,11 @@ def evonorm_b0(
     wide = _zero_outside(where, moments.widen(x))
     var = running_var.reshape(row)
     if train:
-        count = x.size // x.shape[-1]
-        validate.refuse_single(x, count, "train on batches of 2 or more")
-        now = moments.over(wide, tuple(range(x.ndim - 1)), where=where)
+        validate.refuse_single(x, range(x.ndim - 1), "train on batches of 2 or more")
+        now = moments.mean_and_var(wide, tuple(range(x.ndim - 1)), where=where)
         past = moments.Running(running_var, running_var)
         var, running_var = now.var, moments.blend(past, now, decay=decay).var
-    instance = moments.over(wide, tuple(range(1, x.ndim - 1)), where=where).var
+    instance = moments.mean_and_var(wide, tuple(range(1, x.ndim - 1)), where=where).var
     gated = gate.reshape(row) * wide + jnp.sqrt(instance + eps)
     y = wide / jnp.maximum(jnp.sqrt(var + eps), gated)
     y = y * scale.reshape(row) + bias.reshape(row)

@@ -59,7 +59,7 @@ def online_norm(
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return apply_running(x, running, scale, bias, eps=eps, where=where), running
-    now = moments.over(x, tuple(range(1, x.ndim - 1)), where=where)
+    now = moments.mean_and_var(x, tuple(range(1, x.ndim - 1)), where=where)
     m, v = (a.reshape(x.shape[0], x.shape[-1]) for a in (now.mean, now.var))
     counts = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(m.shape)[:, 0]
 

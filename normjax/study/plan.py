@@ -59,15 +59,13 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     """Checks a config, loads its data, and derives its arms."""
     chosen = resolve(config)
     split_key, seeds_key = jax.random.split(jax.random.key(chosen["root_seed"]))
-    sizes = dict(chosen["data"])
-    source = sources.load(sizes.pop("name"), directory=sizes.pop("dir"))
-    data = splits.split(source, split_key, **sizes)
+    data, num_classes = load_data(chosen["data"], split_key)
     checks = levels.checks(chosen["protocols"], len(data.train.labels))
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
     arms = tuple(
-        arm(chosen, dict(zip(wanted, combination)), names, data, source.num_classes)
+        arm(chosen, dict(zip(wanted, combination)), names, data, num_classes)
         for combination in itertools.product(*wanted.values())
     )
     numbers = seeds(chosen)
@@ -85,6 +83,16 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
         notices=(*notices, *unused_settings(chosen["settings"], arms)),
         config=chosen | {"baseline": baseline},
     )
+
+
+def load_data(choices: dict[str, Any], key: jax.Array) -> tuple[Data, int]:
+    """The split data of the config's `data`, and the number of classes."""
+    sizes = dict(choices)
+    try:
+        stored = sources.data_set(sizes.pop("name"), directory=sizes.pop("dir"))
+        return splits.split(stored, key, **sizes), stored.num_classes
+    except InputError as error:
+        raise error.within("data") from error
 
 
 def arm(

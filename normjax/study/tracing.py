@@ -1,6 +1,7 @@
 """What an arm would compile, traced without arithmetic: its size, and its mistakes."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +32,9 @@ def trace(
         tx = lane.optimizer(program, settings, num_train=num_train)
         return tx.update(params, tx.init(params), params)
 
-    with _blame("norm", factors["norm"], f"batch_size={program.batch_size}"):
+    fields = {field.name for field in dataclasses.fields(program.model)} - {"norm"}
+    size = f"batch_size={program.batch_size}"
+    with _blame("norm", factors["norm"], size, of_model=fields):
         params, convolutions = _network(program.model, shape)
     with _blame("optimizer", factors["optimizer"], f"penalty={factors['penalty']}"):
         jax.eval_shape(update, params, dict.fromkeys(settings, scalar))
@@ -61,14 +64,22 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
 
 
 @contextmanager
-def _blame(factor: str, level: Any, where: str) -> Iterator[None]:
-    """Re-raises an error from a level's norm or optimizer as one of `arms.<factor>`."""
+def _blame(
+    factor: str, level: Any, where: str, *, of_model: Collection[str] = ()
+) -> Iterator[None]:
+    """Re-raises an error from a level's norm or optimizer as one of `arms.<factor>`.
+
+    What is said of the model's inputs, or of a field `of_model`, is one of `model`.
+    """
     field = f"arms.{factor}"
     try:
         yield
     except InputError as error:
-        if error.field.split(".")[0] == "model":
-            raise
+        if error.field in of_model:
+            raise error.within("model") from error
+        if error.field == "inputs":
+            remedy = "use model.name=mlp"
+            raise InputError("model", ..., error.rule, remedy) from error
         if error.field == factor:
             raise error.within("arms") from error
         rule = f"cannot be used with {where} ({error.given()}: {error.rule})"

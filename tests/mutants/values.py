@@ -138,7 +138,7 @@ VALUES = {
 
 # ---- layers with one function beneath them exchanged ------------------------------
 
-OVER = moments.over
+OVER = moments.mean_and_var
 
 
 def unmasked(x, axes, *, where=None, **settings) -> moments.Moments:
