@@ -34,8 +34,7 @@ class WeightNorm(nn.Module):
     def __call__(self, kernel: Kernel, *, train: bool = False) -> Kernel:
         norms = lambda _: weights.feature_norms(kernel, eps=self.eps)
         scale = self.param("scale", norms)
-        op = functools.partial(weights.weight_norm, eps=self.eps)
-        return op(kernel, scale, backward=self.backward)
+        return weights.weight_norm(kernel, scale, eps=self.eps, backward=self.backward)
 
 
 class WeightStandardization(nn.Module):

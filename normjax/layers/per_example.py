@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,9 +29,7 @@ def apply_where(op: Callable[[Array], Array], x: Array, mask: validate.Mask) -> 
     in the gradient of the output alone would meet nan in `x`.
     """
     where = validate.where(x, mask)
-    if where is None:
-        return op(x)
-    return jnp.where(where, op(jnp.where(where, x, 0)), 0)
+    return moments.zero_outside(where, op(moments.zero_outside(where, x)))
 
 
 class AxesNorm(ScaledNorm, kw_only=True):
@@ -43,17 +41,14 @@ class AxesNorm(ScaledNorm, kw_only=True):
     backward: str = "autodiff"  # a row of custom_vjp.BACKWARD; "analytic" is by hand
     axis_name: str | tuple[str, ...] | None = None  # over which each mean is spread
 
-    def settings(self) -> dict[str, Any]:
-        """Those of the op."""
-        return {"eps": self.eps, "backward": self.backward}
-
     def output(self, op: Callable, x, mask, axes, features, *, plain: bool):
         """`op` if `plain`; else the same over any axes, with vectors along others."""
         vectors = self.vectors(x, features)
         if plain and self.axis_name is None:
-            return op(x, *vectors, mask=mask, **self.settings())
+            return op(x, *vectors, eps=self.eps, mask=mask, backward=self.backward)
         y = self.standardize(moments.widen(x), axes, mask)
-        return scale_and_shift(y, *vectors, axes=features, mask=mask)
+        y = affine.scale_and_shift(y, *vectors, axes=features)
+        return moments.zero_outside(validate.where(y, mask), y)
 
     def standardize(self, x: Array, axes: Sequence[int], mask) -> Array:
         """`(x - mean) / sqrt(var + eps)`, the moments over any axes and devices."""
@@ -65,21 +60,9 @@ class AxesNorm(ScaledNorm, kw_only=True):
         name = None if self.is_initializing() else self.axis_name
         if self.centered and name is None:
             validate.refuse_single(x, axes, "reduce over more axes")
-        kept = x
-        if not self.centered:
-            kept = jnp.square(x if where is None else jnp.where(where, x, 0))
-        m = moments.mean_and_var(kept, tuple(axes), where=where, axis_name=name)
-        mean, var = m[:2] if self.centered else (jnp.zeros_like(m.mean), m.mean)
-        return affine.standardize(x, mean, var, eps=self.eps, where=where)
-
-
-def scale_and_shift(y: Array, scale, bias=None, *, axes, mask: validate.Mask) -> Array:
-    """`y * scale + bias` with vectors along these axes, and 0 outside of the mask."""
-    row = [size if axis in axes else 1 for axis, size in enumerate(y.shape)]
-    y = y * scale.reshape(row)
-    y = y if bias is None else y + bias.reshape(row)
-    where = validate.where(y, mask)
-    return y if where is None else jnp.where(where, y, 0)
+        average = moments.mean_and_var if self.centered else moments.mean_square
+        m = average(x, tuple(axes), where=where, axis_name=name)
+        return affine.standardize(x, m.mean, m.var, eps=self.eps, where=where)
 
 
 class RowNorm(AxesNorm):
@@ -151,8 +134,8 @@ class GroupNorm(AxesNorm, AffineNorm):
     def normalize(self, x, train, mask):
         groups, vectors = self._groups(x.shape[-1]), self.vectors(x)
         if self.reduction_axes is None and self.axis_name is None:
-            settings = {"num_groups": groups, "mask": mask} | self.settings()
-            return norms.group_norm(x, *vectors, **settings)
+            op = functools.partial(norms.group_norm, num_groups=groups)
+            return op(x, *vectors, eps=self.eps, mask=mask, backward=self.backward)
         axes = axes_of(x, self.reduction_axes or range(1, x.ndim))
         if axes[-1] != x.ndim - 1:
             rule = "must include the last axis, on which the groups lie"
@@ -165,7 +148,8 @@ class GroupNorm(AxesNorm, AffineNorm):
             split = jnp.broadcast_to(split, x.shape).reshape(grouped)
         wide = moments.widen(x).reshape(grouped)
         y = self.standardize(wide, (*axes[:-1], x.ndim), split).reshape(x.shape)
-        return scale_and_shift(y, *vectors, axes=axes[-1:], mask=mask)
+        y = affine.scale_and_shift(y, *vectors)
+        return moments.zero_outside(validate.where(y, mask), y)
 
     def _groups(self, channels: int) -> int:
         if self.group_size is None:

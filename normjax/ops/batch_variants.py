@@ -50,7 +50,7 @@ def batch_renorm(
     are those of `norms.batch_norm`.
 
     Raises:
-        InputError: as `norms.batch_norm`, or if a limit is a number out of range.
+        InputError: if a limit is a number out of range.
 
     References:
         Ioffe, 2017. Batch Renormalization: Towards Reducing Minibatch Dependence
@@ -61,7 +61,7 @@ def batch_renorm(
     _refuse_limits(r_max, d_max)
     if not train:
         return apply_running(x, running, scale, bias, eps=eps, where=where), running
-    validate.refuse_single(x, range(x.ndim - 1), "train on batches of 2 or more")
+    validate.refuse_single(x, range(x.ndim - 1))
     now = moments.mean_and_var(x, tuple(range(x.ndim - 1)), where=where)
     std, past_std = jnp.sqrt(now.var + eps), jnp.sqrt(running.var + eps)
 
@@ -152,8 +152,7 @@ def ghost_batch_norm(
     arguments are those of `norms.batch_norm`.
 
     Raises:
-        InputError: as `norms.batch_norm`, and, in training, if `ghost_size` does
-            not divide the batch.
+        InputError: in training, if `ghost_size` does not divide the batch.
 
     References:
         Hoffer, Hubara and Soudry, 2017. Train longer, generalize better: closing
@@ -221,9 +220,6 @@ def power_norm(
 
     `running` is the mean square per feature. The other arguments are those of
     `norms.batch_norm`.
-
-    Raises:
-        InputError: if `x` is not floating or the mask has another shape or dtype.
 
     References:
         Shen, Yao, Gholami, Mahoney and Keutzer, 2020. PowerNorm: Rethinking Batch

@@ -27,7 +27,7 @@ BACKWARD = {
     "autodiff": "JAX derives the gradient of the forward pass",
     "analytic": "a custom VJP runs the formulas of `backward`",
 }
-NEUTRAL = {"running": None, "scale": jnp.ones, "bias": jnp.zeros}  # for None
+NEUTRAL = {"running": jnp.zeros, "scale": jnp.ones, "bias": jnp.zeros}  # for None
 
 
 # ---- forward passes: (output, Residuals) --------------------------------------------
@@ -45,8 +45,8 @@ def _batch(x, scale, bias, where, *, eps, axis_name=None, past=None):
 
 def _evaluation(x, running, scale, bias, where, *, eps):
     row = (1,) * (x.ndim - 1) + (-1,)
-    mean, var = (a.reshape(row) for a in running)
-    return standardize_and_keep(x, mean, var, scale, bias, where, eps=eps)
+    moved = (a.reshape(row) for a in running)
+    return standardize_and_keep(x, *moved, scale, bias, where, eps=eps)
 
 
 def _layer(x, scale, bias, where, *, axes, eps):
@@ -84,15 +84,13 @@ def _widest(names, arrays):
     here on, and JAX sums its gradients over them.
     """
     x, given = arrays[0], dict(zip(names, arrays))
-    leaves = jax.tree.leaves([given[name] for name in names if name in NEUTRAL])
-    start = moments.widen(x[:0]).dtype
-    dtype = functools.reduce(jnp.promote_types, map(jnp.result_type, leaves), start)
+    vectors = {name: given[name] for name in names if name in NEUTRAL}
+    dtypes = map(jnp.result_type, jax.tree.leaves(vectors))
+    dtype = functools.reduce(jnp.promote_types, dtypes, moments.widen(x[:0]).dtype)
     zero = jnp.zeros_like(x, dtype, shape=())
-    for name in names:
-        if name in NEUTRAL:
-            fill = NEUTRAL[name]
-            a = fill(x.shape[-1:], dtype) if given[name] is None else given[name]
-            given[name] = jax.tree.map(lambda a: a.astype(dtype) + zero, a)
+    for name, a in vectors.items():
+        filled = NEUTRAL[name](x.shape[-1:], dtype) if a is None else a
+        given[name] = jax.tree.map(lambda a: a.astype(dtype) + zero, filled)
     return given.values()
 
 
@@ -103,9 +101,8 @@ def add_backward(forward: Callable, gradients: Callable, *names: str) -> Callabl
     `backward.Gradients` for each array, and `where` for a mask.
     """
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-    def op(settings, *arrays):
-        return forward(*arrays, **dict(settings))[0]
+    run = lambda settings, *arrays: forward(*arrays, **dict(settings))
+    op = jax.custom_vjp(lambda *args: run(*args)[0], nondiff_argnums=(0,))
 
     def backward_pass(settings, residuals, dy):
         by_name = gradients(dy, residuals)._asdict() | {"where": None}
@@ -115,9 +112,7 @@ def add_backward(forward: Callable, gradients: Callable, *names: str) -> Callabl
             by_name |= jax.tree.map(cast, vectors)
         return tuple(by_name[name] for name in names)
 
-    op.defvjp(
-        lambda settings, *arrays: forward(*arrays, **dict(settings)), backward_pass
-    )
+    op.defvjp(run, backward_pass)
 
     def call(*arrays, backward, **settings):
         pick("backward", BACKWARD, backward)
@@ -138,13 +133,9 @@ def add_backward(forward: Callable, gradients: Callable, *names: str) -> Callabl
     return call
 
 
-def _batch_gradients(cotangents, residuals):
-    dy, now = cotangents
-    return backward.batch_norm(dy, residuals, now=now)
-
-
 _VECTORS = ("scale", "bias", "where")
-batch = add_backward(_batch, _batch_gradients, "x", *_VECTORS)
+batch_gradients = lambda dy, kept: backward.batch_norm(dy[0], kept, now=dy[1])
+batch = add_backward(_batch, batch_gradients, "x", *_VECTORS)
 evaluation = add_backward(
     _evaluation, backward.batch_norm_evaluation, "x", "running", *_VECTORS
 )

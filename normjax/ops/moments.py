@@ -47,6 +47,14 @@ def widen(x: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
+def zero_outside(where: Bool[Array, "..."] | None, x: Array) -> Array:
+    """`x` where `where` is true or None, else 0.
+
+    Before any arithmetic, or the gradient at a nan would be 0 * nan.
+    """
+    return x if where is None else jnp.where(where, x, 0)
+
+
 def axis_tuple(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
     """Returns the axes as a tuple.
 
@@ -95,8 +103,7 @@ def mean_and_var(
     """
     x = widen(x)
     axes = axis_tuple(x, axes)
-    if where is not None:
-        validate.refuse_where(x, where)
+    validate.refuse_where(x, where)
     if where is None and axis_name is None:
         mean = jnp.mean(x, axes, keepdims=True)
         var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
@@ -118,16 +125,18 @@ def mean_and_var(
 
 
 def mean_square(
-    x: Num[Array, "..."], axes: Axes, *, where: Bool[Array, "..."] | None = None
+    x: Num[Array, "..."],
+    axes: Axes,
+    *,
+    where: Bool[Array, "..."] | None = None,
+    axis_name: AxisName = None,
 ) -> Moments:
     """`mean = 0; var = sum(x^2) / n` over `axes`: the moments around 0.
 
     The arguments and errors are those of `mean_and_var`.
     """
-    x = widen(x)
-    if where is not None:
-        x = jnp.where(where, x, 0)  # before the square: its slope is nan at nan
-    square = mean_and_var(jnp.square(x), axes, where=where)
+    x = jnp.square(zero_outside(where, widen(x)))
+    square = mean_and_var(x, axes, where=where, axis_name=axis_name)
     return Moments(jnp.zeros_like(square.mean), square.mean, square.count)
 
 
@@ -159,12 +168,9 @@ def has_elements(
     least: int = 1,
 ) -> Bool[Array, ""]:
     """Whether a feature has `least` unmasked elements, on all devices together."""
-    where = validate.where(x, mask)
-    where = jnp.ones((*x.shape[:-1], 1), bool) if where is None else where
-    number = jnp.sum(where, tuple(range(x.ndim - 1)), dtype=jnp.int32)
-    if axis_name is not None:
-        number = jax.lax.psum(number, axis_name)
-    return jnp.any(number >= least)
+    axes, where = tuple(range(x.ndim - 1)), validate.where(x, mask)
+    m = mean_and_var(x, axes, where=where, axis_name=axis_name)
+    return jnp.any(m.count >= least)
 
 
 def unless_single(now: Moments, running: Running) -> Moments:

@@ -8,6 +8,9 @@ A mask is true where `x` counts. It has the shape of `x`, or that shape without 
 last axis, which masks whole positions. Where it is false `x` may be nan or inf, the
 output is 0 and so are all gradients; flax normalizes these elements too. `backward` is
 a row of `custom_vjp.BACKWARD`. Nothing here owns a parameter, a key or a config.
+
+An InputError is raised if `x` is empty or not floating, if a mask or a vector has
+another shape or dtype, and if each mean would be over a single element.
 """
 
 from jaxtyping import Array, Float, Num
@@ -54,9 +57,9 @@ def batch_norm(
     Args:
         x: activations, `[batch, features]` or `[batch, *spatial, features]`.
         running: mean and var, each `[features]`.
-        train: whether to use, and blend in, the moments of `x`.
         scale: `[features]`.
         bias: `[features]`.
+        train: whether to use, and blend in, the moments of `x`.
         decay: weight of the past in `running`, per step, in [0, 1];
             `moments.debiased` makes that of a debiased average.
         eps: added to the variance.
@@ -71,8 +74,8 @@ def batch_norm(
         backward: if `analytic`, `axis_name` is None and `single` is not `running`.
 
     Raises:
-        InputError: if `x` is not floating or empty, a mask or a vector does not fit,
-            or, in training and if `single` is `error`, a mean is over one element.
+        InputError: as in all of this module, but for a single element only in training
+            and if `single` is `error`.
 
     References:
         Ioffe and Szegedy, 2015. Batch Normalization: Accelerating Deep Network
@@ -89,8 +92,7 @@ def batch_norm(
         field = f"axis_name={axis_name!r}, single"
         raise InputError(field, single, rule, "set backward='autodiff'")
     if single == "error":
-        batch, remedy = range(x.ndim - 1), "train on batches of 2 or more"
-        validate.refuse_single(x, batch, remedy, axis_name=axis_name)
+        validate.refuse_single(x, range(x.ndim - 1), axis_name=axis_name)
     past = running if single == "running" else None
     y, now = custom_vjp.batch(
         x, *vectors, axis_name=axis_name, past=past, **pass_settings
@@ -122,7 +124,7 @@ def scalar_batch_norm(
     where = validate.where(x, mask)
     if not train:
         return apply_running(x, running, scale, bias, eps=eps, where=where), running
-    validate.refuse_single(x, range(x.ndim), "train on batches of 2 or more")
+    validate.refuse_single(x, range(x.ndim))
     now = moments.mean_and_var(x, tuple(range(x.ndim)), where=where)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
     return y, moments.blend(running, now, decay=decay)
@@ -152,9 +154,6 @@ def layer_norm(
         Array([[-1.,  1.],
                [ 0.,  0.]], dtype=float32)
 
-    Raises:
-        InputError: as `batch_norm`.
-
     References:
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
@@ -178,7 +177,7 @@ def rms_norm(
     """`y = scale * x / sqrt(mean(x^2) + eps)` over the last axis.
 
     Invariant, but for `eps`, to the scale of a row and not to a shift. Flax's default
-    eps is 1e-6. The errors are those of `layer_norm`; a single element is allowed.
+    eps is 1e-6. A single element is allowed.
 
         >>> rms_norm(jnp.array([[0.0, 0.0, 0.0, 4.0]]), eps=0.0).tolist()
         [[0.0, 0.0, 0.0, 2.0]]
@@ -206,8 +205,8 @@ def group_norm(
 
     Mean and variance are over all spatial axes and the group's channels, which are
     neighbours on the last axis. One group is layer norm over space and channels; as
-    many groups as channels is instance norm. Flax's default eps is 1e-6. The errors are
-    those of `layer_norm`; `num_groups` must divide the number of channels.
+    many groups as channels is instance norm. Flax's default eps is 1e-6. `num_groups`
+    must divide the number of channels.
 
         >>> x = jnp.array([[1.0, 3.0, 10.0, 30.0]])
         >>> group_norm(x, num_groups=2, eps=0.0).tolist()
@@ -238,7 +237,7 @@ def instance_norm(
         [[[-1.0], [1.0]]]
 
     Raises:
-        InputError: as `group_norm`, and if `x` has no spatial axes.
+        InputError: if `x` has no spatial axes.
 
     References:
         Ulyanov, Vedaldi and Lempitsky, 2016. Instance Normalization: The Missing

@@ -47,9 +47,6 @@ def online_norm(
     all features alike; an example without a true entry moves nothing. The other
     arguments are those of `norms.batch_norm`.
 
-    Raises:
-        InputError: if `x` is not floating or the mask has another shape or dtype.
-
     References:
         Chiley et al., 2019. Online Normalization for Training Neural Networks.
         arXiv:1905.05894.

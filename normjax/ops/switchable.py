@@ -46,10 +46,6 @@ def switchable_norm(
     `running` is that of the batch kind. There are as many logits as `kinds(x.shape)`;
     equal ones mix evenly. The other arguments are those of `norms.batch_norm`.
 
-    Raises:
-        InputError: if `x` is not floating, the mask or the logits have another
-            shape or dtype, or a mean would be over a single element.
-
     References:
         Luo, Ren, Peng, Zhang and Li, 2019. Differentiable Learning-to-Normalize via
         Switchable Normalization. arXiv:1806.10779.
@@ -64,7 +60,7 @@ def switchable_norm(
         moments.mean_and_var(x, axes[name], where=where) for name in names[:-1]
     ]
     if train:
-        validate.refuse_single(x, range(x.ndim - 1), "train on batches of 2 or more")
+        validate.refuse_single(x, range(x.ndim - 1))
         mixed.append(moments.mean_and_var(x, (0, *spatial), where=where))
         running = moments.blend(running, mixed[-1], decay=decay)
     else:

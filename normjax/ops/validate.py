@@ -61,7 +61,7 @@ def refuse_no_space(x: Shaped[Array, "..."]) -> None:
 def refuse_single(
     x: Shaped[Array, "..."],
     axes: Iterable[int],
-    remedy: str,
+    remedy: str = "train on batches of 2 or more",
     *,
     times: int = 1,
     axis_name: str | tuple[str, ...] | None = None,
@@ -79,8 +79,10 @@ def refuse_single(
         raise InputError("x.shape", x.shape, rule, remedy)
 
 
-def refuse_where(x: Shaped[Array, "..."], where: Shaped[Array, "..."]) -> None:
+def refuse_where(x: Shaped[Array, "..."], where: Mask) -> None:
     """Refuses a `where` that does not broadcast to `x`."""
+    if where is None:
+        return
     pairs = zip(where.shape[::-1], x.shape[::-1])
     if where.ndim > x.ndim or any(size not in (1, full) for size, full in pairs):
         rule = f"must broadcast to the shape of x, {x.shape}"

@@ -1,7 +1,9 @@
 """Reparametrizations of a kernel, as pure functions of arrays.
 
 The last axis of a kernel is its output features, and the result has the dtype of the
-kernel. Nothing here owns a parameter.
+kernel. `backward` is a row of `custom_vjp.BACKWARD`. An InputError is raised if the
+kernel is not floating, or a vector is not that of the kernel. Nothing here owns a
+parameter.
 """
 
 import functools
@@ -49,11 +51,6 @@ def weight_norm(
         >>> weight_norm(jnp.array([[3.0], [4.0]]), jnp.array([10.0])).tolist()
         [[6.0], [8.0]]
 
-    `backward` is a row of `custom_vjp.BACKWARD`.
-
-    Raises:
-        InputError: if `kernel` is not floating or `scale` has another shape.
-
     References:
         Salimans and Kingma, 2016. Weight Normalization: A Simple
         Reparameterization to Accelerate Training of Deep Neural Networks.
@@ -88,29 +85,17 @@ def weight_standardization(
         >>> weight_standardization(jnp.array([[1.0], [3.0]])).tolist()
         [[-1.0], [1.0]]
 
-    `backward` is a row of `custom_vjp.BACKWARD`.
-
-    Raises:
-        InputError: if `kernel` is not floating or a feature has a single input.
-
     References:
         Qiao, Wang, Liu, Shen and Yuille, 2019. Micro-Batch Training with
         Batch-Channel Normalization and Weight Standardization. arXiv:1903.10520.
     """
     inputs = range(kernel.ndim - 1)
     validate.refuse_single(kernel, inputs, "give the layer more inputs")
-    return _STANDARDIZATION(kernel, eps=eps, backward=backward)
-
-
-def _standardization(kernel, *, eps):
-    m = moments.mean_and_var(kernel, tuple(range(kernel.ndim - 1)))
-    return custom_vjp.standardize_and_keep(kernel, m.mean, m.var, eps=eps)
+    # batch norm without running moments: the inputs of a feature stand for the batch
+    return custom_vjp.batch(kernel, None, None, None, eps=eps, backward=backward)[0]
 
 
 _WEIGHT = custom_vjp.add_backward(_weight, backward.weight_norm, "x", "scale")
-_STANDARDIZATION = custom_vjp.add_backward(
-    _standardization, backward.weight_standardization, "x"
-)
 
 
 class Singular(NamedTuple):
@@ -146,9 +131,6 @@ def spectral_norm(
     `W` is the kernel with all axes but the last flattened. `vectors` are from the last
     call, or from `singular`; they keep their dtypes. `steps` is usually 1 in training
     and 0 in evaluation. `eps` is in the units of `W`.
-
-    Raises:
-        InputError: if `kernel` is not floating or the vectors are of another.
 
     References:
         Miyato, Kataoka, Koyama and Yoshida, 2018. Spectral Normalization for

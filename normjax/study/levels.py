@@ -44,7 +44,7 @@ def optimizer_named(field: str, name: Level) -> Optimizer:
     return recipe
 
 
-def checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
+def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
     """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
 
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:

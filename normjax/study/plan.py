@@ -59,13 +59,18 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     """Checks a config, loads its data, and derives its arms."""
     chosen = resolve(config)
     split_key, seeds_key = jax.random.split(jax.random.key(chosen["root_seed"]))
-    data, num_classes = load_data(chosen["data"], split_key)
-    checks = levels.checks(chosen["protocols"], len(data.train.labels))
+    sizes = dict(chosen["data"])
+    try:
+        stored = sources.data_set(sizes.pop("name"), directory=sizes.pop("dir"))
+        data = splits.split(stored, split_key, **sizes)
+    except InputError as error:
+        raise error.within("data") from error
+    checks = levels.level_checks(chosen["protocols"], len(data.train.labels))
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
     arms = tuple(
-        arm(chosen, dict(zip(wanted, combination)), names, data, num_classes)
+        arm(chosen, dict(zip(wanted, combination)), names, data, stored.num_classes)
         for combination in itertools.product(*wanted.values())
     )
     numbers = seeds(chosen)
@@ -83,16 +88,6 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
         notices=(*notices, *unused_settings(chosen["settings"], arms)),
         config=chosen | {"baseline": baseline},
     )
-
-
-def load_data(choices: dict[str, Any], key: jax.Array) -> tuple[Data, int]:
-    """The split data of the config's `data`, and the number of classes."""
-    sizes = dict(choices)
-    try:
-        stored = sources.data_set(sizes.pop("name"), directory=sizes.pop("dir"))
-        return splits.split(stored, key, **sizes), stored.num_classes
-    except InputError as error:
-        raise error.within("data") from error
 
 
 def arm(

@@ -4,7 +4,6 @@ The moving averages of batch norm lag behind the weights and forget all but the 
 batches. Here they are recomputed with the weights as they are. Pure functions.
 """
 
-import inspect
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from normjax.data import splits
 from normjax.errors import InputError
 from normjax.layers.batch_variants import GhostBatchNorm
+from normjax.layers.registry import arguments
 from normjax.ops import batch_variants, moments, validate
 from normjax.training import lane
 from normjax.types import Metrics, Network, Split
@@ -135,7 +135,7 @@ def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
     layer = context.module
     takes_part = getattr(layer, "averages_inputs", False)
     if takes_part and context.method_name == "__call__":
-        named = _name_arguments(layer, args, kwargs)
+        named = arguments(layer, args, kwargs)
         axis, mask = getattr(layer, "axis", -1), named.get("mask")
         x = jnp.moveaxis(named["x"], axis, -1)
         if mask is not None and jnp.ndim(mask) == x.ndim:  # of single features
@@ -152,21 +152,14 @@ def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
 def _fit_ghosts(call: Callable, args: tuple, kwargs: dict, context):
     """Calls ghost batch norms with a size that divides the batch; an interceptor."""
     layer = context.module
-    if not isinstance(layer, GhostBatchNorm) or context.method_name != "__call__":
-        return call(*args, **kwargs)
-    size, wanted = len(_name_arguments(layer, args, kwargs)["x"]), layer.ghost_size
-    if wanted is None or wanted < 1 or size % wanted == 0:
-        return call(*args, **kwargs)
-    fitting = batch_variants.ghost_size_for(size, wanted=wanted)
-    assert layer.scope is not None  # flax calls bound modules only
-    scope = layer.scope.rewound()  # the same place for variables, as if unused
-    return layer.clone(parent=scope, ghost_size=fitting)(*args, **kwargs)
-
-
-def _name_arguments(layer: nn.Module, args: tuple, kwargs: dict) -> dict:
-    """The arguments of a call by name."""
-    signature = inspect.signature(type(layer).__call__)
-    return signature.bind(layer, *args, **kwargs).arguments
+    if isinstance(layer, GhostBatchNorm) and context.method_name == "__call__":
+        size, wanted = len(arguments(layer, args, kwargs)["x"]), layer.ghost_size
+        if wanted is not None and wanted >= 1 and size % wanted:
+            fitting = batch_variants.ghost_size_for(size, wanted=wanted)
+            assert layer.scope is not None  # flax calls bound modules only
+            scope = layer.scope.rewound()  # the same place for variables, as if unused
+            call = layer.clone(parent=scope, ghost_size=fitting)
+    return call(*args, **kwargs)
 
 
 def _insert(stats: PyTree, recorded: PyTree) -> PyTree:

@@ -209,7 +209,7 @@ PROGRAMS = {
 
 def followed(layer, **wrong) -> Callable:
     """20 steps of a layer with other settings than the row's."""
-    return jax.jit(forward.trained(layer.clone(**wrong)))
+    return jax.jit(forward.training_run(layer.clone(**wrong)))
 
 
 def counted(layer) -> Callable:
@@ -218,7 +218,7 @@ def counted(layer) -> Callable:
 
     def wrong(variables, xs):
         y, stats = run(variables, xs)
-        return y, {"batch_stats": stats["batch_stats"] | {"step": forward.STEPS}}
+        return y, {"batch_stats": stats["batch_stats"] | {"step": forward.NUM_BATCHES}}
 
     return wrong
 
