@@ -13,6 +13,7 @@ An InputError is raised if `x` is empty or not floating, if a mask or a vector h
 another shape or dtype, and if each mean would be over a single element.
 """
 
+import jax.numpy as jnp  # noqa: F401 (the examples use it)
 from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError, pick

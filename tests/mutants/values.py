@@ -194,7 +194,7 @@ PROGRAMS = {
     "zeros behind the mask that count": Mutant(
         "forward: group, masked",
         "counts or shows what is masked",
-        patched("group", "over", unmasked, jnp.asarray(cases.random_mask())),
+        patched("group", "mean_and_var", unmasked, jnp.asarray(cases.random_mask())),
     ),
     "outputs behind the mask": Mutant(
         "forward: frozen, masked", "counts or shows what is masked", shown_behind
