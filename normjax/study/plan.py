@@ -60,14 +60,17 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     chosen = resolve(config)
     split_key, seeds_key = jax.random.split(jax.random.key(chosen["root_seed"]))
     sizes = dict(chosen["data"])
-    source = sources.load(sizes.pop("name"), directory=sizes.pop("dir"))
-    data = splits.split(source, split_key, **sizes)
-    checks = levels.checks(chosen["protocols"], len(data.train.labels))
+    try:
+        stored = sources.data_set(sizes.pop("name"), directory=sizes.pop("dir"))
+        data = splits.split(stored, split_key, **sizes)
+    except InputError as error:
+        raise error.within("data") from error
+    checks = levels.level_checks(chosen["protocols"], len(data.train.labels))
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
     arms = tuple(
-        arm(chosen, dict(zip(wanted, combination)), names, data, source.num_classes)
+        arm(chosen, dict(zip(wanted, combination)), names, data, stored.num_classes)
         for combination in itertools.product(*wanted.values())
     )
     numbers = seeds(chosen)
