@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from normjax import layers, models
-from normjax.ops import custom_vjp, moments, norms, weights
+from normjax.ops import moments, norms, weights
 
 DENSE, IMAGES, KERNEL = (128, 128), (64, 14, 14, 32), (5, 5, 32, 64)
 LANES = (1, 10)
@@ -30,28 +30,34 @@ ROUNDS = 30
 Row = dict[str, str | int | float]
 
 
-def trained(ops, train):
+def batch_norm(train):
     """Batch norm of x, scale and bias, from running moments of 0 and 1."""
 
-    def norm(x, scale, bias):
+    def norm(x, scale, bias, *, backward):
         running = moments.Running(jnp.zeros_like(scale), jnp.ones_like(scale))
-        return ops.batch_norm(x, running, scale, bias, train=train)
+        return norms.batch_norm(x, running, scale, bias, train=train, backward=backward)
 
     return norm
 
 
-# Name -> function from a module of ops (autodiff or by hand) to norm(x, *vectors).
+def pair(norm, **settings):
+    """`(autodiff, by hand)` of a norm."""
+    make = functools.partial(functools.partial, norm, **settings)
+    return make(backward="autodiff"), make(backward="analytic")
+
+
+# Name -> (autodiff, by hand), each norm(x, *vectors).
 ACTIVATION_NORMS = {
-    "batch": lambda ops: trained(ops, True),
-    "batch, evaluation": lambda ops: trained(ops, False),
-    "layer": lambda ops: ops.layer_norm,
-    "rms": lambda ops: ops.rms_norm,
-    "group": lambda ops: functools.partial(ops.group_norm, num_groups=8),
-    "instance": lambda ops: ops.instance_norm,
+    "batch": pair(batch_norm(True)),
+    "batch, evaluation": pair(batch_norm(False)),
+    "layer": pair(norms.layer_norm),
+    "rms": pair(norms.rms_norm),
+    "group": pair(norms.group_norm, num_groups=8),
+    "instance": pair(norms.instance_norm),
 }
 KERNEL_NORMS = {
-    "weight norm": lambda ops: ops.weight_norm,
-    "weight standardization": lambda ops: ops.weight_standardization,
+    "weight norm": pair(weights.weight_norm),
+    "weight standardization": pair(weights.weight_standardization),
 }
 VECTORS = {"rms": 1, "weight norm": 1, "weight standardization": 0}  # others: 2
 MODULES = {
@@ -80,18 +86,18 @@ def cases():
         jax.ShapeDtypeStruct(shape[-1:], "float32") for _ in range(VECTORS.get(name, 2))
     ]
     inputs = (DENSE, "float32"), (IMAGES, "float32"), (IMAGES, "bfloat16")
-    for (name, norm), (shape, dtype) in itertools.product(
+    for (name, both), (shape, dtype) in itertools.product(
         ACTIVATION_NORMS.items(), inputs
     ):
         if name != "instance" or len(shape) > 2:
             more = vectors(name, shape)
-            yield name, (norm(norms), norm(custom_vjp)), shape, dtype, more
-    for name, norm in KERNEL_NORMS.items():
+            yield name, both, shape, dtype, more
+    for name, both in KERNEL_NORMS.items():
         more = vectors(name, KERNEL)
-        yield name, (norm(weights), norm(custom_vjp)), KERNEL, "float32", more
+        yield name, both, KERNEL, "float32", more
     for name, module in MODULES.items():
-        pair = [network(module, backward) for backward in ("autodiff", "analytic")]
-        (autodiff, more), (by_hand, _) = pair
+        both = [network(module, backward) for backward in ("autodiff", "analytic")]
+        (autodiff, more), (by_hand, _) = both
         yield f"MLP, {name}", (autodiff, by_hand), (128, 784), "float32", [more]
 
 

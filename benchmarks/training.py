@@ -68,7 +68,7 @@ WORKLOADS = {
 def arrays() -> tuple[np.ndarray, np.ndarray, str]:
     """60,000 training images as bytes, their labels, and the name of the source."""
     try:
-        source = sources.load("fashion_mnist")
+        source = sources.data_set("fashion_mnist")
         return source.x_train, source.y_train, "fashion_mnist"
     except InputError:
         draw = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Four ways to compute a variance, which `benchmarks.variance` compares.
 
-Norms use the two-pass form, `moments.over`.
+Norms use the two-pass form, `moments.mean_and_var`.
 """
 
 import math
@@ -20,7 +20,7 @@ def two_pass(x: Num[Array, "..."], axes: Axes) -> Moments:
 
     The variance errs by a few roundings of itself and the square of the mean's error.
     """
-    return moments.over(x, axes)
+    return moments.mean_and_var(x, axes)
 
 
 def one_pass(x: Num[Array, "..."], axes: Axes) -> Moments:
@@ -76,7 +76,7 @@ def welford(x: Num[Array, "..."], axes: Axes) -> Moments:
     chunks = jnp.pad(rows, missing).reshape(num_chunks, size, *rows.shape[1:])
     seen = jnp.arange(num_chunks * size).reshape(num_chunks, size) < n
     where = seen.reshape(*seen.shape, *(1,) * (rows.ndim - 1))
-    m = moments.over(chunks, 1, where=None if n == num_chunks * size else where)
+    m = moments.mean_and_var(chunks, 1, where=None if n == num_chunks * size else where)
     m = Moments(*(jnp.broadcast_to(a, m.mean.shape) for a in m))
     while len(m.mean) > 1:
         m = moments.merge(*(Moments(*(a[i::2] for a in m)) for i in (0, 1)))

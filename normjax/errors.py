@@ -18,7 +18,8 @@ class InputError(ValueError):
         field: the argument that is wrong, dotted inside a group (`model.name`).
         value: what was given, or `...` if there is none to show.
         rule: what the value must be.
-        remedy: what to do instead, with a value that works where there is one.
+        remedy: what to do instead, with a value that works where there is one; in it
+            `{field}` stands for the field, as in `set {field}=0`.
     """
 
     def __init__(self, field: str, value: object, rule: str, remedy: str):
@@ -26,8 +27,9 @@ class InputError(ValueError):
         self.field, self.value, self.rule, self.remedy = field, value, rule, remedy
 
     def __str__(self) -> str:
-        end = "" if self.remedy.endswith("?") else "."
-        return " ".join(f"{self.given()}: {self.rule}; {self.remedy}{end}".split())
+        remedy = self.remedy.replace("{field}", self.field)
+        end = "" if remedy.endswith("?") else "."
+        return " ".join(f"{self.given()}: {self.rule}; {remedy}{end}".split())
 
     def given(self) -> str:
         """`field=value`, or `field` if there is no value to show."""
@@ -35,7 +37,11 @@ class InputError(ValueError):
 
     def within(self, group: str) -> "InputError":
         """The same mistake where `field` is one of `group`: `arms.norm` for `norm`."""
-        return InputError(f"{group}.{self.field}", self.value, self.rule, self.remedy)
+        return self.at(f"{group}.{self.field}", self.value)
+
+    def at(self, field: str, value: object) -> "InputError":
+        """The same mistake of another field, from which this one was made."""
+        return InputError(field, value, self.rule, self.remedy)
 
 
 def suggest(name: object, known: Iterable[str], otherwise: str) -> str:

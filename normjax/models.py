@@ -66,7 +66,7 @@ class Model(nn.Module):
         """The inputs of the last layer, before they are flattened."""
         raise NotImplementedError
 
-    def activated(self, x: Array, norm: Step, pool: Step | None = None) -> Array:
+    def activation(self, x: Array, norm: Step, pool: Step | None = None) -> Array:
         """Norm, ReLU and pooling in the order of the placement.
 
         A norm that owns its activation replaces norm and ReLU.
@@ -112,7 +112,7 @@ class MLP(Model):
                 kernel_norm=self.norm.kernel,
                 name=f"dense_{i}",
             )(x, train=train)
-            x = drop(self.activated(x, norm(f"norm_{i}")), f"dropout_{i}")
+            x = drop(self.activation(x, norm(f"norm_{i}")), f"dropout_{i}")
         return x
 
 
@@ -136,7 +136,7 @@ class CNN(Model):
         for i, width in enumerate(self.widths):
             x = self.conv(x, width, self.kernel_size, train, name=f"conv_{i}")
             pool = pooling.max_pool if (i + 1) % self.convs_per_pool == 0 else None
-            x = drop(self.activated(x, norm(f"norm_{i}"), pool), f"dropout_{i}")
+            x = drop(self.activation(x, norm(f"norm_{i}"), pool), f"dropout_{i}")
         return x
 
 
@@ -165,20 +165,20 @@ class ResNet(Model):
         if sorted(self.widths) != list(self.widths):
             why = "for a shortcut only adds channels"
             rule, how = f"must not fall from stage to stage, {why}", "the paper's are"
-            raise InputError("model.widths", self.widths, rule, f"{how} 16, 32, 64")
+            raise InputError("widths", self.widths, rule, f"{how} 16, 32, 64")
         first = self.placement == "pre" and not self.norm.owns_activation
         x = self._conv(images(inputs), self.widths[0], 1, "conv", train)
-        x = self.activated(x, norm("norm"))
+        x = self.activation(x, norm("norm"))
         for stage, width in enumerate(self.widths):
             for block in range(self.blocks):
                 name = f"{stage}_{block}"
                 stride = 2 if stage > 0 and block == 0 else 1
                 y = self._conv(x, width, stride, f"conv_{name}_0", train)
-                y = self.activated(y, norm(f"norm_{name}_0"))
+                y = self.activation(y, norm(f"norm_{name}_0"))
                 y = self._conv(y, width, 1, f"conv_{name}_1", train)
                 last = norm(f"norm_{name}_1")
                 x = shortcut(x, stride, width)
-                x = nn.relu(x + last(y)) if first else self.activated(x + y, last)
+                x = nn.relu(x + last(y)) if first else self.activation(x + y, last)
                 x = drop(x, f"dropout_{name}")
         return jnp.mean(x, (1, 2))
 
@@ -197,7 +197,7 @@ def images(inputs: Array) -> Array:
     """`[batch, height, width, channels]`; a missing channel is added."""
     if inputs.ndim not in (3, 4):
         rule = f"convolutions need images, got examples of shape {inputs.shape[1:]}"
-        raise InputError("model", ..., rule, "use model.name=mlp")
+        raise InputError("inputs", ..., rule, "use models.MLP")
     return inputs if inputs.ndim == 4 else inputs[..., None]
 
 
@@ -208,7 +208,7 @@ def check_pools(x: Array, num_pools: int) -> None:
         most = least.bit_length() - 1
         pixels = f"at least {2**num_pools} pixels a side, got {least}"
         rule = f"{num_pools} max-pools need images of {pixels}"
-        raise InputError("model.widths", ..., rule, f"at most {most} fit")
+        raise InputError("widths", ..., rule, f"at most {most} fit")
 
 
 # Maps a name to a model class; its other fields (widths, norm, ...) are the config's.

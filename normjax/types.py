@@ -38,6 +38,15 @@ class Data(NamedTuple):
     scaling: Scaling
 
 
+class Network(NamedTuple):
+    """A model with its variables, as it is applied to stored inputs."""
+
+    model: nn.Module
+    params: PyTree
+    stats: PyTree  # mutable flax collections, {"batch_stats": ...} or {}
+    scaling: Scaling
+
+
 class Metrics(NamedTuple):
     """Means over examples."""
 

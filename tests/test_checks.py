@@ -62,14 +62,14 @@ def test_what_was_found_once_has_a_mutant_still():
     kept = {(m.defect, m.row.partition(":")[0]) for m in MUTANTS.values()}
     for defect, counts in mutants_command.BEFORE.items():
         for kind in counts:
-            known = kind not in frameworks.EXTRAS or frameworks.installed(kind)
+            known = kind not in frameworks.EXTRAS or frameworks.is_installed(kind)
             assert ((defect, kind) in kept) == known
 
 
 def test_every_difference_of_the_document_has_its_mutant():
     for convention in conventions.CONVENTIONS:
         framework = convention.mutant.split(":")[0]
-        known = framework not in frameworks.EXTRAS or frameworks.installed(framework)
+        known = framework not in frameworks.EXTRAS or frameworks.is_installed(framework)
         assert (convention.mutant in MUTANTS) == known
 
 
@@ -231,8 +231,8 @@ def test_json_has_the_rows(monkeypatch, capsys):
 
 
 def test_what_is_not_installed_is_said_in_a_line(monkeypatch):
-    monkeypatch.setattr(frameworks, "installed", lambda name: name != "torch")
-    assert frameworks.missing() == [
+    monkeypatch.setattr(frameworks, "is_installed", lambda name: name != "torch")
+    assert frameworks.missing_frameworks() == [
         "torch is not installed: its rows are left out; pip install 'normjax[torch]'"
         " adds them."
     ]
@@ -308,12 +308,12 @@ SHORT = moments.Running(jnp.zeros(8), jnp.ones(1))
     ("call", "message"),
     [
         (
-            lambda: moments.over(IMAGES, (0, 4)),
+            lambda: moments.mean_and_var(IMAGES, (0, 4)),
             "axes=(0, 4): must be axes of x, -4 to 3 for its shape (4, 3, 3, 8); use -1"
             " for the last.",
         ),
         (
-            lambda: moments.over(IMAGES, -5),
+            lambda: moments.mean_and_var(IMAGES, -5),
             "axes=-5: must be axes of x, -4 to 3 for its shape (4, 3, 3, 8); use -1 for"
             " the last.",
         ),

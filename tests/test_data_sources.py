@@ -37,7 +37,7 @@ def tiny(tmp_path):
     write_records(folder, "train", x[:12], y[:12])
     write_records(folder, "test", x[12:], y[12:])
     write_description(folder, {"train": 12, "test": 5})
-    return folder, sources.Source(x[:12], y[:12], x[12:], y[12:], 10)
+    return folder, sources.DataSet(x[:12], y[:12], x[12:], y[12:], 10)
 
 
 def write_records(folder, split, x, y):
@@ -85,7 +85,7 @@ def write_description(folder, sizes):
 
 
 def assert_same(one, other):
-    for field, a, b in zip(sources.Source._fields, one, other):
+    for field, a, b in zip(sources.DataSet._fields, one, other):
         np.testing.assert_array_equal(
             a, b, err_msg=field, strict=field != "num_classes"
         )
@@ -98,7 +98,7 @@ def refuse(*_):
 def told(name, **keywords) -> str:
     """The one line of the InputError that loading a set raises."""
     with pytest.raises(InputError) as caught:
-        sources.load(name, **keywords)
+        sources.data_set(name, **keywords)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -115,7 +115,7 @@ def in_python(statement, environment) -> subprocess.CompletedProcess:
 
 def test_digits(cache):
     """The 1,797 digits in the file's order; 0 to 16, all ten classes on both sides."""
-    source = sources.load("digits")
+    source = sources.data_set("digits")
     assert source.x_train.shape == (1437, 8, 8, 1)
     assert source.x_test.shape == (360, 8, 8, 1)
     assert source.x_train.dtype == np.uint8
@@ -132,7 +132,7 @@ def test_the_order_of_the_digits_is_not_random(cache):
 
     Also pins the test split: 344 of its 360 digits are right by one neighbour.
     """
-    source = sources.load("digits")
+    source = sources.data_set("digits")
     x = np.concatenate([source.x_train, source.x_test]).reshape(1797, 64).astype(int)
     squares = np.sum(x * x, axis=1)
     distance = squares[:, None] + squares[None, :] - 2 * x @ x.T
@@ -146,32 +146,32 @@ def test_the_order_of_the_digits_is_not_random(cache):
 
 def test_records_are_decoded(cache, tiny):
     folder, expected = tiny
-    assert_same(sources.load("mnist", directory=str(folder.parents[1])), expected)
+    assert_same(sources.data_set("mnist", directory=str(folder.parents[1])), expected)
 
 
 def test_the_folder_comes_from_the_environment(cache, tiny, monkeypatch):
     folder, expected = tiny
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder.parents[1]))
-    assert_same(sources.load("mnist"), expected)
+    assert_same(sources.data_set("mnist"), expected)
 
 
 def test_the_second_start_does_not_decode(cache, tiny, monkeypatch):
     folder, expected = tiny
     directory = str(folder.parents[1])
-    sources.load("mnist", directory=directory)
+    sources.data_set("mnist", directory=directory)
     monkeypatch.setattr(sources, "_decode_split", refuse)
-    source = sources.load("mnist", directory=directory)
+    source = sources.data_set("mnist", directory=directory)
     assert_same(source, expected)
     assert isinstance(source.x_train, np.memmap)
     assert not source.x_train.flags.writeable
 
 
-@pytest.mark.parametrize("field", [*sources.Source._fields, "crc32"])
+@pytest.mark.parametrize("field", [*sources.DataSet._fields, "crc32"])
 @pytest.mark.parametrize("damage", ["removed", "empty", "cut", "altered"])
 def test_a_damaged_cache_is_decoded_anew(cache, field, damage, monkeypatch):
     """Also when only the last byte differs, which the .npy format cannot notice."""
     expected = sources._decode_digits()
-    sources.load("digits")
+    sources.data_set("digits")
     (path,) = cache.glob(f"*/{field}.*")
     content = path.read_bytes()
     damaged = {
@@ -182,7 +182,7 @@ def test_a_damaged_cache_is_decoded_anew(cache, field, damage, monkeypatch):
     path.unlink()
     if damage != "removed":
         path.write_bytes(damaged[damage])
-    assert_same(sources.load("digits"), expected)
+    assert_same(sources.data_set("digits"), expected)
     assert path.read_bytes() == content
     assert [folder.name for folder in cache.iterdir()] == [path.parent.name]
 
@@ -196,13 +196,13 @@ def test_a_writer_that_dies_leaves_nothing_to_read(cache, monkeypatch):
 
     monkeypatch.setattr(decoded.files, "write_json", die)
     with pytest.raises(KeyboardInterrupt):
-        sources.load("digits")
+        sources.data_set("digits")
     (folder,) = cache.iterdir()
-    assert {path.stem for path in folder.iterdir()} == set(sources.Source._fields)
+    assert {path.stem for path in folder.iterdir()} == set(sources.DataSet._fields)
     edition = sources._find_digits("digits", "")[0]
     assert decoded._read(edition) is None
     monkeypatch.setattr(decoded.files, "write_json", write)
-    source = sources.load("digits")
+    source = sources.data_set("digits")
     assert_same(source, sources._decode_digits())
     assert isinstance(source.x_train, np.memmap)
 
@@ -218,7 +218,7 @@ def test_another_process_may_write_the_same_set_at_the_same_time(cache, monkeypa
 
     first = []
     monkeypatch.setattr(decoded, "_write", twice)
-    second = sources.load("digits")
+    second = sources.data_set("digits")
     for source in (*first, second):
         assert_same(source, expected)
         assert isinstance(source.x_train, np.memmap)
@@ -227,9 +227,9 @@ def test_another_process_may_write_the_same_set_at_the_same_time(cache, monkeypa
 def test_a_set_prepared_anew_is_decoded_anew(cache, tiny):
     folder, expected = tiny
     directory = str(folder.parents[1])
-    sources.load("mnist", directory=directory)
+    sources.data_set("mnist", directory=directory)
     write_records(folder, "test", 255 - expected.x_test, expected.y_test)
-    source = sources.load("mnist", directory=directory)
+    source = sources.data_set("mnist", directory=directory)
     assert_same(source, expected._replace(x_test=255 - expected.x_test))
 
 
@@ -250,7 +250,7 @@ def test_the_highest_version_is_taken(tmp_path):
 def test_an_unwritable_cache_does_not_stop_the_run(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NORMJAX_CACHE", str(tmp_path / "file"))
-    assert_same(sources.load("digits"), sources._decode_digits())
+    assert_same(sources.data_set("digits"), sources._decode_digits())
     (record,) = caplog.records
     edition = sources._find_digits("digits", "")[0]
     assert record.getMessage() == (
@@ -264,7 +264,7 @@ def test_no_tensorflow_and_no_jax(tmp_path, tiny):
     folder, _ = tiny
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('tensorflow imported')")
     statement = (
-        "import sys; from normjax.data import sources; sources.load('mnist');"
+        "import sys; from normjax.data import sources; sources.data_set('mnist');"
         "print([m for m in ('jax', 'tensorflow_datasets') if m in sys.modules])"
     )
     environment = {
@@ -290,7 +290,7 @@ def test_no_tensorflow_and_no_jax(tmp_path, tiny):
 )
 def test_nearest_centroids_on_real_data(name, accuracy, tfds_folder):
     """To the three digits known: one swapped split, label or channel order shows."""
-    source = sources.load(name, directory=tfds_folder)
+    source = sources.data_set(name, directory=tfds_folder)
     classes = np.arange(source.num_classes)
     x = source.x_train.reshape(len(source.x_train), -1)
     centroids = np.stack([x[source.y_train == c].mean(axis=0) for c in classes])
@@ -302,14 +302,13 @@ def test_nearest_centroids_on_real_data(name, accuracy, tfds_folder):
 
 def test_an_unknown_name():
     assert told("fashion_mnits") == (
-        f"data.name='fashion_mnits': must be one of {KNOWN}; did you mean"
-        " 'fashion_mnist'?"
+        f"name='fashion_mnits': must be one of {KNOWN}; did you mean 'fashion_mnist'?"
     )
 
 
 def test_a_set_that_is_not_prepared(tmp_path):
     assert told("cifar10", directory=str(tmp_path)) == (
-        f"data.name='cifar10': must be prepared (as array_record) in {tmp_path}; run"
+        f"name='cifar10': must be prepared (as array_record) in {tmp_path}; run"
         ' pip install "normjax[prepare]" && python -m normjax.data cifar10'
         f" --directory {tmp_path}, or set TFDS_DATA_DIR to the folder it is in."
     )
@@ -321,7 +320,7 @@ def test_records_that_cannot_be_read(cache, tiny):
     content = path.read_bytes()
     path.write_bytes(content[:100] + bytes(200) + content[300:])
     message = told("mnist", directory=str(folder.parents[1]))
-    start = f"data.name='mnist': must have records that can be read in {folder}"
+    start = f"name='mnist': must have records that can be read in {folder}"
     why = "(RuntimeError: Corrupted Riegeli/records file: "
     assert message.startswith(f"{start} {why}")
     assert message.endswith(
@@ -345,7 +344,7 @@ def test_preparing_without_tensorflow(monkeypatch):
     with pytest.raises(InputError) as caught:
         sources.prepare("mnist", directory="nowhere")
     assert str(caught.value) == (
-        "data.name='mnist': must be prepared with TensorFlow, which is not installed;"
+        "name='mnist': must be prepared with TensorFlow, which is not installed;"
         ' run pip install "normjax[prepare]".'
     )
 
@@ -356,7 +355,7 @@ def test_a_download_that_fails(monkeypatch):
 
     tfds = types.SimpleNamespace(builder=builder)
     assert prepare(monkeypatch, tfds) == (
-        "data.name='mnist': must be prepared in nowhere, which failed (ConnectionError:"
+        "name='mnist': must be prepared in nowhere, which failed (ConnectionError:"
         " Max retries exceeded); check the network and the folder, or copy a prepared"
         " set to nowhere/mnist."
     )
@@ -367,7 +366,7 @@ def test_another_format_lies_in_the_folder(monkeypatch):
     prepared = types.SimpleNamespace(download_and_prepare=lambda **k: asked.append(k))
     tfds = types.SimpleNamespace(builder=lambda name, data_dir: prepared)
     assert prepare(monkeypatch, tfds) == (
-        "data.name='mnist': must be stored as array_record, and nowhere/mnist holds"
+        "name='mnist': must be stored as array_record, and nowhere/mnist holds"
         " another format; give another directory."
     )
     assert asked == [{"file_format": "array_record"}]
@@ -379,7 +378,7 @@ def test_the_command_decodes_what_is_there(cache, tiny, capsys):
     assert capsys.readouterr().out == f"mnist: 12 + 5 examples, decoded in {cache}\n"
     assert __main__.main(["minst"]) == 2
     assert capsys.readouterr().err == (
-        f"data.name='minst': must be one of {KNOWN}; did you mean 'mnist'?\n"
+        f"name='minst': must be one of {KNOWN}; did you mean 'mnist'?\n"
     )
 
 
@@ -400,14 +399,14 @@ def test_an_npz_of_features(tmp_path):
     np.savez(tmp_path / "own.npz", **arrays)
     floats = {k: v.astype(np.float32) for k, v in arrays.items() if k[0] == "x"}
     ints = {k: v.astype(np.int32) for k, v in arrays.items() if k[0] == "y"}
-    expected = sources.Source(**floats, **ints, num_classes=3)
-    assert_same(sources.load(str(tmp_path / "own.npz")), expected)
+    expected = sources.DataSet(**floats, **ints, num_classes=3)
+    assert_same(sources.data_set(str(tmp_path / "own.npz")), expected)
 
 
 def test_an_npz_of_images_stays_uint8(tmp_path):
     x = np.arange(96, dtype=np.uint8).reshape(8, 2, 2, 3)
     np.savez_compressed(tmp_path / "own.npz", **own(x_train=x[:6], x_test=x[6:]))
-    source = sources.load(str(tmp_path / "own.npz"))
+    source = sources.data_set(str(tmp_path / "own.npz"))
     np.testing.assert_array_equal(source.x_train, x[:6], strict=True)
 
 
@@ -490,24 +489,22 @@ def test_an_npz_that_breaks_a_rule(tmp_path, case):
     changed, message = BROKEN_RULES[case]
     path = tmp_path / "own.npz"
     np.savez(path, **own(**changed))
-    assert told(str(path)) == f"data.name='{path}': {message}"
+    assert told(str(path)) == f"name='{path}': {message}"
 
 
 def test_an_npz_that_is_no_archive(tmp_path):
     path = tmp_path / "own.npz"
     assert told(str(path)) == (
-        f"data.name='{path}': must be a file that exists; check the path."
+        f"name='{path}': must be a file that exists; check the path."
     )
     np.savez(path, **own())
     content = path.read_bytes()
     for broken in (b"", b"words", content[: len(content) // 2]):
         path.write_bytes(broken)
-        assert told(str(path)) == (
-            f"data.name='{path}': must be a whole .npz; {WRITE}."
-        )
+        assert told(str(path)) == (f"name='{path}': must be a whole .npz; {WRITE}.")
     at = content.index(b"\x93NUMPY") + 140  # within the numbers of x_train
     path.write_bytes(content[:at] + b"????" + content[at + 4 :])
     assert told(str(path)) == (
-        f"data.name='{path}': must be readable (BadZipFile: Bad CRC-32 for file"
+        f"name='{path}': must be readable (BadZipFile: Bad CRC-32 for file"
         f" 'x_train.npy'); {WRITE}."
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normjax.data import splits
-from normjax.data.cache import Source
+from normjax.data.cache import DataSet
 from normjax.errors import InputError
 from normjax.types import Scaling
 
@@ -17,19 +17,19 @@ KEY = jax.random.key(0)
 ORDER = ("batch_size", "num_steps", "sampling")
 
 
-def images(num_train: int = 300, num_test: int = 40) -> Source:
+def images(num_train: int = 300, num_test: int = 40) -> DataSet:
     """uint8 images [4, 5, 2]; the label of a training row is its number mod 7."""
     x = np.random.default_rng(0).integers(0, 256, (num_train + num_test, 4, 5, 2))
     x = x.astype(np.uint8)
     y = (np.arange(num_train + num_test) % 7).astype(np.int32)
-    return Source(x[:num_train], y[:num_train], x[num_train:], y[num_train:], 7)
+    return DataSet(x[:num_train], y[:num_train], x[num_train:], y[num_train:], 7)
 
 
-def numbered(num_train: int) -> Source:
+def numbered(num_train: int) -> DataSet:
     """One feature: the number of the row, so a split says which rows it took."""
     x = np.arange(num_train, dtype=np.float32)[:, None]
     y = np.zeros(num_train, np.int32)
-    return Source(x, y, x[:1], y[:1], 1)
+    return DataSet(x, y, x[:1], y[:1], 1)
 
 
 def rows(split) -> np.ndarray:
@@ -276,16 +276,16 @@ def test_the_order_of_a_lane_does_not_depend_on_the_others(sampling):
 
 
 BAD_SIZES = {
-    (0, 0): "data.num_validation=0: must be at least 1; set data.num_validation=10.",
-    (0, 100): "data.num_validation=100: must leave some of the 100 training examples to"
-    " train on; set data.num_validation=10.",
-    (-1, 10): "data.num_train=-1: must be at least 0, which takes all that remain; set"
-    " data.num_train=0.",
+    (0, 0): "num_validation=0: must be at least 1; set num_validation=10.",
+    (0, 100): "num_validation=100: must leave some of the 100 training examples to"
+    " train on; set num_validation=10.",
+    (-1, 10): "num_train=-1: must be at least 0, which takes all that remain; set"
+    " num_train=0.",
     (
         91,
         10,
-    ): "data.num_train=91: must be at most 90, as data.num_validation=10 leaves of"
-    " the 100 training examples; set data.num_train=90.",
+    ): "num_train=91: must be at most 90, as num_validation=10 leaves of"
+    " the 100 training examples; set num_train=90.",
 }
 
 
@@ -316,7 +316,7 @@ def test_labels_out_of_range(field):
 def test_an_unknown_scaling():
     options = {"num_validation": 50, "scaling": "pixelwize"}
     assert told(splits.split, images(), KEY, **options) == (
-        "data.scaling='pixelwize': must be one of mean_image, none, pixelwise, unit;"
+        "scaling='pixelwize': must be one of mean_image, none, pixelwise, unit;"
         " did you mean 'pixelwise'?"
     )
 
@@ -325,8 +325,8 @@ def test_unit_of_a_constant():
     source = images()
     source.x_train[:] = 9
     assert told(splits.split, source, KEY, num_validation=50) == (
-        "data.scaling='unit': must have inputs that differ, and every training input is"
-        " 9; set data.scaling='none'."
+        "scaling='unit': must have inputs that differ, and every training input is"
+        " 9; set scaling='none'."
     )
 
 

@@ -96,7 +96,7 @@ def test_the_saved_networks_have_the_recorded_accuracy(run):
     with np.load(workdir / "checkpoints" / "batch.npz") as arrays:
         networks = unflatten_dict(dict(arrays), sep="/")
     assert networks["params"]["dense_0"]["kernel"].shape == (1, 2, 64, 128)
-    data = sources.load("digits")
+    data = sources.data_set("digits")
     inputs = jnp.asarray(data.x_test) / np.float32(16)
     model = models.MLP((128, 128), 10, layers.NORMS["batch"])
     rows = record.networks[record.networks["arm"] == "batch"]

@@ -134,7 +134,7 @@ def stepped(layer, x, variables=None, **call):
 def test_the_first_debiased_average_is_the_batch():
     x = jnp.asarray(XS[0])
     _, new = stepped(layers.BatchNorm(debias=True, decay=0.999), x)
-    m = moments.over(x, (0, 1, 2))
+    m = moments.mean_and_var(x, (0, 1, 2))
     assert np.array_equal(new["batch_stats"]["mean"], m.mean.ravel())
     assert np.array_equal(new["batch_stats"]["var"], m.var.ravel())
 
@@ -215,7 +215,7 @@ def test_synchronized_is_concatenated(spread):
     right = jax.jit(concatenated)(flat(x), flat(MASKS))
     assert budgets((flat(y), flat(grad), stats), right) <= 1 / 4
     assert np.all(np.where(where, 0, grad) == 0)
-    means = moments.over(x, 1, where=where).mean
+    means = moments.mean_and_var(x, 1, where=where).mean
     averaged = 0.1 * jnp.mean(means, 0).ravel()
     assert budgets(averaged, right[2]["mean"]) > 10_000
 

@@ -115,7 +115,7 @@ def test_equal_keys_give_the_parameters_of_flax():
 def test_the_implementation_that_is_named_is_used(implementation):
     """Told by the convolutions of the value and of the kernel's gradient."""
     layer = layers.Conv(4, (3, 3), implementation=implementation)
-    assert layer.chosen(16) == implementation
+    assert layer.implementation_for(16) == implementation
     kernel, x = jnp.ones((3, 3, 16, 4)), jnp.ones((1, 4, 4, 16))
 
     def total(kernel):
@@ -140,7 +140,7 @@ def test_the_implementation_that_is_named_is_used(implementation):
     ],
 )
 def test_the_layer_knows_what_convolves(size, inputs, given, name):
-    assert layers.Conv(16, size, **given).chosen(inputs) == name
+    assert layers.Conv(16, size, **given).implementation_for(inputs) == name
 
 
 # ---- norms of the kernel -------------------------------------------------------------

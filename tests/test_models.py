@@ -502,31 +502,31 @@ def test_data_dependent_init_goes_through_pooling():
         (
             models.CNN((4,), 3),
             (2, 6),
-            "model: convolutions need images, got examples of shape (6,);"
-            " use model.name=mlp.",
+            "inputs: convolutions need images, got examples of shape (6,);"
+            " use models.MLP.",
         ),
         (
             models.ResNet((4,), 3),
             (2, 6, 6, 6, 1),
-            "model: convolutions need images, got examples of shape (6, 6, 6, 1);"
-            " use model.name=mlp.",
+            "inputs: convolutions need images, got examples of shape (6, 6, 6, 1);"
+            " use models.MLP.",
         ),
         (
             models.ResNet((4, 6, 5), 3),
             (2, 6, 6),
-            "model.widths=(4, 6, 5): must not fall from stage to stage, for a shortcut"
+            "widths=(4, 6, 5): must not fall from stage to stage, for a shortcut"
             " only adds channels; the paper's are 16, 32, 64.",
         ),
         (
             models.CNN((4,) * 4, 3),
             (2, 8, 15),
-            "model.widths: 4 max-pools need images of at least 16 pixels a side,"
+            "widths: 4 max-pools need images of at least 16 pixels a side,"
             " got 8; at most 3 fit.",
         ),
         (
             models.CNN((4,) * 5, 3, convs_per_pool=2),
             (2, 3, 8, 1),
-            "model.widths: 2 max-pools need images of at least 4 pixels a side,"
+            "widths: 2 max-pools need images of at least 4 pixels a side,"
             " got 3; at most 1 fit.",
         ),
     ],

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from normjax.checks import differences
 from normjax.errors import InputError
-from normjax.ops import backward, custom_vjp, moments, norms, weights
+from normjax.ops import backward, moments, norms, weights
 
 SHAPE = (4, 3, 2, 6)
 DRAWS = np.random.default_rng(0)
@@ -46,8 +46,11 @@ def functions(name):
     """The norm by hand and by autodiff, with its settings."""
     op, settings = CASES[name]
     settings = {k: jnp.asarray(v) if k == "mask" else v for k, v in settings.items()}
-    peer = getattr(norms, op, None) or getattr(weights, op)
-    return [functools.partial(f, **settings) for f in (getattr(custom_vjp, op), peer)]
+    norm = getattr(norms, op, None) or getattr(weights, op)
+    return [
+        functools.partial(norm, backward=backward, **settings)
+        for backward in ("analytic", "autodiff")
+    ]
 
 
 def arguments(name, dtype="float64", x=X):
@@ -276,7 +279,9 @@ def test_gradients_come_in_the_dtypes_of_the_inputs():
     running = moments.Running(*(jnp.asarray(a, "float16") for a in START))
     for train in (True, False):
         total = lambda x, running, scale, bias, train=train: jnp.sum(
-            custom_vjp.batch_norm(x, running, scale, bias, train=train)[0]
+            norms.batch_norm(x, running, scale, bias, train=train, backward="analytic")[
+                0
+            ]
         )
         args = (x, running, scale, bias)
         found = jax.eval_shape(jax.grad(total, argnums=(0, 1, 2, 3)), *args)
@@ -320,7 +325,7 @@ def test_hessian_vector_products_go_forward_over_reverse(name):
 def test_forward_mode_alone_is_refused():
     x = jnp.asarray(X, "float32")
     with pytest.raises(InputError) as caught:
-        jax.jvp(custom_vjp.rms_norm, (x,), (x,))
+        jax.jvp(functools.partial(norms.rms_norm, backward="analytic"), (x,), (x,))
     assert str(caught.value) == (
         "backward='analytic': forward mode alone (jvp, jacfwd) cannot pass a custom"
         " VJP; use backward='autodiff', or forward over reverse."
@@ -332,7 +337,8 @@ def test_devices_that_share_a_scale_get_the_sum_of_its_gradients():
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Auto,))
     rows, all_of_it = PartitionSpec("rows"), PartitionSpec()
     x, scale = jnp.asarray(X, "float32"), jnp.asarray(SCALE, "float32")
-    loss = lambda x, scale: jnp.sum(jnp.sin(custom_vjp.layer_norm(x, scale)))
+    norm = functools.partial(norms.layer_norm, backward="analytic")
+    loss = lambda x, scale: jnp.sum(jnp.sin(norm(x, scale)))
     slope = jax.grad(loss, argnums=(0, 1))
     spread = jax.shard_map(
         slope, mesh=mesh, in_specs=(rows, all_of_it), out_specs=(rows, all_of_it)
@@ -378,14 +384,14 @@ ROWS = jnp.ones((4, 6))
         ("weight_standardization", (ROWS[:1],), {}),
     ],
 )
-def test_mistakes_are_named_as_by_the_namesake(op, args, settings):
+def test_mistakes_are_named_as_by_autodiff(op, args, settings):
     args = jax.tree.map(jnp.asarray, args)
     if settings.get("train"):
         args = (args[0], moments.Running(jnp.zeros(6), jnp.ones(6)))
-    peer = getattr(norms, op, None) or getattr(weights, op)
+    norm = getattr(norms, op, None) or getattr(weights, op)
     messages = []
-    for f in (getattr(custom_vjp, op), peer):
+    for backward_of in ("analytic", "autodiff"):
         with pytest.raises(InputError) as caught:
-            f(*args, **settings)
+            norm(*args, backward=backward_of, **settings)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]

@@ -15,7 +15,6 @@ from normjax.errors import InputError
 from normjax.ops import (
     batch_variants,
     conv,
-    custom_vjp,
     moments,
     norm_activations,
     norms,
@@ -58,8 +57,10 @@ def families(x, vectors, running, *, train=True):
         "weight": lambda: weights.weight_norm(x, one),
         "weight standardization": lambda: weights.weight_standardization(x),
         "spectral": lambda: weights.spectral_norm(x, weights.singular(x), steps=1),
-        "batch by hand": lambda: custom_vjp.batch_norm(x, running, one, zero, **spread),
-        "layer by hand": lambda: custom_vjp.layer_norm(x, one, zero),
+        "batch by hand": lambda: norms.batch_norm(
+            x, running, one, zero, backward="analytic", **spread
+        ),
+        "layer by hand": lambda: norms.layer_norm(x, one, zero, backward="analytic"),
     }
 
 
@@ -199,9 +200,9 @@ def test_the_gradient_of_no_images_or_features_is_zero(
 
 
 def test_the_moments_of_nothing_are_nan():
-    m = moments.over(jnp.zeros((3, 0)), 0)
+    m = moments.mean_and_var(jnp.zeros((3, 0)), 0)
     assert (m.mean.shape, float(m.count)) == ((1, 0), 3)
-    m = moments.over(jnp.zeros((3, 0)), 1)
+    m = moments.mean_and_var(jnp.zeros((3, 0)), 1)
     assert np.all(np.isnan(m.mean))
     assert float(m.count) == 0
 
@@ -224,7 +225,7 @@ def test_a_batch_of_unknown_size_can_be_exported(op, train):
 
 DECAYS = {
     "batch": norms.batch_norm,
-    "by hand": custom_vjp.batch_norm,
+    "by hand": functools.partial(norms.batch_norm, backward="analytic"),
     "scalar": norms.scalar_batch_norm,
     "renorm": functools.partial(batch_variants.batch_renorm, **LIMITS),
     "ghost": batch_variants.ghost_batch_norm,
@@ -246,7 +247,7 @@ def test_a_decay_out_of_range_is_refused(name, decay, unchecked):
 EPSILONS = {
     "batch": lambda eps: norms.batch_norm(X, RUNNING, train=False, eps=eps),
     "layer": lambda eps: norms.layer_norm(X, eps=eps),
-    "rms by hand": lambda eps: custom_vjp.rms_norm(X, eps=eps),
+    "rms by hand": lambda eps: norms.rms_norm(X, eps=eps, backward="analytic"),
     "group": lambda eps: norms.group_norm(X, num_groups=2, eps=eps),
     "b0": lambda eps: norm_activations.evonorm_b0(
         X, ONES, ONES, ONES, ZEROS, train=False, eps=eps
@@ -277,8 +278,9 @@ def test_traced_numbers_pass():
 
 
 def test_a_traced_eps_is_refused_where_the_gradient_is_by_hand():
+    norm = functools.partial(inspect.unwrap(norms.layer_norm), backward="analytic")
     with pytest.raises(InputError) as caught:
-        jax.jit(inspect.unwrap(custom_vjp.layer_norm))(X, eps=1e-5)
+        jax.jit(norm)(X, eps=1e-5)
     assert str(caught.value) == (
         "eps: must be a number, not a traced array, where backward='analytic'; set"
         " backward='autodiff'."

@@ -11,7 +11,6 @@ import pytest
 from normjax.errors import InputError
 from normjax.ops import (
     batch_variants,
-    custom_vjp,
     moments,
     norm_activations,
     norms,
@@ -32,7 +31,8 @@ RENORM = {"r_max": 3.0, "d_max": 5.0}
 def stateful(module, name, **settings):
     """`{name: call(x, running, scale, bias, train)}` of an op with running moments."""
     op = inspect.unwrap(getattr(module, name))
-    key = f"{module.__name__.rpartition('.')[2]}.{name}"
+    by_hand = ", by hand" * ("backward" in settings)
+    key = f"{module.__name__.rpartition('.')[2]}.{name}{by_hand}"
 
     def call(x=X, running=RUNNING, scale=V, bias=V, train=True):
         return op(x, running, scale, bias, train=train, **settings)
@@ -47,7 +47,7 @@ def mixed(x=X, running=RUNNING, scale=V, bias=V, train=True, logits=LOGITS):
 
 STATEFUL = {
     **stateful(norms, "batch_norm"),
-    **stateful(custom_vjp, "batch_norm"),
+    **stateful(norms, "batch_norm", backward="analytic"),
     **stateful(batch_variants, "batch_renorm", **RENORM),
     **stateful(batch_variants, "ghost_batch_norm", ghost_size=2),
     **stateful(online, "online_norm"),
@@ -90,7 +90,8 @@ EMPTY = "x.shape=(0, 3, 4): must have at least 1 element; leave empty batches ou
 def bare(module, name, *vectors, **settings):
     """`{name: call(x)}` of an op that remembers nothing, or is given what it does."""
     op = inspect.unwrap(getattr(module, name))
-    key = f"{module.__name__.rpartition('.')[2]}.{name}"
+    by_hand = ", by hand" * ("backward" in settings)
+    key = f"{module.__name__.rpartition('.')[2]}.{name}{by_hand}"
     return {key: lambda x: op(x, *vectors, **settings)}
 
 
@@ -99,9 +100,9 @@ ANY = {
     **bare(norms, "layer_norm"),
     **bare(norms, "rms_norm"),
     **bare(norms, "group_norm", num_groups=2),
-    **bare(custom_vjp, "layer_norm"),
-    **bare(custom_vjp, "rms_norm"),
-    **bare(custom_vjp, "group_norm", num_groups=2),
+    **bare(norms, "layer_norm", backward="analytic"),
+    **bare(norms, "rms_norm", backward="analytic"),
+    **bare(norms, "group_norm", num_groups=2, backward="analytic"),
     **bare(pointwise, "dynamic_tanh", 0.5, V, V),
     **bare(pointwise, "dynamic_erf", 0.5, 0.0, V, V),
     **bare(pointwise, "local_response_norm"),
@@ -124,7 +125,8 @@ b0 = inspect.unwrap(norm_activations.evonorm_b0)
 dyt, derf = map(inspect.unwrap, (pointwise.dynamic_tanh, pointwise.dynamic_erf))
 power = inspect.unwrap(batch_variants.power_norm)
 spectral = inspect.unwrap(weights.spectral_norm)
-axis_tuple, over = map(inspect.unwrap, (moments.axis_tuple, moments.over))
+axis_tuple = inspect.unwrap(moments.axis_tuple)
+mean_and_var = inspect.unwrap(moments.mean_and_var)
 GROUPS = "num_groups=2.0: must be an integer; use num_groups=1."
 
 
@@ -164,11 +166,11 @@ MISTAKES = {
         " make them for activations of this shape.",
     ),
     "layer by hand": (
-        lambda: inspect.unwrap(custom_vjp.layer_norm)(X, SHORT),
+        lambda: inspect.unwrap(norms.layer_norm)(X, SHORT, backward="analytic"),
         vector("scale"),
     ),
     "weight by hand": (
-        lambda: inspect.unwrap(custom_vjp.weight_norm)(KERNEL, SHORT),
+        lambda: inspect.unwrap(weights.weight_norm)(KERNEL, SHORT, backward="analytic"),
         vector("scale", of="kernel", shape=(3, 4)),
     ),
     "spectral u": (
@@ -191,12 +193,12 @@ MISTAKES = {
         "axes=(0, 0.5): must be integers; use -1 for the last.",
     ),
     "where": (
-        lambda: over(X, 0, where=jnp.ones((2, 1, 3), bool)),
+        lambda: mean_and_var(X, 0, where=jnp.ones((2, 1, 3), bool)),
         "where.shape=(2, 1, 3): must broadcast to the shape of x, (2, 3, 4); give it"
         " as many axes, of size 1 where all elements are alike.",
     ),
     "where with more axes": (
-        lambda: over(X, 0, where=jnp.ones((1, 2, 3, 4), bool)),
+        lambda: mean_and_var(X, 0, where=jnp.ones((1, 2, 3, 4), bool)),
         "where.shape=(1, 2, 3, 4): must broadcast to the shape of x, (2, 3, 4); give it"
         " as many axes, of size 1 where all elements are alike.",
     ),

@@ -22,7 +22,7 @@ def one_pass(x, axes):
 
 
 def over_n_minus_1(x, axes):
-    return moments.over(x, axes).mean, jnp.var(x, axes, keepdims=True, ddof=1)
+    return moments.mean_and_var(x, axes).mean, jnp.var(x, axes, keepdims=True, ddof=1)
 
 
 def in_budgets(form, offset):
@@ -49,7 +49,7 @@ def test_two_passes_stay_within_their_rounding_budget(offset):
     the mean's error. Measured, CPU: at most 0.06 of either.
     The mutants below, in budgets: over n - 1 741 and more; one pass 12 and 29088.
     """
-    assert max(in_budgets(moments.over, offset)) <= 1
+    assert max(in_budgets(moments.mean_and_var, offset)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -67,22 +67,25 @@ def test_the_budget_catches_wrong_variances(wrong, offset):
 
 
 def test_axes_stay_with_size_one_and_count_is_a_scalar():
-    m = moments.over(normals((3, 4, 5)), (0, 2))
+    m = moments.mean_and_var(normals((3, 4, 5)), (0, 2))
     assert (m.mean.shape, m.var.shape, m.count.shape) == ((1, 4, 1), (1, 4, 1), ())
     assert m.count == 15
 
 
 def test_bfloat16_is_averaged_in_float32():
     x = normals((64, 256), 100.0).astype(jnp.bfloat16)
-    m, wide = moments.over(x, -1), moments.over(x.astype(jnp.float32), -1)
+    m, wide = (
+        moments.mean_and_var(x, -1),
+        moments.mean_and_var(x.astype(jnp.float32), -1),
+    )
     assert {a.dtype for a in m} == {jnp.dtype(jnp.float32)}
     assert all(np.array_equal(a, b) for a, b in zip(m, wide))
 
 
 def test_a_mask_of_ones_changes_no_bit():
     x = normals((64, 256), 10.0)
-    plain = moments.over(x, 0)
-    masked = moments.over(x, 0, where=jnp.ones((64, 1), bool))
+    plain = moments.mean_and_var(x, 0)
+    masked = moments.mean_and_var(x, 0, where=jnp.ones((64, 1), bool))
     assert np.array_equal(plain.mean, masked.mean)
     assert np.array_equal(plain.var, masked.var)
     assert np.all(masked.count == plain.count)
@@ -91,7 +94,10 @@ def test_a_mask_of_ones_changes_no_bit():
 def test_masked_rows_are_as_rows_left_out():
     """Only the order of the sums differs: 2 sqrt(64) u of |x|, and of the variance."""
     x = normals((64, 256))
-    masked, left_out = moments.over(x, 0, where=MASK), moments.over(x[MASK[:, 0]], 0)
+    masked, left_out = (
+        moments.mean_and_var(x, 0, where=MASK),
+        moments.mean_and_var(x[MASK[:, 0]], 0),
+    )
     assert np.all(masked.count == left_out.count)
     for a, b in zip(masked[:2], left_out[:2]):
         assert np.max(np.abs(a - b)) <= 8 * EPS32 * max(1, np.max(b))
@@ -99,7 +105,7 @@ def test_masked_rows_are_as_rows_left_out():
 
 def test_a_ragged_mask_counts_each_mean_for_itself():
     x = jnp.asarray([[1.0, 2.0], [3.0, 50.0], [5.0, 4.0]])
-    m = moments.over(x, 0, where=jnp.asarray([[1, 1], [1, 0], [1, 1]]) > 0)
+    m = moments.mean_and_var(x, 0, where=jnp.asarray([[1, 1], [1, 0], [1, 1]]) > 0)
     assert m.count.tolist() == [[3, 2]]
     assert m.mean.tolist() == [[3, 3]]
     assert m.var.tolist() == [[np.float32(8 / 3), 1]]
@@ -110,7 +116,7 @@ def test_nothing_leaks_from_behind_the_mask(behind):
     """Values and gradients are those for zeros there, to the bit."""
 
     def total(x):
-        m = moments.over(x, 0, where=MASK)
+        m = moments.mean_and_var(x, 0, where=MASK)
         return jnp.sum(jnp.sin(m.mean) + m.var)
 
     x = normals((64, 8))
@@ -124,9 +130,11 @@ def test_nothing_leaks_from_behind_the_mask(behind):
 def test_a_group_masked_whole_is_zero_with_zero_gradient():
     x = jnp.asarray([[1.0, np.nan], [3.0, np.inf]])
     where = jnp.asarray([[True, False], [True, False]])
-    m = moments.over(x, 0, where=where)
+    m = moments.mean_and_var(x, 0, where=where)
     assert [a.tolist() for a in m] == [[[2, 0]], [[1, 0]], [[2, 0]]]
-    grad = jax.grad(lambda x: sum(jnp.sum(a) for a in moments.over(x, 0, where=where)))
+    grad = jax.grad(
+        lambda x: sum(jnp.sum(a) for a in moments.mean_and_var(x, 0, where=where))
+    )
     assert grad(x)[:, 1].tolist() == [0, 0]
 
 
@@ -148,14 +156,14 @@ def test_blend_weighs_the_past_by_decay_and_skips_what_was_not_seen(decay, mean,
 def test_blend_keeps_the_dtype_of_the_past():
     """Else a scan over steps under float64 would refuse the running statistics."""
     with jax.enable_x64(True):
-        now = moments.over(jnp.ones((4, 2), jnp.float64), 0)
+        now = moments.mean_and_var(jnp.ones((4, 2), jnp.float64), 0)
         new = moments.blend(PAST, now, decay=0.5)
     assert {a.dtype for a in new} == {jnp.dtype(jnp.float32)}
 
 
 def test_integers_are_refused():
     with pytest.raises(InputError) as caught:
-        moments.over(jnp.arange(4), 0)
+        moments.mean_and_var(jnp.arange(4), 0)
     assert str(caught.value) == (
         "x.dtype='int32': must be a floating type; call x.astype(\"float32\") first."
     )

@@ -40,7 +40,7 @@ def run(recipe, settings, g, **choices):
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
 def test_a_chain_without_penalty_is_the_recipe(name):
     """To the bit: that the recipe is right is for its row in `normjax.checks`."""
-    ours = run(recipes.RECIPES[name], {}, optimizers.gradients())
+    ours = run(recipes.RECIPES[name], {}, optimizers.example_gradients())
     np.testing.assert_array_equal(ours, optimizers.updates_of(name))
 
 
@@ -125,7 +125,7 @@ def test_a_learning_rate_may_be_a_schedule(name):
 
         return jax.lax.scan(step, (first.init(params), tx.init(params)), g)[1]
 
-    one, ours = lane(jnp.asarray(optimizers.gradients()[:4]))
+    one, ours = lane(jnp.asarray(optimizers.example_gradients()[:4]))
     rates = np.float32([0.5, 0.25, 0.5 / 3, 0.125]).reshape(-1, 1)
     np.testing.assert_allclose(ours, rates * (one - 2), rtol=8 * UNIT32)
 

@@ -44,7 +44,7 @@ def test_a_record_has_frames_and_arrays(record):
 
 
 def test_variables_of_a_lane_have_the_recorded_accuracy(record):
-    data = sources.load("digits")
+    data = sources.data_set("digits")
     inputs = jnp.asarray(data.x_test) / np.float32(16)
     model = models.MLP((128, 128), 10, layers.NORMS["batch"])
     for row in record.networks[record.networks["arm"] == "batch"].itertuples():

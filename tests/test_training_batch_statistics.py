@@ -11,7 +11,7 @@ import pytest
 from normjax import layers, models
 from normjax.errors import InputError
 from normjax.training import batch_statistics, lane
-from normjax.types import Scaling, Split
+from normjax.types import Network, Scaling, Split
 
 EPS32 = float(np.finfo(np.float32).eps)
 NUM_EXAMPLES, BATCH = 107, 32  # four batches: three of 27 and one of 26
@@ -29,11 +29,20 @@ def network(norm="batch", key=0, **changes):
     return model, params, stats
 
 
+def on_variables(function, model, batch_size=BATCH):
+    """`(params, stats, split) -> function(network, split)`, compiled."""
+
+    @jax.jit
+    def call(params, stats, split):
+        network = Network(model, params, stats, SCALING)
+        return function(network, split, batch_size=batch_size)
+
+    return call
+
+
 def found(model, params, stats, split=SPLIT, batch_size=BATCH):
-    f = functools.partial(
-        batch_statistics.precise_statistics, model, batch_size=batch_size
-    )
-    return jax.jit(f)(params, stats, split, SCALING)
+    f = on_variables(batch_statistics.precise_statistics, model, batch_size)
+    return f(params, stats, split)
 
 
 def exact(params, num_batches=4, ghosts=(1, 1, 1, 1)):
@@ -183,8 +192,8 @@ def test_lanes_do_not_see_each_other():
     model, *first = network(dropout=True)
     _, *second = network(key=1)
     both = jax.tree.map(lambda *a: jnp.stack(a), first, second)
-    f = functools.partial(batch_statistics.precise_statistics, model, batch_size=BATCH)
-    many = jax.jit(jax.vmap(f, in_axes=(0, 0, None, None)))(*both, SPLIT, SCALING)
+    f = on_variables(batch_statistics.precise_statistics, model)
+    many = jax.jit(jax.vmap(f, in_axes=(0, 0, None)))(*both, SPLIT)
     for i, (params, _) in enumerate((first, second)):
         one = jax.tree.map(lambda a, i=i: a[i], many)["batch_stats"]
         assert max(errors(one, exact(params))) <= 65
@@ -194,8 +203,7 @@ def test_lanes_do_not_see_each_other():
 
 
 def gap(model, params, stats, split=SPLIT):
-    f = functools.partial(batch_statistics.mode_gap, model, batch_size=BATCH)
-    return jax.jit(f)(params, stats, split, SCALING)
+    return on_variables(batch_statistics.mode_gap, model)(params, stats, split)
 
 
 def test_the_gap_is_evaluation_less_training():
@@ -224,8 +232,9 @@ def test_precise_statistics_close_the_gap_of_one_batch():
     """The whole split as one batch is normalized by the split's own statistics."""
     model, params, stats = network()
     new = found(model, params, stats, batch_size=NUM_EXAMPLES)
-    f = functools.partial(batch_statistics.mode_gap, model, batch_size=NUM_EXAMPLES)
-    closed = jax.jit(f)(params, new, SPLIT, SCALING)
+    closed = on_variables(batch_statistics.mode_gap, model, NUM_EXAMPLES)(
+        params, new, SPLIT
+    )
     assert abs(closed.loss) <= 64 * EPS32
     assert closed.accuracy == 0
 
@@ -247,7 +256,9 @@ def test_the_gap_of_ghosts_is_that_of_the_size_that_divides():
 
 def test_no_batches_are_refused():
     with pytest.raises(InputError) as caught:
-        batch_statistics.mode_gap(*network("none"), SPLIT, SCALING, batch_size=0)
+        batch_statistics.mode_gap(
+            Network(*network("none"), SCALING), SPLIT, batch_size=0
+        )
     assert str(caught.value) == (
         "batch_size=0: must be at least 1; use that of training."
     )

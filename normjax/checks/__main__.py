@@ -29,12 +29,12 @@ from normjax.checks.rows import Check, Row
 def all_checks() -> dict[str, Check]:
     """Every check by `kind: name`."""
     found = [
-        *forward.checks(),
-        *gradients.checks(),
-        *gradients_float32.checks(),
-        *optimizers.checks(),
-        *peers_optimizers.checks(),
-        *peers_norms.checks(),
+        *forward.every_check(),
+        *gradients.every_check(),
+        *gradients_float32.every_check(),
+        *optimizers.every_check(),
+        *peers_optimizers.every_check(),
+        *peers_norms.every_check(),
     ]
     return {f"{check.kind}: {check.name}": check for check in found}
 
@@ -60,7 +60,7 @@ def as_text(rows: list[Row], seconds: float) -> str:
     ]
     over = sum(not row.ok for row in rows)
     last = f"{len(rows)} rows, {over} over budget, {seconds:.0f} s"
-    return "\n".join([head, *lines, *frameworks.missing(), last])
+    return "\n".join([head, *lines, *frameworks.missing_frameworks(), last])
 
 
 def kind_table(rows: list[Row]) -> str:

@@ -14,7 +14,7 @@ from normjax.checks.references_activations import ACTIVATIONS
 from normjax.checks.references_batch import BATCH
 
 SHAPE = (8, 4, 4, 16)  # [batch, height, width, channels], or that of a kernel
-FIELDS = {field.name for field in dataclasses.fields(references.Given)}
+GIVEN_FIELDS = {field.name for field in dataclasses.fields(references.Given)}
 CASES = BATCH | references.PER_EXAMPLE | ACTIVATIONS | references.KERNELS
 
 
@@ -59,13 +59,13 @@ def apply(layer: Any, variables, x, *, train: bool = True, mask=None):
     return y, {key: value for key, value in new.items() if key != "params"}
 
 
-def expected(name: str, variables, x, **call):
+def expected_output(name: str, variables, x, **call):
     """`(y, stats)` of the norm's reference under the settings of its case."""
     case = CASES[name]
-    return evaluate(case.formula, variables, x, **{**case.settings, **call})
+    return reference_output(case.formula, variables, x, **{**case.settings, **call})
 
 
-def evaluate(
+def reference_output(
     formula: Callable[..., references.Result],
     variables,
     x,
@@ -76,6 +76,6 @@ def evaluate(
     """`(y, stats)` of a reference on numbers that round by `unit`, as from `apply`."""
     lift = lambda tree: jax.tree.map(lambda a: rounding.rounded(a, unit), tree)
     params, stats = (lift(variables.get(key, {})) for key in ("params", "batch_stats"))
-    call = {key: settings.pop(key) for key in FIELDS & set(settings)}
+    call = {key: settings.pop(key) for key in GIVEN_FIELDS & set(settings)}
     y, new = formula(references.Given(lift(x), params, stats, **call), **settings)
     return y, ({"batch_stats": new} if new else {})

@@ -12,7 +12,7 @@ from normjax.checks import cases, references_batch, rounding
 from normjax.checks.cases import CASES
 from normjax.checks.rows import Check, worst
 
-STEPS = 20
+NUM_BATCHES = 20
 SMALL = (16, 2, 2, 8)
 
 
@@ -43,7 +43,7 @@ def _forward(name: str, label: str, x: np.ndarray, call: dict) -> Check:
 
     def judge(subject):
         seen = x if where is None else np.where(where, x, 0)
-        right, _ = cases.expected(name, variables, seen, **call)
+        right, _ = cases.expected_output(name, variables, seen, **call)
         return worst(subject(variables, x), right)
 
     return Check(label, "forward", jax.jit(subject), judge)
@@ -59,7 +59,7 @@ def bf16_check(name: str) -> Check:
 
     def judge(subject):
         y = subject(variables, x)
-        right, _ = cases.expected(name, variables, np.asarray(x, np.float32))
+        right, _ = cases.expected_output(name, variables, np.asarray(x, np.float32))
         last = rounding.UNIT_BF16 * (np.abs(right.value) + right.error)
         right = rounding.Rounded(right.value, right.error + last)
         return worst(y, right) if y.dtype == x.dtype else (float("inf"), 0.0)
@@ -81,25 +81,30 @@ def preset_check(preset: str) -> Check:
 
 
 def _running(label: str, layer, formula, settings) -> Check:
-    xs, variables = cases.draw(3, (STEPS, *SMALL)), cases.variables_of(layer, SMALL)
+    xs, variables = (
+        cases.draw(3, (NUM_BATCHES, *SMALL)),
+        cases.variables_of(layer, SMALL),
+    )
 
     def judge(subject):
         right = expected_after_training(formula, variables, **settings)
         return worst(subject(variables, xs), right)
 
-    return Check(label, "running", jax.jit(trained(layer)), judge)
+    return Check(label, "running", jax.jit(training_run(layer)), judge)
 
 
 def expected_after_training(formula, variables, **settings):
     """What `trained` should return, by the reference."""
-    xs, stats = cases.draw(3, (STEPS, *SMALL)), {}
+    xs, stats = cases.draw(3, (NUM_BATCHES, *SMALL)), {}
     for x in xs:
-        _, stats = cases.evaluate(formula, variables | stats, x, **settings)
+        _, stats = cases.reference_output(formula, variables | stats, x, **settings)
     settings |= {"train": False}
-    return cases.evaluate(formula, variables | stats, xs[-1], **settings)[0], stats
+    return cases.reference_output(formula, variables | stats, xs[-1], **settings)[
+        0
+    ], stats
 
 
-def trained(layer):
+def training_run(layer):
     """`(variables, xs) -> (evaluation of the last, stats)` after a step on each."""
 
     def run(variables, xs):
@@ -112,7 +117,7 @@ def trained(layer):
     return run
 
 
-def checks() -> list[Check]:
+def every_check() -> list[Check]:
     """All of them, by row of NORMS, and the presets of batch norm."""
     found = []
     for name, case in CASES.items():

@@ -11,18 +11,18 @@ import numpy as np
 EXTRAS = ("torch", "keras")
 
 
-def installed(framework: str) -> bool:
+def is_installed(framework: str) -> bool:
     """Whether there is such a package; it is imported where it is used."""
     return importlib.util.find_spec(framework) is not None
 
 
-def missing() -> list[str]:
+def missing_frameworks() -> list[str]:
     """A line for each framework that is not installed."""
     return [
         f"{name} is not installed: its rows are left out;"
         f" pip install 'normjax[{name}]' adds them."
         for name in EXTRAS
-        if not installed(name)
+        if not is_installed(name)
     ]
 
 

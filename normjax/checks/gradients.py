@@ -14,14 +14,14 @@ from normjax.checks import cases, differences, references_batch, rounding
 from normjax.checks.references import EPS
 from normjax.checks.rows import Check, most_used
 
-SHAPE = (4, 2, 2, 8)
+INPUT_SHAPE = (4, 2, 2, 8)
 RADIUS = 0.5  # in std: y is analytic in x at least that far from a draw
 STEP = 2 ** (-52 / 3) * RADIUS  # where truncation and rounding are about equal
 NUM_DIRECTIONS = 4
 Output = Callable[[PyTree, Array], Array]  # (params, x) -> y
 
 
-class Slopes(NamedTuple):
+class CentralDifferences(NamedTuple):
     """Central differences along some directions, and how far off they may be."""
 
     directions: Float[np.ndarray, "directions n"]  # random ones, then every axis
@@ -29,16 +29,16 @@ class Slopes(NamedTuple):
     budget: float
 
 
-def drawn(name: str) -> tuple[PyTree, Array]:
+def random_inputs(name: str) -> tuple[PyTree, Array]:
     """`(variables, x)` in float64."""
-    variables = cases.variables_of(cases.layer_of(name), SHAPE)
+    variables = cases.variables_of(cases.layer_of(name), INPUT_SHAPE)
     widen = lambda a: jnp.asarray(a, jnp.float64 if a.dtype.kind == "f" else a.dtype)
-    return jax.tree.map(widen, (variables, cases.draw(3, SHAPE)))
+    return jax.tree.map(widen, (variables, cases.draw(3, INPUT_SHAPE)))
 
 
 def loss_signs() -> np.ndarray:
     """The weights of the entries of `y` in the loss `sum(w * y)`: -1 or 1."""
-    return np.sign(np.random.default_rng(4).random(SHAPE) - 0.5)
+    return np.sign(np.random.default_rng(4).random(INPUT_SHAPE) - 0.5)
 
 
 def check(name: str, *, by_hand: bool = False) -> Check:
@@ -59,8 +59,8 @@ def check(name: str, *, by_hand: bool = False) -> Check:
 
     def judge(subject):
         with jax.enable_x64(True):
-            found = np.asarray(ravel_pytree(jax.jit(subject)(*drawn(name)))[0])
-            right = slopes(name)
+            found = np.asarray(ravel_pytree(jax.jit(subject)(*random_inputs(name)))[0])
+            right = central_differences(name)
         errors = np.abs(right.directions @ found - right.values)
         truth = right.values[NUM_DIRECTIONS:]
         parts = (  # the random directions have unit variance
@@ -74,7 +74,7 @@ def check(name: str, *, by_hand: bool = False) -> Check:
 
 
 @functools.cache
-def slopes(name: str) -> Slopes:
+def central_differences(name: str) -> CentralDifferences:
     """The differences of step h, and their budget.
 
     The central difference of a function that is analytic and below M within r is h^2
@@ -85,7 +85,7 @@ def slopes(name: str) -> Slopes:
     reference finds, e, and its input by one rounding of x: together
     4 (||e|| + unit ||g x||) / h.
     """
-    variables, x = drawn(name)
+    variables, x = random_inputs(name)
     output = CONSTANTS.get(name, _output)(cases.layer_of(name), variables, x)
     flat, unravel = ravel_pytree((variables.get("params", {}), x))
     random = np.random.default_rng(5).normal(size=(NUM_DIRECTIONS, flat.size))
@@ -94,11 +94,11 @@ def slopes(name: str) -> Slopes:
     zeros, signs = jnp.zeros(len(directions)), loss_signs()
     found = differences.central(along, (zeros,), signs, step=STEP, levels=1)
     values = np.asarray(found[0])
-    right, _ = cases.expected(name, variables, x, unit=rounding.UNIT64)
+    right, _ = cases.expected_output(name, variables, x, unit=rounding.UNIT64)
     truncation = STEP**2 * 8 * np.linalg.norm(right.value) / RADIUS**3
     inputs = np.linalg.norm(values[NUM_DIRECTIONS:] * np.asarray(flat))
     noise = np.linalg.norm(right.error) + rounding.UNIT64 * inputs
-    return Slopes(directions, values, float(truncation + 4 * noise / STEP))
+    return CentralDifferences(directions, values, float(truncation + 4 * noise / STEP))
 
 
 def _output(layer, variables, x) -> Output:
@@ -135,7 +135,7 @@ def _renorm_output(layer, variables, x) -> Output:
 CONSTANTS = {"spectral": _spectral_output, "batch_renorm": _renorm_output}
 
 
-def checks() -> list[Check]:
+def every_check() -> list[Check]:
     """Autodiff of every norm, and the gradients by hand of those that have one."""
     names = cases.CASES
     written = [name for name in names if hasattr(cases.layer_of(name), "backward")]

@@ -9,14 +9,16 @@ import numpy as np
 
 from normjax.checks import cases, rounding
 from normjax.checks.references import Given
-from normjax.checks.rounding import Axes, Rounded
+from normjax.checks.rounding import NumpyAxes, Rounded
 from normjax.checks.rows import Check, worst
 
 VECTORS = (0, 1, 2)  # axes of the sums that make the gradients of scale and bias
-Slopes = tuple[dict[str, Rounded], Rounded]  # of the parameters, of x
+RoundedGradients = tuple[dict[str, Rounded], Rounded]  # of the parameters, of x
 
 
-def standardized(g: Given, dy: Rounded, axes: Axes, *, centered: bool = True) -> Slopes:
+def standardization(
+    g: Given, dy: Rounded, axes: NumpyAxes, *, centered: bool = True
+) -> RoundedGradients:
     """`dx = r (dz - mean(dz) - z mean(dz z))`, `dscale = sum(dy z)`, `dbias = sum(dy)`.
 
     With z = (x - mean) r, r = 1 / sqrt(var + eps), dz = scale dy. If not `centered`
@@ -39,7 +41,7 @@ def standardized(g: Given, dy: Rounded, axes: Axes, *, centered: bool = True) ->
     return params, dx / deviation
 
 
-def weight(g: Given, dw: Rounded, axes: Axes) -> Slopes:
+def weight(g: Given, dw: Rounded, axes: NumpyAxes) -> RoundedGradients:
     """`dv = scale r (dw - v r dscale)`, `dscale = sum(dw v) r`, r = 1 / ||v||."""
     length = rounding.root(rounding.total(g.x * g.x, axes) + g.eps)
     dscale = rounding.total(dw * (g.x / length), axes)
@@ -50,19 +52,19 @@ def weight(g: Given, dw: Rounded, axes: Axes) -> Slopes:
 class Backward(NamedTuple):
     """The formula of a gradient, and the axes of its means."""
 
-    formula: Callable[..., Slopes]
+    formula: Callable[..., RoundedGradients]
     axes: tuple[int, ...]
     num_groups: int | None = None  # the features are split into so many
 
 
-BACKWARD = {
-    "batch": Backward(standardized, (0, 1, 2)),
-    "layer": Backward(standardized, (3,)),
-    "rms": Backward(functools.partial(standardized, centered=False), (3,)),
-    "group": Backward(standardized, (1, 2, 4), num_groups=4),
-    "instance": Backward(standardized, (1, 2)),
+FORMULAS = {
+    "batch": Backward(standardization, (0, 1, 2)),
+    "layer": Backward(standardization, (3,)),
+    "rms": Backward(functools.partial(standardization, centered=False), (3,)),
+    "group": Backward(standardization, (1, 2, 4), num_groups=4),
+    "instance": Backward(standardization, (1, 2)),
     "weight": Backward(weight, (0, 1, 2)),
-    "weight_standardization": Backward(standardized, (0, 1, 2)),
+    "weight_standardization": Backward(standardization, (0, 1, 2)),
 }
 
 
@@ -81,7 +83,7 @@ def check(name: str, backward: str, *, train: bool = True) -> Check:
 
     def judge(subject):
         formula = functools.partial(_expected, name, dy, train=train)
-        right, _ = cases.evaluate(formula, variables, x, eps=layer.eps)
+        right, _ = cases.reference_output(formula, variables, x, eps=layer.eps)
         return worst(subject(variables, x, dy), right)
 
     label = name if train else f"{name}, evaluation"
@@ -91,7 +93,7 @@ def check(name: str, backward: str, *, train: bool = True) -> Check:
 
 def _expected(name: str, dy: np.ndarray, g: Given, *, train: bool):
     """The formula on features in groups, and its result in the shapes of its inputs."""
-    formula, axes, num_groups = BACKWARD[name]
+    formula, axes, num_groups = FORMULAS[name]
     size = g.x.value.shape[-1]
     split = (size,) if num_groups is None else (num_groups, size // num_groups)
     group = lambda a: a.move(lambda a: a.reshape(*a.shape[:-1], *split))
@@ -103,8 +105,8 @@ def _expected(name: str, dy: np.ndarray, g: Given, *, train: bool):
     return (vectors, merge(dx, g.x.value.shape)), {}
 
 
-def checks() -> list[Check]:
+def every_check() -> list[Check]:
     """By autodiff and by hand, of every norm that has a gradient by hand."""
     ways = ("autodiff", "analytic")
-    found = [check(name, way) for name in BACKWARD for way in ways]
+    found = [check(name, way) for name in FORMULAS for way in ways]
     return found + [check("batch", way, train=False) for way in ways]

@@ -20,16 +20,20 @@ from normjax.checks.rounding import Rounded, rounded
 from normjax.checks.rows import Check, worst
 from normjax.optimizers import recipes
 
-STEPS = 50
-RECIPES: Mapping[str, Any] = recipes.RECIPES
+NUM_STEPS = 50
+MAKERS: Mapping[str, Any] = recipes.RECIPES
 Formula = Callable[[list[Rounded]], list[Rounded]]  # gradients -> updates, by step
 
 
-def gradients() -> np.ndarray:
-    """`[STEPS, 24]`: sizes 1e-9 to 100, half of the columns of changing sign."""
+def example_gradients() -> np.ndarray:
+    """`[NUM_STEPS, 24]`: sizes 1e-9 to 100, half of the columns of changing sign."""
     random = np.random.default_rng(2)
-    size = np.geomspace(1e-9, 100, 12).repeat(2) * random.uniform(0.5, 1.5, (STEPS, 24))
-    sign = np.where(np.arange(24) % 2, -1.0, np.sign(random.random((STEPS, 24)) - 0.3))
+    size = np.geomspace(1e-9, 100, 12).repeat(2) * random.uniform(
+        0.5, 1.5, (NUM_STEPS, 24)
+    )
+    sign = np.where(
+        np.arange(24) % 2, -1.0, np.sign(random.random((NUM_STEPS, 24)) - 0.3)
+    )
     return (sign * size).astype(np.float32)
 
 
@@ -115,9 +119,9 @@ FORMULAS: dict[str, Formula] = {
 }
 
 
-def expected(formula: Formula) -> Rounded:
+def expected_updates(formula: Formula) -> Rounded:
     """All updates of the formula, [steps, coordinates]."""
-    return rounding.join(formula([rounded(row) for row in gradients()]))
+    return rounding.join(formula([rounded(row) for row in example_gradients()]))
 
 
 def path(updates: Rounded) -> Rounded:
@@ -127,7 +131,7 @@ def path(updates: Rounded) -> Rounded:
     return Rounded(value, np.cumsum(updates.error, 0) + own)
 
 
-def compiled(tx: optax.GradientTransformation) -> Callable:
+def compiled_updates(tx: optax.GradientTransformation) -> Callable:
     """The updates of a transformation as a compiled function of all gradients."""
 
     def run(g: Float[Array, "steps n"]) -> Float[Array, "steps n"]:
@@ -145,22 +149,24 @@ def compiled(tx: optax.GradientTransformation) -> Callable:
 
 @functools.cache
 def updates_of(name: str) -> np.ndarray:
-    """The updates of a recipe, with its defaults, on the gradients of `gradients()`."""
-    return np.asarray(compiled(RECIPES[name]())(gradients()))
+    """The updates of a recipe, with its defaults, on `example_gradients`."""
+    return np.asarray(compiled_updates(MAKERS[name]())(example_gradients()))
 
 
 def check(name: str, subject: Callable, formula: Formula) -> Check:
     """The updates of one recipe."""
-    judge = lambda subject: worst(subject(gradients()), expected(formula))
+    judge = lambda subject: worst(
+        subject(example_gradients()), expected_updates(formula)
+    )
     return Check(name, "optimizer", subject, judge)
 
 
-def checks() -> list[Check]:
+def every_check() -> list[Check]:
     """One for each row of FORMULAS, and one at an eps where the cubic term matters."""
     found = [
-        check(name, compiled(RECIPES[name]()), formula)
+        check(name, compiled_updates(MAKERS[name]()), formula)
         for name, formula in FORMULAS.items()
     ]
     large = functools.partial(third_moment, eps=0.1)
-    subject = compiled(RECIPES["third_moment"](eps=0.1))
+    subject = compiled_updates(MAKERS["third_moment"](eps=0.1))
     return [*found, check("third_moment, eps 0.1", subject, large)]

@@ -158,14 +158,14 @@ def norm_check(framework: str, name: str) -> Check:
         framework,
         lambda: FRAMEWORKS[framework].norm(name, variables, x),
         lambda: jax.jit(functools.partial(cases.apply, layer))(variables, x)[0],
-        lambda: cases.expected(name, variables, x, **eps)[0],
+        lambda: cases.expected_output(name, variables, x, **eps)[0],
     )
 
 
 def batch_inputs() -> tuple:
     """`(variables, xs)` of batch norm without a counter."""
     variables = cases.variables_of(layers.BatchNorm(), forward.SMALL)
-    return variables, cases.draw(3, (forward.STEPS, *forward.SMALL))
+    return variables, cases.draw(3, (forward.NUM_BATCHES, *forward.SMALL))
 
 
 def batch_check(framework: str) -> Check:
@@ -177,16 +177,16 @@ def batch_check(framework: str) -> Check:
         f"batch, {framework} preset",
         framework,
         lambda: FRAMEWORKS[framework].batch(variables, xs),
-        lambda: jax.jit(forward.trained(layer))(variables, xs),
+        lambda: jax.jit(forward.training_run(layer))(variables, xs),
         lambda: forward.expected_after_training(formula, variables, **settings),
     )
 
 
-def checks() -> list[Check]:
+def every_check() -> list[Check]:
     """Those of every framework that is installed."""
     found = []
     for framework, (_, names, _) in FRAMEWORKS.items():
-        if frameworks.installed(framework):
+        if frameworks.is_installed(framework):
             found += [batch_check(framework)]
             found += [norm_check(framework, name) for name in names]
     return found

@@ -15,7 +15,7 @@ from normjax.checks.rows import Check, parity
 
 def optax_updates(tx: optax.GradientTransformation) -> np.ndarray:
     """All updates of an optax optimizer."""
-    return np.asarray(optimizers.compiled(tx)(optimizers.gradients()))
+    return np.asarray(optimizers.compiled_updates(tx)(optimizers.example_gradients()))
 
 
 def torch_path(make: Callable) -> np.ndarray:
@@ -24,7 +24,7 @@ def torch_path(make: Callable) -> np.ndarray:
 
     params = torch.zeros(24, requires_grad=True)
     optimizer, places = make(torch.optim, [params]), []
-    for row in optimizers.gradients():
+    for row in optimizers.example_gradients():
         params.grad = torch.from_numpy(row)
         optimizer.step()
         places.append(params.detach().numpy().copy())
@@ -36,7 +36,7 @@ def keras_path(make: Callable) -> np.ndarray:
     keras = frameworks.keras()
     params = keras.Variable(np.zeros(24, np.float32))
     optimizer, places = make(keras.optimizers), []
-    for row in optimizers.gradients():
+    for row in optimizers.example_gradients():
         optimizer.apply([keras.ops.convert_to_tensor(row)], [params])
         places.append(np.asarray(params.value))
     return np.stack(places)
@@ -69,7 +69,7 @@ def optax_check(name: str, tx: optax.GradientTransformation) -> Check:
         "optax",
         functools.partial(optax_updates, tx),
         lambda: optimizers.updates_of(name),
-        lambda: optimizers.expected(formula),
+        lambda: optimizers.expected_updates(formula),
     )
 
 
@@ -81,14 +81,14 @@ def path_check(framework: str, name: str, make: Callable) -> Check:
         framework,
         functools.partial(PATHS[framework], make),
         lambda: np.cumsum(optimizers.updates_of(name), 0, dtype=np.float32),
-        lambda: optimizers.path(optimizers.expected(formula)),
+        lambda: optimizers.path(optimizers.expected_updates(formula)),
     )
 
 
-def checks() -> list[Check]:
+def every_check() -> list[Check]:
     """Optax's always, the others' where they are installed."""
     found = [optax_check(name, tx) for name, tx in OPTAX.items()]
-    for framework in filter(frameworks.installed, PEERS):
+    for framework in filter(frameworks.is_installed, PEERS):
         peers = PEERS[framework].items()
         found += [path_check(framework, name, make) for name, make in peers]
     return found

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from normjax.checks import rounding
-from normjax.checks.rounding import Axes, Rounded
+from normjax.checks.rounding import NumpyAxes, Rounded
 
 Result = tuple[Rounded, dict[str, Any]]  # y, stats (nested where layers share them)
 EPS = 1e-2  # large, so that its place in the formula shows
@@ -50,12 +50,12 @@ class Given:
         where = None if self.where is None else self.where[..., None]
         return dataclasses.replace(self, x=self.x.move(split), where=where)
 
-    def moments(self, axes: Axes) -> tuple[Rounded, Rounded]:
+    def moments(self, axes: NumpyAxes) -> tuple[Rounded, Rounded]:
         """Mean and variance of `x` over axes that stay with size 1."""
         middle = rounding.mean(self.x, axes, self.where)
         return middle, rounding.variance(self.x, middle, axes, self.where)
 
-    def standardized(self, middle: Rounded, var: Rounded) -> Rounded:
+    def standardize(self, middle: Rounded, var: Rounded) -> Rounded:
         """`(x - mean) / sqrt(var + eps)`."""
         return (self.x - middle) / rounding.root(var + self.eps)
 
@@ -73,7 +73,7 @@ class Case(NamedTuple):
 
 def layer(g: Given) -> Result:
     """Moments over the last axis."""
-    return g.affine(g.standardized(*g.moments(-1))), g.stats
+    return g.affine(g.standardize(*g.moments(-1))), g.stats
 
 
 def rms(g: Given) -> Result:
@@ -85,7 +85,7 @@ def rms(g: Given) -> Result:
 def group(g: Given, *, num_groups: int) -> Result:
     """Moments per example over space and neighbouring channels."""
     split = g.grouped(num_groups)
-    z = split.standardized(*split.moments((*g.space, g.x.value.ndim)))
+    z = split.standardize(*split.moments((*g.space, g.x.value.ndim)))
     return g.affine(z.move(lambda a: a.reshape(g.x.value.shape))), g.stats
 
 
@@ -102,7 +102,7 @@ def weight(g: Given) -> Result:
 
 def weight_standardization(g: Given) -> Result:
     """`(v - mean) / sqrt(var + eps)` per output feature."""
-    return g.standardized(*g.moments((0, *g.space))), g.stats
+    return g.standardize(*g.moments((0, *g.space))), g.stats
 
 
 def spectral(g: Given) -> Result:

@@ -7,7 +7,7 @@ import numpy as np
 
 from normjax.checks import rounding
 from normjax.checks.references import EPS, Case, Given, Result
-from normjax.checks.rounding import Axes, Rounded
+from normjax.checks.rounding import NumpyAxes, Rounded
 
 LIMITS = {"r_max": 1.1, "d_max": 0.5}  # of renorm, so that some features meet them
 AT_ONCE = {"start_step": 0, "r_end_step": 0, "d_end_step": 0}
@@ -19,7 +19,7 @@ def batch(
     decay: float = 0.9,
     unbiased: bool = False,
     debias: bool = False,
-    axes: Axes | None = None,
+    axes: NumpyAxes | None = None,
 ) -> Result:
     """`stats <- decay * stats + (1 - decay) * (mean, var)`, the var biased.
 
@@ -27,9 +27,9 @@ def batch(
     the statistics get the variance over n - 1.
     """
     if not g.train:
-        return g.affine(g.standardized(g.stats["mean"], g.stats["var"])), g.stats
+        return g.affine(g.standardize(g.stats["mean"], g.stats["var"])), g.stats
     middle, var = g.moments((0, *g.space) if axes is None else axes)
-    y = g.affine(g.standardized(middle, var))
+    y = g.affine(g.standardize(middle, var))
     count, past, counter = g.x.value.size / middle.value.size, g.x.of(decay), {}
     if debias:
         counter = {"step": g.stats["step"] + 1}
@@ -107,7 +107,7 @@ def online(g: Given, *, decay: float = 0.99) -> Result:
     for i in range(len(g.x.value)):
         x, where = _examples(g, slice(i, i + 1))
         one = dataclasses.replace(g, x=x, where=where)
-        ys.append(one.affine(one.standardized(mean, var)))
+        ys.append(one.affine(one.standardize(mean, var)))
         if where is not None and not np.any(where):
             continue
         m, v = (a.move(np.ravel) for a in one.moments((0, *g.space)))
@@ -140,7 +140,7 @@ def switchable(g: Given, *, decay: float = 0.9) -> Result:
         mix(g.params[f"{of}_logits"], [m[i] for m in (*mixed, now)])
         for i, of in enumerate(("mean", "var"))
     )
-    return g.affine(g.standardized(mean, var)), running
+    return g.affine(g.standardize(mean, var)), running
 
 
 def _case(formula, settings=(), *, shifted=True, train=True, **others) -> Case:

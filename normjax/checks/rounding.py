@@ -16,8 +16,8 @@ UNIT32 = 2.0**-24  # largest relative error of one rounding to float32
 UNIT64 = 2.0**-53
 UNIT_BF16 = 2.0**-8
 
-Axes = int | tuple[int, ...]
-Numbers = np.ndarray | np.generic | float | int
+NumpyAxes = int | tuple[int, ...]
+Values = np.ndarray | np.generic | float | int
 
 
 class Rounded:
@@ -28,7 +28,7 @@ class Rounded:
 
     __array_ufunc__ = None  # an array on the left leaves the operation to this class
 
-    def __init__(self, value: Numbers, error: Numbers, unit: float = UNIT32):
+    def __init__(self, value: Values, error: Values, unit: float = UNIT32):
         self.value: np.ndarray = np.asarray(value, np.float64)
         self.error: np.ndarray = np.broadcast_to(error, self.value.shape)
         self.unit = unit
@@ -77,7 +77,7 @@ class Rounded:
         """Applies a `function` that moves or repeats entries to value and error."""
         return Rounded(function(self.value), function(self.error), self.unit)
 
-    def _rounded(self, value: Numbers, error: Numbers) -> "Rounded":
+    def _rounded(self, value: Values, error: Values) -> "Rounded":
         error = np.asarray(error) + self.unit * np.abs(value)
         return Rounded(value, error, self.unit)
 
@@ -128,7 +128,7 @@ def join(rows: Sequence[Rounded], function: Callable = np.stack) -> Rounded:
     return Rounded(function(values), function(errors), rows[0].unit)
 
 
-def total(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
+def total(x: Rounded, axes: NumpyAxes, where: np.ndarray | None = None) -> Rounded:
     """The sum over `axes`, which stay with size 1.
 
     The roundings of n additions add up like a random walk (Higham and Mary, 2019,
@@ -143,7 +143,7 @@ def total(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
     return Rounded(value, add(x.error) + 2 * terms * x.unit * size, x.unit)
 
 
-def mean(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
+def mean(x: Rounded, axes: NumpyAxes, where: np.ndarray | None = None) -> Rounded:
     """`sum(x) / n` over `axes`, which stay with size 1; 0 where n is 0."""
     counted = np.broadcast_to(True if where is None else where, x.value.shape)
     count = np.maximum(np.sum(counted, axes, keepdims=True), 1)
@@ -151,7 +151,7 @@ def mean(x: Rounded, axes: Axes, where: np.ndarray | None = None) -> Rounded:
 
 
 def variance(
-    x: Rounded, middle: Rounded, axes: Axes, where: np.ndarray | None = None
+    x: Rounded, middle: Rounded, axes: NumpyAxes, where: np.ndarray | None = None
 ) -> Rounded:
     """`mean((x - middle)^2)`, with `middle` the mean of `x`, in two passes.
 

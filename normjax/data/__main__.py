@@ -15,11 +15,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--directory", default="", help="TFDS data folder")
     flags = parser.parse_args(argv)
     try:
-        source = sources.prepare(flags.name, directory=flags.directory)
+        data_set = sources.prepare(flags.name, directory=flags.directory)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    sizes = f"{len(source.y_train)} + {len(source.y_test)} examples"
+    sizes = f"{len(data_set.y_train)} + {len(data_set.y_test)} examples"
     print(f"{flags.name}: {sizes}, decoded in {cache_folder() / 'data'}")
     return 0
 

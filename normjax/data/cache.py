@@ -19,7 +19,7 @@ from normjax.errors import InputError
 _log = logging.getLogger(__name__)
 
 
-class Source(NamedTuple):
+class DataSet(NamedTuple):
     """A classification set as stored; read-only when it comes from the cache.
 
     Inputs are uint8 or float32, `[examples, height, width, channels]` or
@@ -33,14 +33,14 @@ class Source(NamedTuple):
     num_classes: int
 
 
-Decode = Callable[[], Source]
+Decode = Callable[[], DataSet]
 
 
-def load(edition: str, decode: Decode) -> Source:
+def decode_once(edition: str, decode: Decode) -> DataSet:
     """The cached arrays of `edition`; without them `decode` is called and cached."""
-    source = _read(edition)
-    if source is not None:
-        return source
+    stored = _read(edition)
+    if stored is not None:
+        return stored
     decoded = decode()
     try:
         _write(edition, decoded)
@@ -54,12 +54,12 @@ def load(edition: str, decode: Decode) -> Source:
     return _read(edition) or decoded
 
 
-def _read(edition: str) -> Source | None:
+def _read(edition: str) -> DataSet | None:
     """Memory-mapped arrays, or None if they are missing, cut short or altered."""
     arrays = []
     try:
         sums = files.read_json(_folder(edition) / "crc32.json")
-        for field in Source._fields:
+        for field in DataSet._fields:
             path = _folder(edition) / f"{field}.npy"
             if zlib.crc32(np.memmap(path, np.uint8, mode="r").data) != sums.get(field):
                 return None
@@ -67,14 +67,14 @@ def _read(edition: str) -> Source | None:
     except (OSError, ValueError):
         return None
     x_train, y_train, x_test, y_test, num_classes = arrays
-    return Source(x_train, y_train, x_test, y_test, int(num_classes))
+    return DataSet(x_train, y_train, x_test, y_test, int(num_classes))
 
 
-def _write(edition: str, source: Source) -> None:
+def _write(edition: str, data_set: DataSet) -> None:
     """Writes the checksums last: until they fit the arrays, nothing is read."""
     sums, folder = {}, _folder(edition)
     folder.mkdir(parents=True, exist_ok=True)
-    for field, array in source._asdict().items():
+    for field, array in data_set._asdict().items():
         content = io.BytesIO()
         np.save(content, array)
         files.write_bytes(folder / f"{field}.npy", content.getvalue())

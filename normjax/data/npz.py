@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from normjax.data.cache import Source
+from normjax.data.cache import DataSet
 from normjax.errors import InputError, suggest
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -13,7 +13,7 @@ MAX_CLASSES = 100_000  # more is a mistake and would exhaust the memory
 WRITE = f"write it with np.savez(path, {', '.join(f'{name}=...' for name in ARRAYS)})"
 
 
-def load(path: Path) -> Source:
+def read_npz(path: Path) -> DataSet:
     """The four arrays; float64 becomes float32, and the classes are 0 to max(y_train).
 
     Raises:
@@ -32,7 +32,7 @@ def load(path: Path) -> Source:
         limit = f"{largest}, the largest in y_train, not {y_test.max()}"
         rule = f"y_test must hold labels up to {limit}"
         raise _refusal(path, rule, "remove such test examples or add some to y_train")
-    return Source(x_train, y_train, x_test, y_test, largest + 1)
+    return DataSet(x_train, y_train, x_test, y_test, largest + 1)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -97,4 +97,4 @@ def _labels(path: Path, name: str, y: np.ndarray, num_examples: int) -> np.ndarr
 
 def _refusal(path: Path, rule: str, remedy: str) -> InputError:
     """The error that names the file."""
-    return InputError("data.name", str(path), rule, remedy)
+    return InputError("path", str(path), rule, remedy)

@@ -1,7 +1,7 @@
 """Data sets by name: those of TFDS, scikit-learn's digits, a user's own .npz.
 
 Imports no jax. TFDS and scikit-learn are imported only to decode a set, which happens
-once (see `cache`). TensorFlow is needed by `prepare` alone, never by `load`.
+once (see `cache`). TensorFlow is needed by `prepare` alone, never by `data_set`.
 """
 
 import functools
@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from normjax.data import cache, npz
-from normjax.data.cache import Decode, Source
+from normjax.data.cache import DataSet, Decode
 from normjax.errors import InputError, suggest
 
 
-def load(name: str, *, directory: str = "") -> Source:
+def data_set(name: str, *, directory: str = "") -> DataSet:
     """The set called `name`, decoded once and memory-mapped after that.
 
     Args:
@@ -35,15 +35,18 @@ def load(name: str, *, directory: str = "") -> Source:
             or the .npz breaks a rule.
     """
     if str(name).endswith(".npz"):
-        return npz.load(Path(name).expanduser())
+        try:
+            return npz.read_npz(Path(name).expanduser())
+        except InputError as error:
+            raise error.at("name", error.value) from error
     if name not in SOURCES:
         rule = f"must be one of {', '.join(SOURCES)}, or the path of an .npz"
         remedy = suggest(name, SOURCES, "choose one of them")
-        raise InputError("data.name", name, rule, remedy)
-    return cache.load(*SOURCES[name](name, directory))
+        raise InputError("name", name, rule, remedy)
+    return cache.decode_once(*SOURCES[name](name, directory))
 
 
-def prepare(name: str, *, directory: str = "") -> Source:
+def prepare(name: str, *, directory: str = "") -> DataSet:
     """Downloads `name` unless it is there, writes array_record, decodes, caches.
 
     Raises:
@@ -53,11 +56,11 @@ def prepare(name: str, *, directory: str = "") -> Source:
     root = _data_folder(directory)
     find = SOURCES.get(name)
     if find is not _find_records or _newest_version(name, root) is not None:
-        return load(name, directory=directory)
+        return data_set(name, directory=directory)
     if importlib.util.find_spec("tensorflow") is None:
         rule = "must be prepared with TensorFlow, which is not installed"
         remedy = 'run pip install "normjax[prepare]"'
-        raise InputError("data.name", name, rule, remedy)
+        raise InputError("name", name, rule, remedy)
     import tensorflow_datasets as tfds
 
     try:
@@ -68,12 +71,12 @@ def prepare(name: str, *, directory: str = "") -> Source:
         rule = f"must be prepared in {root}, which failed ({why})"
         copy = f"copy a prepared set to {root / name}"
         how = f"check the network and the folder, or {copy}"
-        raise InputError("data.name", name, rule, how) from error
+        raise InputError("name", name, rule, how) from error
     if _newest_version(name, root) is None:
         rule = f"must be stored as array_record, and {root / name} holds another format"
         remedy = "give another directory"
-        raise InputError("data.name", name, rule, remedy)
-    return load(name, directory=directory)
+        raise InputError("name", name, rule, remedy)
+    return data_set(name, directory=directory)
 
 
 def _data_folder(directory: str) -> Path:
@@ -93,7 +96,7 @@ def _find_digits(name: str, directory: str) -> tuple[str, Decode]:
     return f"{name}-scikit-learn-{version}", _decode_digits
 
 
-def _decode_digits() -> Source:
+def _decode_digits() -> DataSet:
     """8x8 images with values 0 to 16: the first 1,437 to train, the last 360 to test.
 
     The file is not shuffled: the nearest neighbour of an image lies 85 rows away
@@ -109,7 +112,7 @@ def _decode_digits() -> Source:
     digits = load_digits()
     inputs = digits.images.astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int32)
-    return Source(inputs[:1437], labels[:1437], inputs[1437:], labels[1437:], 10)
+    return DataSet(inputs[:1437], labels[:1437], inputs[1437:], labels[1437:], 10)
 
 
 def _find_records(name: str, directory: str) -> tuple[str, Decode]:
@@ -120,7 +123,7 @@ def _find_records(name: str, directory: str) -> tuple[str, Decode]:
         rule = f"must be prepared (as array_record) in {root}"
         run = _command(name, root)
         how = f"run {run}, or set TFDS_DATA_DIR to the folder it is in"
-        raise InputError("data.name", name, rule, how)
+        raise InputError("name", name, rule, how)
     files = sorted((f.name, f.stat()) for f in folder.iterdir())
     state = [(f, stat.st_size, stat.st_mtime_ns) for f, stat in files]
     digest = hashlib.sha256(repr((str(folder.resolve()), state)).encode()).hexdigest()
@@ -141,7 +144,7 @@ def _newest_version(name: str, root: Path) -> Path | None:
     return max(versions, key=number, default=None)
 
 
-def _decode_records(name: str, folder: Path) -> Source:
+def _decode_records(name: str, folder: Path) -> DataSet:
     """All images and labels of a TFDS folder: 10 to 20 s for 70,000 small images."""
     import absl.logging
     import tensorflow_datasets as tfds
@@ -161,10 +164,10 @@ def _decode_records(name: str, folder: Path) -> Source:
         why = f"{type(error).__name__}: {error}"
         rule = f"must have records that can be read in {folder} ({why})"
         how = f"delete that folder, then run {_command(name, folder.parents[1])}"
-        raise InputError("data.name", name, rule, how) from error
+        raise InputError("name", name, rule, how) from error
     finally:
         absl.logging.set_verbosity(verbosity)
-    return Source(*train, *test, features["label"].num_classes)
+    return DataSet(*train, *test, features["label"].num_classes)
 
 
 def _decode_split(records, features, title: str) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Float64, Int, Key, Shaped
 
-from normjax.data.cache import Source
+from normjax.data.cache import DataSet
 from normjax.errors import InputError, pick
 from normjax.types import Data, Scaling, Split
 
@@ -20,7 +20,7 @@ Affine = tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]
 
 
 def split(
-    source: Source,
+    data_set: DataSet,
     key: Key[Array, ""],
     *,
     num_train: int = 0,
@@ -35,7 +35,7 @@ def split(
     beginning of a larger one and is validated on the same examples.
 
     Args:
-        source: what `sources.load` returned.
+        data_set: what `sources.data_set` returned.
         key: decides the permutation, and nothing else does.
         num_train: examples to train on; 0 takes all that remain.
         num_validation: examples to hold out of the training rows, at least 1.
@@ -46,26 +46,26 @@ def split(
         InputError: the sizes do not fit the set, a label is out of range, or the
             scaling is unknown or undefined for this set.
     """
-    fit = pick("data.scaling", SCALINGS, scaling)
-    available = len(source.y_train)
+    fit = pick("scaling", SCALINGS, scaling)
+    available = len(data_set.y_train)
     _check_sizes(available, num_train, num_validation)
-    if not 0 <= num_test <= len(source.y_test):
-        most = len(source.y_test)
+    if not 0 <= num_test <= len(data_set.y_test):
+        most = len(data_set.y_test)
         rule = f"must be from 0, which takes all, to the {most} test examples"
-        raise InputError("data.num_test", num_test, rule, "set data.num_test=0")
-    _check_labels("y_train", source.y_train, source.num_classes)
-    _check_labels("y_test", source.y_test, source.num_classes)
+        raise InputError("num_test", num_test, rule, "set {field}=0")
+    _check_labels("y_train", data_set.y_train, data_set.num_classes)
+    _check_labels("y_test", data_set.y_test, data_set.num_classes)
     stop = num_validation + num_train if num_train else available
     rows = np.asarray(jax.random.permutation(key, available))
     held_out, rows = rows[:num_validation], rows[num_validation:stop]
-    inputs, shape = source.x_train[rows], source.x_train.shape[1:]
+    inputs, shape = data_set.x_train[rows], data_set.x_train.shape[1:]
     wide = lambda a: jnp.asarray(np.broadcast_to(a, shape), jnp.float32)
     fitted = Scaling(*map(wide, fit(inputs)))
     tested = slice(num_test or None)
     place = lambda x, y: Split(jnp.asarray(x), jnp.asarray(y))
-    train = place(inputs, source.y_train[rows])
-    validation = place(source.x_train[held_out], source.y_train[held_out])
-    test = place(source.x_test[tested], source.y_test[tested])
+    train = place(inputs, data_set.y_train[rows])
+    validation = place(data_set.x_train[held_out], data_set.y_train[held_out])
+    test = place(data_set.x_test[tested], data_set.y_test[tested])
     return Data(train, validation, test, fitted)
 
 
@@ -115,21 +115,20 @@ def order(
 def _check_sizes(available: int, num_train: int, num_validation: int) -> None:
     """Raises an InputError unless both splits fit into the training examples."""
     rest = available - num_validation
-    tenth = f"set data.num_validation={max(available // 10, 1)}"
+    tenth = f"set {{field}}={max(available // 10, 1)}"
     if num_validation < 1:
         rule = "must be at least 1"
-        raise InputError("data.num_validation", num_validation, rule, tenth)
+        raise InputError("num_validation", num_validation, rule, tenth)
     if rest < 1:
         rule = f"must leave some of the {available} training examples to train on"
-        raise InputError("data.num_validation", num_validation, rule, tenth)
+        raise InputError("num_validation", num_validation, rule, tenth)
     if num_train < 0:
         rule = "must be at least 0, which takes all that remain"
-        raise InputError("data.num_train", num_train, rule, "set data.num_train=0")
+        raise InputError("num_train", num_train, rule, "set {field}=0")
     if num_train > rest:
-        left = f"as data.num_validation={num_validation} leaves of the {available}"
+        left = f"as num_validation={num_validation} leaves of the {available}"
         rule = f"must be at most {rest}, {left} training examples"
-        how = f"set data.num_train={rest}"
-        raise InputError("data.num_train", num_train, rule, how)
+        raise InputError("num_train", num_train, rule, f"set {{field}}={rest}")
 
 
 def _check_labels(field: str, labels: np.ndarray, num_classes: int) -> None:
@@ -156,7 +155,7 @@ def unit(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
     low, high = np.float64(x.min()), np.float64(x.max())
     if low == high:
         rule = f"must have inputs that differ, and every training input is {low:g}"
-        raise InputError("data.scaling", "unit", rule, "set data.scaling='none'")
+        raise InputError("scaling", "unit", rule, "set {field}='none'")
     return np.asarray(low), np.asarray(1 / (high - low))
 
 

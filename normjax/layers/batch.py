@@ -52,7 +52,7 @@ class BatchNorm(RunningNorm):
     debias: bool = False  # as `moments.debiased`: the initial values are forgotten
     axis_name: str | tuple[str, ...] | None = None  # over which the batch is spread
     single: str = "error"  # what of a mean over one element: a row of `norms.SINGLE`
-    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+    backward: str = "autodiff"  # a row of custom_vjp.BACKWARD; "analytic" is by hand
     axis: int = -1  # of the features
 
     def cast(self, x: Inputs, train: bool, mask: Any) -> Array:
@@ -64,15 +64,19 @@ class BatchNorm(RunningNorm):
         return jnp.moveaxis(y, -1, self.axis)
 
     def normalize(self, x, train, mask):
-        variables, settings = self.statistics(x), {"unbiased": self.unbiased}
-        op = common.differentiated(norms.batch_norm, self.backward)
-        spread = {"axis_name": self.axis_name, "single": self.single}
+        variables = self.statistics(x)
+        names = ("unbiased", "axis_name", "single", "backward")
+        settings = {name: getattr(self, name) for name in names}
         if self.debias:
             step = self.variable("batch_stats", "step", jnp.zeros, (), jnp.int32)
             settings["decay"] = moments.debiased(self.decay, step.value + 1)
             if train:
-                step.value += norms.learns(x, mask, **spread).astype(jnp.int32)
-        return self.blended(op, x, variables, train, mask, **settings, **spread)
+                least = 2 if self.single == "running" else 1
+                learns = moments.has_elements(
+                    x, mask, axis_name=self.axis_name, least=least
+                )
+                step.value += learns.astype(jnp.int32)
+        return self.output(norms.batch_norm, x, variables, train, mask, **settings)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

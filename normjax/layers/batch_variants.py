@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from normjax.errors import InputError
 from normjax.layers.common import Norm, RunningNorm
-from normjax.ops import batch_variants, norms, online, switchable
+from normjax.ops import batch_variants, moments, online, switchable
 
 __all__ = ["BatchRenorm", "GhostBatchNorm", "OnlineNorm", "PowerNorm", "SwitchableNorm"]
 
@@ -40,9 +40,9 @@ class BatchRenorm(RunningNorm):
             d_end_step=self.d_end_step,
         )
         if train:
-            step.value += norms.learns(x, mask).astype(jnp.int32)
+            step.value += moments.has_elements(x, mask).astype(jnp.int32)
         op, limits = batch_variants.batch_renorm, {"r_max": r_max, "d_max": d_max}
-        return self.blended(op, x, variables, train, mask, **limits)
+        return self.output(op, x, variables, train, mask, **limits)
 
 
 class GhostBatchNorm(RunningNorm):
@@ -60,7 +60,7 @@ class GhostBatchNorm(RunningNorm):
     def normalize(self, x, train, mask):
         op, variables = batch_variants.ghost_batch_norm, self.statistics(x)
         size = self.ghost_size
-        return self.blended(op, x, variables, train, mask, ghost_size=size)
+        return self.output(op, x, variables, train, mask, ghost_size=size)
 
 
 class PowerNorm(RunningNorm):

@@ -1,7 +1,7 @@
 """What the layers share: how norms are called, what they learn and what they keep."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,31 +10,10 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Num
 
-from normjax.errors import pick
-from normjax.ops import custom_vjp, moments, norms, validate, weights
+from normjax.ops import moments, validate
 
 Inputs = Num[Array, "*batch features"] | Num[np.ndarray, "*batch features"]
 Initializer = Callable[..., Array]  # (key, shape, dtype) -> array
-Op = TypeVar("Op", bound=Callable)
-
-BACKWARD: dict[str, dict[Any, Any]] = {  # who derives the gradient, and of which ops
-    "autodiff": {},
-    "analytic": {
-        norms.batch_norm: custom_vjp.batch_norm,
-        norms.layer_norm: custom_vjp.layer_norm,
-        norms.rms_norm: custom_vjp.rms_norm,
-        norms.group_norm: custom_vjp.group_norm,
-        norms.instance_norm: custom_vjp.instance_norm,
-        weights.weight_norm: custom_vjp.weight_norm,
-        weights.weight_standardization: custom_vjp.weight_standardization,
-    },
-}
-
-
-def differentiated(op: Op, backward: str) -> Op:
-    """The op, or its namesake with the gradient that a row of BACKWARD names."""
-    table = pick("backward", BACKWARD, backward)
-    return table[op] if table else op
 
 
 class Norm(NamedTuple):
@@ -147,9 +126,9 @@ class RunningNorm(AffineNorm, kw_only=True):
         return self.cast(x, train, mask)
 
     def normalize(self, x, train, mask):
-        return self.blended(self.op, x, self.statistics(x), train, mask)
+        return self.output(self.op, x, self.statistics(x), train, mask)
 
-    def blended(self, op: Callable, x, variables, train, mask, **settings):
+    def output(self, op: Callable, x, variables, train, mask, **settings):
         """The output of `op`; its running statistics are replaced when it trains."""
         settings = {"decay": self.decay, "eps": self.eps, "mask": mask} | settings
         now = values(variables)

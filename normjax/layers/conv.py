@@ -20,24 +20,34 @@ __all__ = ["Conv"]
 Whole = int | np.integer
 
 
-def learned(layer: Any, x: Array, shape: tuple[int, ...], train: bool, mask=None):
-    """Inputs, kernel behind its mask and its norm, and bias of a linear layer."""
-    dtype = jnp.result_type(layer.param_dtype)
-    kernel = layer.param("kernel", layer.kernel_init, shape, dtype)
-    if mask is not None:
-        if mask.shape != shape:
-            rule = f"must be that of the kernel, {shape}"
-            raise InputError("mask.shape", mask.shape, rule, "broadcast it")
-        kernel = kernel * mask
-    if layer.kernel_norm is not None:
-        kernel = layer.kernel_norm(name="kernel_norm")(kernel, train=train)
-    bias = None
-    if layer.use_bias:
-        bias = layer.param("bias", layer.bias_init, shape[-1:], dtype)
-    return promote_dtype(x, kernel, bias, dtype=layer.dtype)
+class Linear(nn.Module, kw_only=True):
+    """Base of the layers with a kernel and a bias."""
+
+    use_bias: bool = True
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    kernel_norm: Callable[..., nn.Module] | None = None  # as `Norm.kernel`
+    dtype: DTypeLike | None = None  # of the result; None promotes inputs and parameters
+    param_dtype: DTypeLike = float  # float is float32, under x64 float64
+
+    def operands(self, x: Array, shape: tuple[int, ...], train: bool, mask=None):
+        """Inputs, kernel behind its mask and its norm, and bias."""
+        dtype = jnp.result_type(self.param_dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, dtype)
+        if mask is not None:
+            if mask.shape != shape:
+                rule = f"must be that of the kernel, {shape}"
+                raise InputError("mask.shape", mask.shape, rule, "broadcast it")
+            kernel = kernel * mask
+        if self.kernel_norm is not None:
+            kernel = self.kernel_norm(name="kernel_norm")(kernel, train=train)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, shape[-1:], dtype)
+        return promote_dtype(x, kernel, bias, dtype=self.dtype)
 
 
-class Conv(nn.Module):
+class Conv(Linear):
     """Convolution of images or sequences; takes the place of `flax.linen.Conv`.
 
     Attributes, collections and results are those of flax for kernels of one and of two
@@ -61,14 +71,8 @@ class Conv(nn.Module):
     input_dilation: Whole | Sequence[Whole] | None = 1
     kernel_dilation: Whole | Sequence[Whole] | None = 1
     feature_group_count: int = 1
-    use_bias: bool = True
     mask: Shaped[Array, "..."] | None = None  # times the kernel
-    kernel_init: Initializer = nn.initializers.lecun_normal()
-    bias_init: Initializer = nn.initializers.zeros
-    kernel_norm: Callable[..., nn.Module] | None = None  # as `Norm.kernel`
     implementation: str = "auto"  # a row of conv.IMPLEMENTATIONS
-    dtype: DTypeLike | None = None  # of the result; None promotes inputs and parameters
-    param_dtype: DTypeLike = float  # float is float32, under x64 float64
 
     @nn.compact
     def __call__(
@@ -76,7 +80,7 @@ class Conv(nn.Module):
     ) -> Float[Array, "*new_shape"]:
         size, lead = self._each(self.kernel_size), x.shape[: -1 - self._rank()]
         shape = (*size, x.shape[-1] // self.feature_group_count, self.features)
-        x, kernel, bias = learned(self, x, shape, train, self.mask)
+        x, kernel, bias = self.operands(x, shape, train, self.mask)
         each = (self.strides, self.kernel_dilation, self.input_dilation)
         strides, dilation, between = (self._each(n or 1) for n in each)
         images = x.reshape(-1, *x.shape[len(lead) :])
@@ -93,12 +97,12 @@ class Conv(nn.Module):
             kernel_dilation=dilation,
             input_dilation=between,
             feature_group_count=self.feature_group_count,
-            implementation=self.chosen(x.shape[-1]),
+            implementation=self.implementation_for(x.shape[-1]),
         )
         y = y.reshape(*lead, *y.shape[3 - len(size) :])
         return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
-    def chosen(self, num_inputs: int) -> str:
+    def implementation_for(self, num_inputs: int) -> str:
         """The implementation that convolves inputs of so many features."""
         if self.implementation != "auto":
             return self.implementation

@@ -6,17 +6,15 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from normjax.layers.common import Initializer
-from normjax.layers.conv import Conv, learned
+from normjax.layers.conv import Conv, Linear
 from normjax.ops import moments
 
 __all__ = ["Dense", "Dropout", "data_dependent_init"]
 
 
-class Dense(nn.Module):
+class Dense(Linear):
     """`y = x @ kernel + bias`; as `flax.linen.Dense` when `kernel_norm` is None.
 
         >>> import jax, jax.numpy as jnp, normjax.layers as layers
@@ -30,18 +28,12 @@ class Dense(nn.Module):
     """
 
     features: int
-    use_bias: bool = True
-    kernel_init: Initializer = nn.initializers.lecun_normal()
-    kernel_norm: Callable[..., nn.Module] | None = None  # as `Norm.kernel`
-    bias_init: Initializer = nn.initializers.zeros
-    dtype: DTypeLike | None = None  # of the result; None promotes inputs and parameters
-    param_dtype: DTypeLike = float  # float is float32, under x64 float64
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*batch inputs"], *, train: bool = False
     ) -> Float[Array, "*batch features"]:
-        x, kernel, bias = learned(self, x, (x.shape[-1], self.features), train)
+        x, kernel, bias = self.operands(x, (x.shape[-1], self.features), train)
         y = jnp.dot(x, kernel)
         return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
@@ -104,7 +96,7 @@ def _standardize_output(call: Callable, args, kwargs, context):
     params = layer.variables["params"]
     if "scale" not in params.get("kernel_norm", {}):
         return y
-    m = moments.over(y, tuple(range(y.ndim - 1)))
+    m = moments.mean_and_var(y, tuple(range(y.ndim - 1)))
     mean = m.mean if layer.use_bias else jnp.zeros_like(m.mean)
     factor = jnp.where(m.var > 0, jax.lax.rsqrt(jnp.where(m.var > 0, m.var, 1)), 1)
     scale = params["kernel_norm"]["scale"] * factor.ravel()

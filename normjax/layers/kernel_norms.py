@@ -5,7 +5,7 @@ import functools
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from normjax.layers.common import Norm, differentiated, keep
+from normjax.layers.common import Norm, keep
 from normjax.layers.per_example import GroupNorm
 from normjax.ops import weights
 
@@ -28,26 +28,25 @@ class WeightNorm(nn.Module):
     """
 
     eps: float = 1e-12
-    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+    backward: str = "autodiff"  # a row of custom_vjp.BACKWARD; "analytic" is by hand
 
     @nn.compact
     def __call__(self, kernel: Kernel, *, train: bool = False) -> Kernel:
         norms = lambda _: weights.feature_norms(kernel, eps=self.eps)
         scale = self.param("scale", norms)
-        op = differentiated(weights.weight_norm, self.backward)
-        return op(kernel, scale, eps=self.eps)
+        return weights.weight_norm(kernel, scale, eps=self.eps, backward=self.backward)
 
 
 class WeightStandardization(nn.Module):
     """`weights.weight_standardization` of a kernel; it learns nothing."""
 
     eps: float = 1e-10
-    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+    backward: str = "autodiff"  # a row of custom_vjp.BACKWARD; "analytic" is by hand
 
     @nn.compact
     def __call__(self, kernel: Kernel, *, train: bool = False) -> Kernel:
-        op = differentiated(weights.weight_standardization, self.backward)
-        return op(kernel, eps=self.eps)
+        op = functools.partial(weights.weight_standardization, eps=self.eps)
+        return op(kernel, backward=self.backward)
 
 
 class SpectralNorm(nn.Module):

@@ -1,7 +1,6 @@
 """Flax modules that normalize each example on its own: they keep no statistics."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -17,13 +16,10 @@ from normjax.ops import affine, moments, norms, pointwise, validate
 __all__ = ["Derf", "DyT", "GroupNorm", "InstanceNorm", "LayerNorm"]
 __all__ += ["LocalResponseNorm", "RMSNorm"]
 
-Axes = int | Sequence[int]
 
-
-def positive(axes: Axes, x: Array) -> tuple[int, ...]:
+def axes_of(x: Array, axes: moments.Axes) -> tuple[int, ...]:
     """The axes of `x` in order, counted from the first."""
-    several = moments.axis_tuple(x, tuple(axes) if isinstance(axes, Sequence) else axes)
-    return tuple(sorted(axis % x.ndim for axis in several))
+    return tuple(sorted(axis % x.ndim for axis in moments.axis_tuple(x, axes)))
 
 
 def apply_where(op: Callable[[Array], Array], x: Array, mask: validate.Mask) -> Array:
@@ -33,9 +29,7 @@ def apply_where(op: Callable[[Array], Array], x: Array, mask: validate.Mask) -> 
     in the gradient of the output alone would meet nan in `x`.
     """
     where = validate.where(x, mask)
-    if where is None:
-        return op(x)
-    return jnp.where(where, op(jnp.where(where, x, 0)), 0)
+    return moments.zero_outside(where, op(moments.zero_outside(where, x)))
 
 
 class AxesNorm(ScaledNorm, kw_only=True):
@@ -44,19 +38,19 @@ class AxesNorm(ScaledNorm, kw_only=True):
     centered: ClassVar[bool] = True  # else the mean is 0 and the variance that around 0
 
     eps: float = 1e-5
-    backward: str = "autodiff"  # a row of BACKWARD; "analytic" is by hand
+    backward: str = "autodiff"  # a row of custom_vjp.BACKWARD; "analytic" is by hand
     axis_name: str | tuple[str, ...] | None = None  # over which each mean is spread
 
-    def normalized(self, op: Callable, x, mask, axes, features, *, plain: bool):
+    def output(self, op: Callable, x, mask, axes, features, *, plain: bool):
         """`op` if `plain`; else the same over any axes, with vectors along others."""
         vectors = self.vectors(x, features)
         if plain and self.axis_name is None:
-            op = common.differentiated(op, self.backward)
-            return op(x, *vectors, eps=self.eps, mask=mask)
-        y = self.standardized(moments.widen(x), axes, mask)
-        return scaled(y, *vectors, axes=features, mask=mask)
+            return op(x, *vectors, eps=self.eps, mask=mask, backward=self.backward)
+        y = self.standardize(moments.widen(x), axes, mask)
+        y = affine.scale_and_shift(y, *vectors, axes=features)
+        return moments.zero_outside(validate.where(y, mask), y)
 
-    def standardized(self, x: Array, axes: Sequence[int], mask) -> Array:
+    def standardize(self, x: Array, axes: Sequence[int], mask) -> Array:
         """`(x - mean) / sqrt(var + eps)`, the moments over any axes and devices."""
         if self.backward != "autodiff":
             rule = "must be 'autodiff' for axes other than the last and an axis_name"
@@ -65,23 +59,10 @@ class AxesNorm(ScaledNorm, kw_only=True):
         where = validate.where(x, mask)
         name = None if self.is_initializing() else self.axis_name
         if self.centered and name is None:
-            count = math.prod(x.shape[axis] for axis in axes)
-            validate.refuse_single(x, count, "reduce over more axes")
-        kept = x
-        if not self.centered:
-            kept = jnp.square(x if where is None else jnp.where(where, x, 0))
-        m = moments.over(kept, tuple(axes), where=where, axis_name=name)
-        mean, var = m[:2] if self.centered else (jnp.zeros_like(m.mean), m.mean)
-        return affine.standardize(x, mean, var, eps=self.eps, where=where)
-
-
-def scaled(y: Array, scale, bias=None, *, axes, mask: validate.Mask) -> Array:
-    """`y * scale + bias` with vectors along these axes, and 0 outside of the mask."""
-    row = [size if axis in axes else 1 for axis, size in enumerate(y.shape)]
-    y = y * scale.reshape(row)
-    y = y if bias is None else y + bias.reshape(row)
-    where = validate.where(y, mask)
-    return y if where is None else jnp.where(where, y, 0)
+            validate.refuse_single(x, axes, "reduce over more axes")
+        average = moments.mean_and_var if self.centered else moments.mean_square
+        m = average(x, tuple(axes), where=where, axis_name=name)
+        return affine.standardize(x, m.mean, m.var, eps=self.eps, where=where)
 
 
 class RowNorm(AxesNorm):
@@ -89,14 +70,14 @@ class RowNorm(AxesNorm):
 
     op: ClassVar[Callable]  # a staticmethod, for flax wraps methods
 
-    reduction_axes: Axes = -1  # which each mean is over
-    feature_axes: Axes = -1  # along which scale and bias lie
+    reduction_axes: moments.Axes = -1  # which each mean is over
+    feature_axes: moments.Axes = -1  # along which scale and bias lie
 
     def normalize(self, x, train, mask):
-        axes = positive(self.reduction_axes, x)
-        features = positive(self.feature_axes, x)
+        axes = axes_of(x, self.reduction_axes)
+        features = axes_of(x, self.feature_axes)
         plain = axes == features == (x.ndim - 1,)
-        return self.normalized(self.op, x, mask, axes, features, plain=plain)
+        return self.output(self.op, x, mask, axes, features, plain=plain)
 
 
 class LayerNorm(RowNorm, AffineNorm):
@@ -123,10 +104,10 @@ class InstanceNorm(AxesNorm, AffineNorm):
 
     counterpart = nn.InstanceNorm
 
-    feature_axes: Axes = -1  # along which scale and bias lie; not the first
+    feature_axes: moments.Axes = -1  # along which scale and bias lie; not the first
 
     def normalize(self, x, train, mask):
-        features = positive(self.feature_axes, x)
+        features = axes_of(x, self.feature_axes)
         if 0 in features:
             rule = "must not include the first axis, that of the examples"
             remedy = "set feature_axes=-1"
@@ -134,7 +115,7 @@ class InstanceNorm(AxesNorm, AffineNorm):
         axes = tuple(axis for axis in range(1, x.ndim) if axis not in features)
         plain = features == (x.ndim - 1,)
         op = norms.instance_norm
-        return self.normalized(op, x, mask, axes, features, plain=plain)
+        return self.output(op, x, mask, axes, features, plain=plain)
 
 
 class GroupNorm(AxesNorm, AffineNorm):
@@ -148,14 +129,14 @@ class GroupNorm(AxesNorm, AffineNorm):
 
     num_groups: int | None = None
     group_size: int | None = None  # channels; one of both at most is given
-    reduction_axes: Axes | None = None  # with the last; None is all but the first
+    reduction_axes: moments.Axes | None = None  # with the last; None: all but the first
 
     def normalize(self, x, train, mask):
         groups, vectors = self._groups(x.shape[-1]), self.vectors(x)
         if self.reduction_axes is None and self.axis_name is None:
-            op = common.differentiated(norms.group_norm, self.backward)
-            return op(x, *vectors, num_groups=groups, eps=self.eps, mask=mask)
-        axes = positive(self.reduction_axes or range(1, x.ndim), x)
+            op = functools.partial(norms.group_norm, num_groups=groups)
+            return op(x, *vectors, eps=self.eps, mask=mask, backward=self.backward)
+        axes = axes_of(x, self.reduction_axes or range(1, x.ndim))
         if axes[-1] != x.ndim - 1:
             rule = "must include the last axis, on which the groups lie"
             remedy = f"set reduction_axes={(*axes, x.ndim - 1)}"
@@ -166,8 +147,9 @@ class GroupNorm(AxesNorm, AffineNorm):
         if split is not None:
             split = jnp.broadcast_to(split, x.shape).reshape(grouped)
         wide = moments.widen(x).reshape(grouped)
-        y = self.standardized(wide, (*axes[:-1], x.ndim), split).reshape(x.shape)
-        return scaled(y, *vectors, axes=axes[-1:], mask=mask)
+        y = self.standardize(wide, (*axes[:-1], x.ndim), split).reshape(x.shape)
+        y = affine.scale_and_shift(y, *vectors)
+        return moments.zero_outside(validate.where(y, mask), y)
 
     def _groups(self, channels: int) -> int:
         if self.group_size is None:

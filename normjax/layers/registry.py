@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -50,11 +50,12 @@ def norm_named(name: str) -> Norm:
             rule = "must be a norm of activations"
             raise InputError("norm", name, rule, "use one of normjax.layers.NORMS")
         for known, row in NORMS.items():
+            if row.layer is imported:
+                return row
             if row.kernel is imported:
                 rule = "must be a norm of activations, and this is one of kernels"
                 raise InputError("norm", name, rule, f"use norm={known!r}")
-        rows = (row for row in NORMS.values() if row.layer is imported)
-        return next(rows, Norm(imported))
+        return Norm(imported)
     kind = type(imported).__name__
     rule = f"must be a flax module class or a normjax.layers.Norm, got {kind}"
     raise InputError("norm", name, rule, "name the class itself")
@@ -63,7 +64,7 @@ def norm_named(name: str) -> Norm:
 @functools.cache
 def batch_norm_of(preset: str) -> Norm:
     """Batch norm as a row of `PRESETS` has it; equal names give the same object."""
-    settings = pick("model.batch_norm", batch.PRESETS, preset)
+    settings = pick("preset", batch.PRESETS, preset)
     return Norm(functools.partial(batch.BatchNorm, **settings))
 
 
@@ -82,6 +83,12 @@ def call(layer: nn.Module, x: Array, *, train: bool, mask: Any = None) -> Array:
         rule = f"must take train= to be given a mask, {read}"
         raise InputError("norm", name, rule, "use a norm of normjax")
     return layer(x, **{k: v for k, v in offered.items() if k in taken})
+
+
+def arguments(layer: nn.Module, args: Sequence, kwargs: Mapping) -> dict[str, Any]:
+    """The arguments of a call of the layer by name."""
+    signature = inspect.signature(type(layer).__call__)
+    return signature.bind(layer, *args, **kwargs).arguments
 
 
 def class_of(layer: Callable[..., nn.Module]) -> type[nn.Module]:

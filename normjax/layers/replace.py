@@ -1,7 +1,6 @@
 """Exchanges the norms that a flax model calls."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ from jaxtyping import Array
 
 from normjax.errors import InputError
 from normjax.layers.batch import RunningMoments
-from normjax.layers.registry import NORMS, call, class_of, norm_named
+from normjax.layers.registry import NORMS, arguments, call, class_of, norm_named
 
 __all__ = ["replace"]
 
@@ -113,7 +112,7 @@ class Exchanged(nn.Module):
                 raise InputError("model", name, rule, "build it with another norm")
             inside, num_norms = True, num_norms + 1
             try:
-                return _instead(was, self.layer, running, *args, **kwargs)
+                return _output_in_place(was, self.layer, running, *args, **kwargs)
             finally:
                 inside = False
 
@@ -127,14 +126,14 @@ class Exchanged(nn.Module):
         return y
 
 
-def _instead(was: Any, layer, running, *args, **kwargs) -> Array:
+def _output_in_place(was: Any, layer, running, *args, **kwargs) -> Array:
     """The output of the new layer where the model calls `was`."""
-    given = inspect.signature(type(was).__call__).bind(was, *args, **kwargs).arguments
+    given = arguments(was, args, kwargs)
     x = jnp.asarray(given["x"])
     dtype = _result_dtype(was, x)
     if layer is None:
         return x.astype(dtype)
-    fields, scope = _carried(was, layer, x), was.scope
+    fields, scope = _carried_fields(was, layer, x), was.scope
     if running is not None:
         if scope.root is not running.scope.root:
             lifted = "lifted transforms (nn.remat, nn.scan, ...)"
@@ -190,7 +189,7 @@ def _kind(layer: type[nn.Module]) -> type[nn.Module] | None:
     return getattr(layer, "counterpart", next(theirs, None))
 
 
-def _carried(was: nn.Module, layer, x: Array) -> dict[str, Any]:
+def _carried_fields(was: nn.Module, layer, x: Array) -> dict[str, Any]:
     """The fields of the replaced layer that the new one has, and leaves open."""
     taken = {field.name for field in dataclasses.fields(class_of(layer))}
     fixed = set(getattr(layer, "keywords", {}))

@@ -1,5 +1,7 @@
 """The last step of the norms: subtract, divide, scale, shift."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
@@ -31,18 +33,24 @@ def standardize(
     validate.refuse_eps(eps)
     validate.refuse_vectors(x, scale=scale, bias=bias)
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
-    y = moments.widen(x)
-    if where is not None:
-        y = jnp.where(where, y, 0)
+    y = moments.zero_outside(where, moments.widen(x))
     factor = jax.lax.rsqrt(var + eps)
     if scale is not None:
         factor = factor * scale.reshape(row)
     y = (y - mean) * factor
     if bias is not None:
         y = y + bias.reshape(row)
-    if where is not None:
-        y = jnp.where(where, y, 0)
-    return y.astype(jnp.result_type(x))
+    return moments.zero_outside(where, y).astype(jnp.result_type(x))
+
+
+def scale_and_shift(
+    y: Array, scale: Array, bias: Array | None = None, *, axes: Sequence[int] = (-1,)
+) -> Array:
+    """`y * scale + bias`, with vectors along these axes."""
+    along = {axis % y.ndim for axis in axes}
+    row = [size if axis in along else 1 for axis, size in enumerate(y.shape)]
+    y = y * scale.reshape(row)
+    return y if bias is None else y + bias.reshape(row)
 
 
 def apply_running(

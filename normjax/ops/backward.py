@@ -13,6 +13,7 @@ Outside the mask `dy` counts for nothing and `dx` is 0, even if `x` is nan there
 Plain functions of arrays: every transform of JAX applies to them.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -53,6 +54,8 @@ def batch_norm(
     now: moments.Moments | None = None,
 ) -> Gradients:
     """`dx = r * scale * (dy - dbias / n - z * dscale / n)`, with moments per feature.
+
+    It serves weight standardization too: there the inputs of a feature are the batch.
 
     Scale and bias meet `z` in each element of their feature:
 
@@ -196,33 +199,17 @@ def weight_norm(dw: Num[Array, "*inputs features"], residuals: Residuals) -> Gra
     return Gradients(_as_dx(dv, residuals), dscale.ravel())
 
 
-def weight_standardization(
-    dw: Num[Array, "*inputs features"], residuals: Residuals
-) -> Gradients:
-    """`dv = r * (dw - mean(dw) - w * mean(dw * w))`, means over a feature's inputs.
-
-    w = (v - mean) * r is `batch_norm` without scale and bias, of a kernel whose
-    inputs stand for the batch: so are its gradients.
-    """
-    return Gradients(batch_norm(dw, residuals._replace(scale=None)).x)
-
-
 def _dy_and_z(dy, residuals):
     """`dy` and `z` in float32 or wider, both 0 outside the mask."""
-    x, dy = moments.widen(residuals.x), moments.widen(dy)
-    where = residuals.where
-    if where is not None:  # before any arithmetic: 0 * nan would be nan
-        x, dy = jnp.where(where, x, 0), jnp.where(where, dy, 0)
+    zero_outside = functools.partial(moments.zero_outside, residuals.where)
+    x, dy = (zero_outside(moments.widen(a)) for a in (residuals.x, dy))
     centered = x if residuals.mean is None else x - residuals.mean
-    z = centered * residuals.inverse
-    return dy, z if where is None else jnp.where(where, z, 0)
+    return dy, zero_outside(centered * residuals.inverse)
 
 
 def _as_dx(dx, residuals):
     """`dx` with zeros outside the mask, in the dtype of `x`."""
-    if residuals.where is not None:
-        dx = jnp.where(residuals.where, dx, 0)
-    return dx.astype(residuals.x.dtype)
+    return moments.zero_outside(residuals.where, dx).astype(residuals.x.dtype)
 
 
 def _sum(x, axes):

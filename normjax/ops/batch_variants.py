@@ -4,8 +4,6 @@ The conventions are those of `norms`. Each function takes its running moments as
 argument and returns the new ones. In evaluation it returns them unchanged.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
@@ -52,7 +50,7 @@ def batch_renorm(
     are those of `norms.batch_norm`.
 
     Raises:
-        InputError: as `norms.batch_norm`, or if a limit is a number out of range.
+        InputError: if a limit is a number out of range.
 
     References:
         Ioffe, 2017. Batch Renormalization: Towards Reducing Minibatch Dependence
@@ -63,8 +61,8 @@ def batch_renorm(
     _refuse_limits(r_max, d_max)
     if not train:
         return apply_running(x, running, scale, bias, eps=eps, where=where), running
-    validate.refuse_single(x, math.prod(x.shape[:-1]), "train on batches of 2 or more")
-    now = moments.over(x, tuple(range(x.ndim - 1)), where=where)
+    validate.refuse_single(x, range(x.ndim - 1))
+    now = moments.mean_and_var(x, tuple(range(x.ndim - 1)), where=where)
     std, past_std = jnp.sqrt(now.var + eps), jnp.sqrt(running.var + eps)
 
     r = std.reshape(past_std.shape) / past_std
@@ -154,8 +152,7 @@ def ghost_batch_norm(
     arguments are those of `norms.batch_norm`.
 
     Raises:
-        InputError: as `norms.batch_norm`, and, in training, if `ghost_size` does
-            not divide the batch.
+        InputError: in training, if `ghost_size` does not divide the batch.
 
     References:
         Hoffer, Hubara and Soudry, 2017. Train longer, generalize better: closing
@@ -172,12 +169,12 @@ def ghost_batch_norm(
     if not train:
         return apply_running(x, running, scale, bias, eps=eps, where=where), running
     size = ghost_size_for(num_examples) if ghost_size is None else size
-    count = size * math.prod(x.shape[1:-1])
-    validate.refuse_single(x, count, "use larger ghost batches")
+    space, remedy = range(1, x.ndim - 1), "use larger ghost batches"
+    validate.refuse_single(x, space, remedy, times=size)
 
     split = lambda a: a.reshape(-1, size, *a.shape[1:])
     ghosts, where = split(x), None if where is None else split(where)
-    now = moments.over(ghosts, tuple(range(1, x.ndim)), where=where)
+    now = moments.mean_and_var(ghosts, tuple(range(1, x.ndim)), where=where)
     y = standardize(ghosts, now.mean, now.var, scale, bias, eps=eps, where=where)
 
     def one(past, now):
@@ -223,9 +220,6 @@ def power_norm(
 
     `running` is the mean square per feature. The other arguments are those of
     `norms.batch_norm`.
-
-    Raises:
-        InputError: if `x` is not floating or the mask has another shape or dtype.
 
     References:
         Shen, Yao, Gholami, Mahoney and Keutzer, 2020. PowerNorm: Rethinking Batch

@@ -5,6 +5,7 @@ Nothing here divides by a standard deviation, and nothing here keeps a state.
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from normjax.errors import InputError
 from normjax.ops import validate
 
-Axes = int | tuple[int, ...]
+Axes = int | Sequence[int]
 Decay = float | Float[Array, ""]
 AxisName = str | tuple[str, ...] | None
 
@@ -46,13 +47,21 @@ def widen(x: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
+def zero_outside(where: Bool[Array, "..."] | None, x: Array) -> Array:
+    """`x` where `where` is true or None, else 0.
+
+    Before any arithmetic, or the gradient at a nan would be 0 * nan.
+    """
+    return x if where is None else jnp.where(where, x, 0)
+
+
 def axis_tuple(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
     """Returns the axes as a tuple.
 
     Raises:
         InputError: if `x` has no such axis, or one of them is named twice.
     """
-    several = tuple(axes) if isinstance(axes, tuple | list) else (axes,)
+    several = tuple(axes) if isinstance(axes, Sequence) else (axes,)
     if not all(isinstance(axis, numbers.Integral) for axis in several):
         raise InputError("axes", axes, "must be integers", "use -1 for the last")
     if not all(-x.ndim <= axis < x.ndim for axis in several):
@@ -64,7 +73,7 @@ def axis_tuple(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
     return several
 
 
-def over(
+def mean_and_var(
     x: Num[Array, "..."],
     axes: Axes,
     *,
@@ -94,8 +103,7 @@ def over(
     """
     x = widen(x)
     axes = axis_tuple(x, axes)
-    if where is not None:
-        validate.refuse_where(x, where)
+    validate.refuse_where(x, where)
     if where is None and axis_name is None:
         mean = jnp.mean(x, axes, keepdims=True)
         var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
@@ -117,16 +125,18 @@ def over(
 
 
 def mean_square(
-    x: Num[Array, "..."], axes: Axes, *, where: Bool[Array, "..."] | None = None
+    x: Num[Array, "..."],
+    axes: Axes,
+    *,
+    where: Bool[Array, "..."] | None = None,
+    axis_name: AxisName = None,
 ) -> Moments:
     """`mean = 0; var = sum(x^2) / n` over `axes`: the moments around 0.
 
-    The arguments and errors are those of `over`.
+    The arguments and errors are those of `mean_and_var`.
     """
-    x = widen(x)
-    if where is not None:
-        x = jnp.where(where, x, 0)  # before the square: its slope is nan at nan
-    square = over(jnp.square(x), axes, where=where)
+    x = jnp.square(zero_outside(where, widen(x)))
+    square = mean_and_var(x, axes, where=where, axis_name=axis_name)
     return Moments(jnp.zeros_like(square.mean), square.mean, square.count)
 
 
@@ -141,12 +151,26 @@ def group_moments(
     A group is some neighbouring features at all positions of an example.
     """
     size = x.shape[-1] // num_groups
-    validate.refuse_single(x, math.prod(x.shape[1:-1]) * size, "use fewer groups")
+    space = range(1, x.ndim - 1)
+    validate.refuse_single(x, space, "use fewer groups", times=size)
     grouped = (*x.shape[:-1], num_groups, size)
     if where is not None:
         where = jnp.broadcast_to(where, x.shape).reshape(grouped)
-    m = over(x.reshape(grouped), (*range(1, x.ndim - 1), x.ndim), where=where)
+    m = mean_and_var(x.reshape(grouped), (*space, x.ndim), where=where)
     return m.mean[..., 0], m.var[..., 0]
+
+
+def has_elements(
+    x: Num[Array, "*batch features"],
+    mask: validate.Mask = None,
+    *,
+    axis_name: AxisName = None,
+    least: int = 1,
+) -> Bool[Array, ""]:
+    """Whether a feature has `least` unmasked elements, on all devices together."""
+    axes, where = tuple(range(x.ndim - 1)), validate.where(x, mask)
+    m = mean_and_var(x, axes, where=where, axis_name=axis_name)
+    return jnp.any(m.count >= least)
 
 
 def unless_single(now: Moments, running: Running) -> Moments:

@@ -5,7 +5,7 @@ The conventions are those of `norms`. Nothing here owns a parameter.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Float, Num
 
 from normjax.ops import affine, moments, validate
 from normjax.types import Number, Vector
@@ -35,9 +35,6 @@ def filter_response_norm(
     A `threshold` of zeros with a zero bias makes it a ReLU. `eps` is a number or a
     traced scalar.
 
-    Raises:
-        InputError: if `x` is not floating or the mask has another shape or dtype.
-
     References:
         Singh and Krishnan, 2020. Filter Response Normalization Layer: Eliminating
         Batch Dependence in the Training of Deep Neural Networks. arXiv:1911.09737.
@@ -45,12 +42,12 @@ def filter_response_norm(
     where = validate.where(x, mask)
     validate.refuse_vectors(x, scale=scale, bias=bias, threshold=threshold)
     validate.refuse_vector_numbers(eps=eps)
-    wide = _zero_outside(where, moments.widen(x))
+    wide = moments.zero_outside(where, moments.widen(x))
     spatial = tuple(range(1, x.ndim - 1))
     m = moments.mean_square(wide, spatial, where=where)
     y = affine.standardize(wide, m.mean, m.var, scale, bias, eps=jnp.abs(eps))
     y = jnp.maximum(y, threshold.reshape((1,) * (x.ndim - 1) + threshold.shape))
-    return _zero_outside(where, y).astype(jnp.result_type(x))
+    return moments.zero_outside(where, y).astype(jnp.result_type(x))
 
 
 def evonorm_s0(
@@ -75,16 +72,13 @@ def evonorm_s0(
 
     `gate` is `v1` of the paper. `num_groups` must divide the number of channels.
 
-    Raises:
-        InputError: as `norms.group_norm`.
-
     References:
         Liu, Brock, Simonyan and Le, 2020. Evolving Normalization-Activation Layers.
         arXiv:2004.02967.
     """
     where = validate.where(x, mask)
     validate.refuse_vectors(x, gate=gate, scale=scale, bias=bias)
-    wide = _zero_outside(where, moments.widen(x))
+    wide = moments.zero_outside(where, moments.widen(x))
     validate.refuse_groups(x.shape[-1], num_groups)
     _, var = moments.group_moments(wide, num_groups, where=where)
     var = jnp.repeat(var, x.shape[-1] // num_groups, -1)
@@ -118,13 +112,8 @@ def evonorm_b0(
         [[-1.0], [1.0]]
 
     `gate` is `v1` of the paper. `decay` is the weight of the past in `running_var`, per
-    step; a feature without a single true entry of the mask leaves it as it is.
-
-    Raises:
-        InputError: as `norms.batch_norm`.
-
-    References:
-        The paper of `evonorm_s0`.
+    step; a feature without a single true entry of the mask leaves it as it is. The
+    paper is that of `evonorm_s0`.
     """
     validate.refuse_eps(eps)
     where = validate.where(x, mask)
@@ -132,20 +121,15 @@ def evonorm_b0(
         x, running_var=running_var, gate=gate, scale=scale, bias=bias
     )
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
-    wide = _zero_outside(where, moments.widen(x))
+    wide = moments.zero_outside(where, moments.widen(x))
     var = running_var.reshape(row)
     if train:
-        count = x.size // x.shape[-1]
-        validate.refuse_single(x, count, "train on batches of 2 or more")
-        now = moments.over(wide, tuple(range(x.ndim - 1)), where=where)
+        validate.refuse_single(x, range(x.ndim - 1))
+        now = moments.mean_and_var(wide, tuple(range(x.ndim - 1)), where=where)
         past = moments.Running(running_var, running_var)
         var, running_var = now.var, moments.blend(past, now, decay=decay).var
-    instance = moments.over(wide, tuple(range(1, x.ndim - 1)), where=where).var
+    instance = moments.mean_and_var(wide, tuple(range(1, x.ndim - 1)), where=where).var
     gated = gate.reshape(row) * wide + jnp.sqrt(instance + eps)
     y = wide / jnp.maximum(jnp.sqrt(var + eps), gated)
-    y = y * scale.reshape(row) + bias.reshape(row)
-    return _zero_outside(where, y).astype(jnp.result_type(x)), running_var
-
-
-def _zero_outside(where: Bool[Array, "..."] | None, x: Array) -> Array:
-    return x if where is None else jnp.where(where, x, 0)
+    y = affine.scale_and_shift(y, scale, bias)
+    return moments.zero_outside(where, y).astype(jnp.result_type(x)), running_var

@@ -6,18 +6,18 @@ float32 or wider. `scale` and `bias` have the size of the last axis, the feature
 
 A mask is true where `x` counts. It has the shape of `x`, or that shape without the
 last axis, which masks whole positions. Where it is false `x` may be nan or inf, the
-output is 0 and so are all gradients; flax normalizes these elements too. Nothing here
-owns a parameter, a key or a config.
+output is 0 and so are all gradients; flax normalizes these elements too. `backward` is
+a row of `custom_vjp.BACKWARD`. Nothing here owns a parameter, a key or a config.
+
+An InputError is raised if `x` is empty or not floating, if a mask or a vector has
+another shape or dtype, and if each mean would be over a single element.
 """
 
-import math
+import jax.numpy as jnp  # noqa: F401 (the examples use it)
+from jaxtyping import Array, Float, Num
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num
-
-from normjax.errors import pick
-from normjax.ops import moments, validate
+from normjax.errors import InputError, pick
+from normjax.ops import custom_vjp, moments, validate
 from normjax.ops.affine import MaybeVector, apply_running, refuse_running, standardize
 from normjax.ops.validate import Mask
 
@@ -41,6 +41,7 @@ def batch_norm(
     unbiased: bool = False,
     axis_name: moments.AxisName = None,
     single: str = "error",
+    backward: str = "autodiff",
 ) -> tuple[Float[Array, "*batch features"], moments.Running]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias`, mean and var per feature.
 
@@ -71,46 +72,33 @@ def batch_norm(
         single: what to do in training where a mean would be over one element: a
             row of `SINGLE`. Under a mask the elements are counted on the device,
             where nothing can be refused: there `error` is `allow`.
+        backward: if `analytic`, `axis_name` is None and `single` is not `running`.
 
     Raises:
-        InputError: if `x` is not floating or empty, a mask or a vector does not fit,
-            or, in training and if `single` is `error`, a mean is over one element.
+        InputError: as in all of this module, but for a single element only in training
+            and if `single` is `error`.
 
     References:
         Ioffe and Szegedy, 2015. Batch Normalization: Accelerating Deep Network
         Training by Reducing Internal Covariate Shift. arXiv:1502.03167.
     """
-    axes, where = tuple(range(x.ndim - 1)), validate.where(x, mask)
+    where = validate.where(x, mask)
     pick("single", SINGLE, single)
     refuse_running(x, running, scale=scale, bias=bias)
+    vectors, pass_settings = (scale, bias, where), {"eps": eps, "backward": backward}
     if not train:
-        return apply_running(x, running, scale, bias, eps=eps, where=where), running
+        return custom_vjp.evaluation(x, running, *vectors, **pass_settings), running
+    if backward == "analytic" and (axis_name is not None or single == "running"):
+        rule = "must be None and 'error' or 'allow' where backward='analytic'"
+        field = f"axis_name={axis_name!r}, single"
+        raise InputError(field, single, rule, "set backward='autodiff'")
     if single == "error":
-        size = math.prod(x.shape[:-1])
-        if axis_name is not None:
-            size *= jax.lax.axis_size(axis_name)
-        validate.refuse_single(x, size, "train on batches of 2 or more")
-    now = moments.over(x, axes, where=where, axis_name=axis_name)
-    if single == "running":
-        now = moments.unless_single(now, running)
-    y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
+        validate.refuse_single(x, range(x.ndim - 1), axis_name=axis_name)
+    past = running if single == "running" else None
+    y, now = custom_vjp.batch(
+        x, *vectors, axis_name=axis_name, past=past, **pass_settings
+    )
     return y, moments.blend(running, now, decay=decay, unbiased=unbiased)
-
-
-def learns(
-    x: Num[Array, "*batch features"],
-    mask: Mask = None,
-    *,
-    axis_name: moments.AxisName = None,
-    single: str = "error",
-) -> Bool[Array, ""]:
-    """Whether `batch_norm` blends anything into `running` when it trains on `x`."""
-    where = validate.where(x, mask)
-    where = jnp.ones((*x.shape[:-1], 1), bool) if where is None else where
-    number = jnp.sum(where, tuple(range(x.ndim - 1)), dtype=jnp.int32)
-    if axis_name is not None:
-        number = jax.lax.psum(number, axis_name)
-    return jnp.any(number > (1 if single == "running" else 0))
 
 
 def scalar_batch_norm(
@@ -137,8 +125,8 @@ def scalar_batch_norm(
     where = validate.where(x, mask)
     if not train:
         return apply_running(x, running, scale, bias, eps=eps, where=where), running
-    validate.refuse_single(x, x.size, "train on batches of 2 or more")
-    now = moments.over(x, tuple(range(x.ndim)), where=where)
+    validate.refuse_single(x, range(x.ndim))
+    now = moments.mean_and_var(x, tuple(range(x.ndim)), where=where)
     y = standardize(x, now.mean, now.var, scale, bias, eps=eps, where=where)
     return y, moments.blend(running, now, decay=decay)
 
@@ -151,6 +139,7 @@ def layer_norm(
     reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
     mask: Mask = None,
+    backward: str = "autodiff",
 ) -> Float[Array, "*batch features"]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias` over `reduction_axes`.
 
@@ -166,18 +155,15 @@ def layer_norm(
         Array([[-1.,  1.],
                [ 0.,  0.]], dtype=float32)
 
-    Raises:
-        InputError: as `batch_norm`.
-
     References:
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
     where = validate.where(x, mask)
     axes = moments.axis_tuple(x, reduction_axes)
-    size = math.prod(x.shape[axis] for axis in axes)
-    validate.refuse_single(x, size, "give the layer more features")
-    m = moments.over(x, axes, where=where)
-    return standardize(x, m.mean, m.var, scale, bias, eps=eps, where=where)
+    validate.refuse_single(x, axes, "give the layer more features")
+    return custom_vjp.layer(
+        x, scale, bias, where, axes=axes, eps=eps, backward=backward
+    )
 
 
 def rms_norm(
@@ -187,11 +173,12 @@ def rms_norm(
     reduction_axes: moments.Axes = -1,
     eps: float = 1e-5,
     mask: Mask = None,
+    backward: str = "autodiff",
 ) -> Float[Array, "*batch features"]:
     """`y = scale * x / sqrt(mean(x^2) + eps)` over the last axis.
 
     Invariant, but for `eps`, to the scale of a row and not to a shift. Flax's default
-    eps is 1e-6. The errors are those of `layer_norm`; a single element is allowed.
+    eps is 1e-6. A single element is allowed.
 
         >>> rms_norm(jnp.array([[0.0, 0.0, 0.0, 4.0]]), eps=0.0).tolist()
         [[0.0, 0.0, 0.0, 2.0]]
@@ -201,8 +188,8 @@ def rms_norm(
         arXiv:1910.07467.
     """
     where = validate.where(x, mask)
-    m = moments.mean_square(x, reduction_axes, where=where)
-    return standardize(x, m.mean, m.var, scale, eps=eps, where=where)
+    axes = moments.axis_tuple(x, reduction_axes)
+    return custom_vjp.rms(x, scale, where, axes=axes, eps=eps, backward=backward)
 
 
 def group_norm(
@@ -213,13 +200,14 @@ def group_norm(
     num_groups: int,
     eps: float = 1e-5,
     mask: Mask = None,
+    backward: str = "autodiff",
 ) -> Float[Array, "batch *spatial features"]:
     """`y = scale * (x - mean) / sqrt(var + eps) + bias` per example and group.
 
     Mean and variance are over all spatial axes and the group's channels, which are
     neighbours on the last axis. One group is layer norm over space and channels; as
-    many groups as channels is instance norm. Flax's default eps is 1e-6. The errors are
-    those of `layer_norm`; `num_groups` must divide the number of channels.
+    many groups as channels is instance norm. Flax's default eps is 1e-6. `num_groups`
+    must divide the number of channels.
 
         >>> x = jnp.array([[1.0, 3.0, 10.0, 30.0]])
         >>> group_norm(x, num_groups=2, eps=0.0).tolist()
@@ -230,9 +218,9 @@ def group_norm(
     """
     where = validate.where(x, mask)
     validate.refuse_groups(x.shape[-1], num_groups)
-    both = moments.group_moments(x, num_groups, where=where)
-    mean, var = (jnp.repeat(a, x.shape[-1] // num_groups, -1) for a in both)
-    return standardize(x, mean, var, scale, bias, eps=eps, where=where)
+    return custom_vjp.group(
+        x, scale, bias, where, num_groups=num_groups, eps=eps, backward=backward
+    )
 
 
 def instance_norm(
@@ -242,6 +230,7 @@ def instance_norm(
     *,
     eps: float = 1e-5,
     mask: Mask = None,
+    backward: str = "autodiff",
 ) -> Float[Array, "batch *spatial features"]:
     """`group_norm` with one channel per group: moments over space alone.
 
@@ -249,11 +238,13 @@ def instance_norm(
         [[[-1.0], [1.0]]]
 
     Raises:
-        InputError: as `group_norm`, and if `x` has no spatial axes.
+        InputError: if `x` has no spatial axes.
 
     References:
         Ulyanov, Vedaldi and Lempitsky, 2016. Instance Normalization: The Missing
         Ingredient for Fast Stylization. arXiv:1607.08022.
     """
     validate.refuse_no_space(x)
-    return group_norm(x, scale, bias, num_groups=x.shape[-1], eps=eps, mask=mask)
+    num_groups = x.shape[-1]
+    settings: dict = {"eps": eps, "mask": mask, "backward": backward}
+    return group_norm(x, scale, bias, num_groups=num_groups, **settings)

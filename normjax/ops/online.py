@@ -47,9 +47,6 @@ def online_norm(
     all features alike; an example without a true entry moves nothing. The other
     arguments are those of `norms.batch_norm`.
 
-    Raises:
-        InputError: if `x` is not floating or the mask has another shape or dtype.
-
     References:
         Chiley et al., 2019. Online Normalization for Training Neural Networks.
         arXiv:1905.05894.
@@ -59,7 +56,7 @@ def online_norm(
     refuse_running(x, running, scale=scale, bias=bias)
     if not train:
         return apply_running(x, running, scale, bias, eps=eps, where=where), running
-    now = moments.over(x, tuple(range(1, x.ndim - 1)), where=where)
+    now = moments.mean_and_var(x, tuple(range(1, x.ndim - 1)), where=where)
     m, v = (a.reshape(x.shape[0], x.shape[-1]) for a in (now.mean, now.var))
     counts = jnp.broadcast_to(now.count > 0, now.mean.shape).reshape(m.shape)[:, 0]
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError
 from normjax.ops import moments, validate
+from normjax.ops.affine import scale_and_shift
 from normjax.types import Number, Vector
 
 
@@ -25,9 +26,6 @@ def dynamic_tanh(
         >>> dynamic_tanh(jnp.array([[0.0, 99.0]]), 0.5, ones, ones).tolist()
         [[1.0, 2.0]]
 
-    Raises:
-        InputError: if `x` is not floating.
-
     References:
         Zhu, Chen, He, LeCun and Liu, 2025. Transformers without Normalization.
         arXiv:2503.10622.
@@ -35,7 +33,8 @@ def dynamic_tanh(
     validate.refuse_empty(x)
     validate.refuse_vectors(x, scale=scale, bias=bias)
     validate.refuse_vector_numbers(alpha=alpha)
-    return _affine(jnp.tanh(alpha * moments.widen(x)), scale, bias, jnp.result_type(x))
+    y = jnp.tanh(alpha * moments.widen(x))
+    return scale_and_shift(y, scale, bias).astype(jnp.result_type(x))
 
 
 def dynamic_erf(
@@ -55,9 +54,6 @@ def dynamic_erf(
         >>> dynamic_erf(jnp.array([[0.0, 99.0]]), 0.5, 0.0, ones, ones).tolist()
         [[1.0, 2.0]]
 
-    Raises:
-        InputError: if `x` is not floating.
-
     References:
         Chen, Lu, Zhu, Sun and Liu, 2025. Stronger Normalization-Free Transformers.
         arXiv:2512.10938.
@@ -66,7 +62,7 @@ def dynamic_erf(
     validate.refuse_vectors(x, scale=scale, bias=bias)
     validate.refuse_vector_numbers(alpha=alpha, shift=shift)
     y = jax.lax.erf(alpha * moments.widen(x) + shift)
-    return _affine(y, scale, bias, jnp.result_type(x))
+    return scale_and_shift(y, scale, bias).astype(jnp.result_type(x))
 
 
 def local_response_norm(
@@ -94,7 +90,7 @@ def local_response_norm(
     the squared units of `x`. `k` is positive, so that the quotient is finite.
 
     Raises:
-        InputError: if `x` is not floating or `size` is not a positive odd number.
+        InputError: if `size` is not a positive odd number.
 
     References:
         Krizhevsky, Sutskever and Hinton, 2012. ImageNet Classification with Deep
@@ -112,8 +108,3 @@ def local_response_norm(
     total = sum(square[..., i : i + features] for i in range(size))
     y = wide * jnp.power(k + alpha * total, -beta)
     return y.astype(jnp.result_type(x))
-
-
-def _affine(y, scale: Vector, bias: Vector, dtype) -> Array:
-    row = (1,) * (y.ndim - 1) + y.shape[-1:]
-    return (y * scale.reshape(row) + bias.reshape(row)).astype(dtype)

@@ -46,25 +46,22 @@ def switchable_norm(
     `running` is that of the batch kind. There are as many logits as `kinds(x.shape)`;
     equal ones mix evenly. The other arguments are those of `norms.batch_norm`.
 
-    Raises:
-        InputError: if `x` is not floating, the mask or the logits have another
-            shape or dtype, or a mean would be over a single element.
-
     References:
         Luo, Ren, Peng, Zhang and Li, 2019. Differentiable Learning-to-Normalize via
         Switchable Normalization. arXiv:1806.10779.
     """
     where, names = validate.where(x, mask), kinds(x.shape)
     _refuse_other_kinds(names, mean_logits=mean_logits, var_logits=var_logits)
-    per_example, per_channel = math.prod(x.shape[1:]), math.prod(x.shape[:-1])
-    validate.refuse_single(x, per_example, "give the layer more features")
+    validate.refuse_single(x, range(1, x.ndim), "give the layer more features")
     affine.refuse_running(x, running, scale=scale, bias=bias)
     spatial = tuple(range(1, x.ndim - 1))
     axes = {"instance": spatial, "layer": (*spatial, x.ndim - 1)}
-    mixed: list = [moments.over(x, axes[name], where=where) for name in names[:-1]]
+    mixed: list = [
+        moments.mean_and_var(x, axes[name], where=where) for name in names[:-1]
+    ]
     if train:
-        validate.refuse_single(x, per_channel, "train on batches of 2 or more")
-        mixed.append(moments.over(x, (0, *spatial), where=where))
+        validate.refuse_single(x, range(x.ndim - 1))
+        mixed.append(moments.mean_and_var(x, (0, *spatial), where=where))
         running = moments.blend(running, mixed[-1], decay=decay)
     else:
         row = (1,) * (x.ndim - 1) + x.shape[-1:]

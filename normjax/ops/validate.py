@@ -4,8 +4,11 @@ Each `refuse_*` raises an InputError that names the argument. Numbers are checke
 they are Python or NumPy numbers; traced ones pass.
 """
 
+import math
 import numbers
+from collections.abc import Iterable
 
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
@@ -55,16 +58,31 @@ def refuse_no_space(x: Shaped[Array, "..."]) -> None:
         raise InputError("x.shape", x.shape, rule, "use layer or group norm here")
 
 
-def refuse_single(x: Shaped[Array, "..."], count: int, remedy: str) -> None:
-    """Refuses means over fewer than two elements."""
+def refuse_single(
+    x: Shaped[Array, "..."],
+    axes: Iterable[int],
+    remedy: str = "train on batches of 2 or more",
+    *,
+    times: int = 1,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> None:
+    """Refuses means over these axes where they are over fewer than two elements.
+
+    `times` is for further axes, and `axis_name` for those of `vmap` or `shard_map`.
+    """
+    count = times * math.prod(x.shape[axis] for axis in axes)
+    if axis_name is not None:
+        count *= jax.lax.axis_size(axis_name)
     if count < 2:
         rule = f"each mean would be over {count} element; must be at least 2, or the"
         rule += " output is the same for every x"
         raise InputError("x.shape", x.shape, rule, remedy)
 
 
-def refuse_where(x: Shaped[Array, "..."], where: Shaped[Array, "..."]) -> None:
+def refuse_where(x: Shaped[Array, "..."], where: Mask) -> None:
     """Refuses a `where` that does not broadcast to `x`."""
+    if where is None:
+        return
     pairs = zip(where.shape[::-1], x.shape[::-1])
     if where.ndim > x.ndim or any(size not in (1, full) for size, full in pairs):
         rule = f"must broadcast to the shape of x, {x.shape}"

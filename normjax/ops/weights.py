@@ -1,7 +1,9 @@
 """Reparametrizations of a kernel, as pure functions of arrays.
 
 The last axis of a kernel is its output features, and the result has the dtype of the
-kernel. Nothing here owns a parameter.
+kernel. `backward` is a row of `custom_vjp.BACKWARD`. An InputError is raised if the
+kernel is not floating, or a vector is not that of the kernel. Nothing here owns a
+parameter.
 """
 
 import functools
@@ -14,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from normjax.errors import InputError
-from normjax.ops import affine, moments, validate
+from normjax.ops import backward, custom_vjp, moments, validate
+from normjax.ops.backward import Residuals
 
 
 def feature_norms(
@@ -35,6 +38,7 @@ def weight_norm(
     scale: Float[Array, "..."],  # [features]; another shape is refused by name
     *,
     eps: float = 1e-12,
+    backward: str = "autodiff",
 ) -> Float[Array, "*inputs features"]:
     """`w = scale * v / sqrt(||v||^2 + eps)`, with the norm of each output feature.
 
@@ -47,23 +51,28 @@ def weight_norm(
         >>> weight_norm(jnp.array([[3.0], [4.0]]), jnp.array([10.0])).tolist()
         [[6.0], [8.0]]
 
-    Raises:
-        InputError: if `kernel` is not floating or `scale` has another shape.
-
     References:
         Salimans and Kingma, 2016. Weight Normalization: A Simple
         Reparameterization to Accelerate Training of Deep Neural Networks.
         arXiv:1602.07868.
     """
     validate.refuse_vectors(kernel, of="kernel", scale=scale)
-    factor = scale / feature_norms(kernel, eps=eps)
-    row = (1,) * (kernel.ndim - 1) + factor.shape
-    w = moments.widen(kernel) * factor.reshape(row)
-    return w.astype(jnp.result_type(kernel))
+    return _WEIGHT(kernel, scale, eps=eps, backward=backward)
+
+
+def _weight(kernel, scale, *, eps):
+    norms = feature_norms(kernel, eps=eps)
+    row = (1,) * (kernel.ndim - 1) + norms.shape
+    w = moments.widen(kernel) * (scale / norms).reshape(row)
+    kept = Residuals(kernel, None, (1 / norms).reshape(row), scale)
+    return w.astype(jnp.result_type(kernel)), kept
 
 
 def weight_standardization(
-    kernel: Num[Array, "*inputs features"], *, eps: float = 1e-10
+    kernel: Num[Array, "*inputs features"],
+    *,
+    eps: float = 1e-10,
+    backward: str = "autodiff",
 ) -> Float[Array, "*inputs features"]:
     """`w = (v - mean) / sqrt(var + eps)`, over the inputs of each output feature.
 
@@ -76,17 +85,17 @@ def weight_standardization(
         >>> weight_standardization(jnp.array([[1.0], [3.0]])).tolist()
         [[-1.0], [1.0]]
 
-    Raises:
-        InputError: if `kernel` is not floating or a feature has a single input.
-
     References:
         Qiao, Wang, Liu, Shen and Yuille, 2019. Micro-Batch Training with
         Batch-Channel Normalization and Weight Standardization. arXiv:1903.10520.
     """
-    num_inputs = math.prod(kernel.shape[:-1])
-    validate.refuse_single(kernel, num_inputs, "give the layer more inputs")
-    m = moments.over(kernel, tuple(range(kernel.ndim - 1)))
-    return affine.standardize(kernel, m.mean, m.var, eps=eps)
+    inputs = range(kernel.ndim - 1)
+    validate.refuse_single(kernel, inputs, "give the layer more inputs")
+    # batch norm without running moments: the inputs of a feature stand for the batch
+    return custom_vjp.batch(kernel, None, None, None, eps=eps, backward=backward)[0]
+
+
+_WEIGHT = custom_vjp.add_backward(_weight, backward.weight_norm, "x", "scale")
 
 
 class Singular(NamedTuple):
@@ -122,9 +131,6 @@ def spectral_norm(
     `W` is the kernel with all axes but the last flattened. `vectors` are from the last
     call, or from `singular`; they keep their dtypes. `steps` is usually 1 in training
     and 0 in evaluation. `eps` is in the units of `W`.
-
-    Raises:
-        InputError: if `kernel` is not floating or the vectors are of another.
 
     References:
         Miyato, Kataoka, Koyama and Yoshida, 2018. Spectral Normalization for

@@ -25,12 +25,13 @@ REPLACEABLE = ("norm", "placement", "optimizer", "penalty")  # by a protocol
 
 def norm(field: str, name: Level, preset: str = "") -> layers.Norm:
     """The norm of that name; `batch` with the conventions of the preset."""
-    if name == "batch" and preset:
-        return layers.batch_norm_of(preset)
     try:
+        if name == "batch" and preset:
+            field, name = "model.batch_norm", preset
+            return layers.batch_norm_of(preset)
         return layers.norm_named(str(name))
     except InputError as error:
-        raise InputError(field, name, error.rule, error.remedy) from error
+        raise error.at(field, name) from error
 
 
 def optimizer_named(field: str, name: Level) -> Optimizer:
@@ -39,11 +40,11 @@ def optimizer_named(field: str, name: Level) -> Optimizer:
     try:
         recipes.settings_of(recipe)
     except InputError as error:
-        raise InputError(field, name, error.rule, error.remedy) from error
+        raise error.at(field, name) from error
     return recipe
 
 
-def checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
+def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
     """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
 
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:

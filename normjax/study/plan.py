@@ -63,9 +63,12 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     chosen = resolve(config)
     split_key, seeds_key = jax.random.split(jax.random.key(chosen["root_seed"]))
     sizes = dict(chosen["data"])
-    source = sources.load(sizes.pop("name"), directory=sizes.pop("dir"))
-    data = splits.split(source, split_key, **sizes)
-    checks = levels.checks(chosen["protocols"], len(data.train.labels))
+    try:
+        stored = sources.data_set(sizes.pop("name"), directory=sizes.pop("dir"))
+        data = splits.split(stored, split_key, **sizes)
+    except InputError as error:
+        raise error.within("data") from error
+    checks = levels.level_checks(chosen["protocols"], len(data.train.labels))
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
@@ -75,7 +78,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
         "num_epochs": chosen["num_epochs"],
     }
     arms = tuple(
-        arm(chosen, dict(zip(wanted, x)), names, data, source.num_classes, shared)
+        arm(chosen, dict(zip(wanted, x)), names, data, stored.num_classes, shared)
         for x in itertools.product(*wanted.values())
     )
     numbers = seeds(chosen)

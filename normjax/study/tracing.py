@@ -1,6 +1,6 @@
 """What an arm would compile, traced without arithmetic: its size, and its mistakes."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,8 +31,9 @@ def trace(
         tx = lane.optimizer(program, settings, num_train=num_train)
         return tx.update(params, tx.init(params), params)
 
-    with _blame("norm", factors["norm"], f"batch_size={program.batch_size}"):
-        params, convolutions = _network(program.model, shape)
+    model, size = program.model, f"batch_size={program.batch_size}"
+    with _blame("norm", factors["norm"], size, of_model=model.__dataclass_fields__):
+        params, convolutions = _network(model, shape)
     with _blame("optimizer", factors["optimizer"], f"penalty={factors['penalty']}"):
         jax.eval_shape(update, params, dict.fromkeys(settings, scalar))
     return sum(leaf.size for leaf in jax.tree.leaves(params)), convolutions
@@ -45,7 +46,7 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
     def note(call, args, kwargs, context):
         layer = context.module
         if isinstance(layer, layers.Conv) and context.method_name == "__call__":
-            convolutions[layer.name] = layer.chosen(args[0].shape[-1])
+            convolutions[layer.name] = layer.implementation_for(args[0].shape[-1])
         return call(*args, **kwargs)
 
     def network(key, inputs):
@@ -61,16 +62,24 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
 
 
 @contextmanager
-def _blame(factor: str, level: Any, where: str) -> Iterator[None]:
-    """Re-raises an error from a level's norm or optimizer as one of `arms.<factor>`."""
+def _blame(
+    factor: str, level: Any, where: str, *, of_model: Collection[str] = ()
+) -> Iterator[None]:
+    """Re-raises an error from a level's norm or optimizer as one of `arms.<factor>`.
+
+    What is said of the model's inputs, or of a field `of_model`, is one of `model`.
+    """
     field = f"arms.{factor}"
     try:
         yield
     except InputError as error:
-        if error.field.split(".")[0] == "model":
-            raise
         if error.field == factor:
             raise error.within("arms") from error
+        if error.field in of_model:
+            raise error.within("model") from error
+        if error.field == "inputs":
+            remedy = "use model.name=mlp"
+            raise InputError("model", ..., error.rule, remedy) from error
         rule = f"cannot be used with {where} ({error.given()}: {error.rule})"
         raise InputError(field, level, rule, error.remedy) from error
     except jax.errors.ConcretizationTypeError as error:

@@ -4,7 +4,6 @@ The moving averages of batch norm lag behind the weights and forget all but the 
 batches. Here they are recomputed with the weights as they are. Pure functions.
 """
 
-import inspect
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -15,23 +14,16 @@ from jaxtyping import Array, Float, PyTree
 from normjax.data import splits
 from normjax.errors import InputError
 from normjax.layers.batch_variants import GhostBatchNorm
+from normjax.layers.registry import arguments
 from normjax.ops import batch_variants, moments, validate
 from normjax.training import lane
-from normjax.types import Metrics, Scaling, Split
+from normjax.types import Metrics, Network, Split
 
 COLLECTION = "input_moments"  # a collection of its own, gone after each batch
 
 
-def precise_statistics(
-    model: nn.Module,
-    params: PyTree,
-    stats: PyTree,
-    split: Split,
-    scaling: Scaling,
-    *,
-    batch_size: int,
-) -> PyTree:
-    """`stats` with the `mean` and `var` that the inputs of batch norms have on a split.
+def precise_statistics(network: Network, split: Split, *, batch_size: int) -> PyTree:
+    """`stats` with the `mean` and `var` of the inputs of batch norms on a split.
 
         mean = sum(n_b mean_b) / n,
         var  = sum(n_b (var_b + (mean_b - mean)^2)) / n,
@@ -50,13 +42,13 @@ def precise_statistics(
     References:
         Wu and Johnson, 2021. Rethinking "Batch" in BatchNorm. arXiv:2105.07576.
     """
+    stats = network.stats
     if "batch_stats" not in stats:
         return stats
 
     def input_moments(batch):
-        network = model, params, stats, batch, scaling
         with nn.intercept_methods(_record_moments):
-            _, new = _apply(*network, train=True, mutable=[*stats, COLLECTION])
+            _, new = _apply(network, batch, train=True, mutable=[*stats, COLLECTION])
         return new.get(COLLECTION, {})
 
     is_moments = lambda node: isinstance(node, moments.Moments)
@@ -65,15 +57,7 @@ def precise_statistics(
     return {**stats, "batch_stats": _insert(stats["batch_stats"], total)}
 
 
-def mode_gap(
-    model: nn.Module,
-    params: PyTree,
-    stats: PyTree,
-    split: Split,
-    scaling: Scaling,
-    *,
-    batch_size: int,
-) -> Metrics:
+def mode_gap(network: Network, split: Split, *, batch_size: int) -> Metrics:
     """Loss and accuracy on a split in evaluation mode, minus those in training mode.
 
     Training mode normalizes each batch by its own moments, evaluation mode by `stats`.
@@ -83,7 +67,7 @@ def mode_gap(
 
     def sums(batch):
         def metrics(train):
-            logits = forward(model, params, stats, batch, scaling, train=train)
+            logits = forward(network, batch, train=train)
             pair = lane.example_metrics(logits, batch.labels)
             return [x.astype(jnp.float32) for x in pair]
 
@@ -96,29 +80,22 @@ def mode_gap(
 
 
 def forward(
-    model: nn.Module,
-    params: PyTree,
-    stats: PyTree,
-    batch: Split,
-    scaling: Scaling,
-    *,
-    train: bool,
+    network: Network, batch: Split, *, train: bool
 ) -> Float[Array, "batch classes"]:
     """Logits of a batch in either mode; moving averages are left as they are."""
-    network = model, params, stats, batch, scaling
-    return _apply(*network, train=train, mutable=list(stats))[0]
+    return _apply(network, batch, train=train, mutable=list(network.stats))[0]
 
 
-def _apply(model, params, stats, batch, scaling, *, train, mutable) -> tuple:
+def _apply(network: Network, batch: Split, *, train: bool, mutable: list) -> tuple:
     """Logits and mutable collections, without dropout.
 
     A `GhostBatchNorm` whose `ghost_size` does not divide the batch normalizes it by the
     nearest size that does, see `batch_variants.ghost_size_for`.
     """
     with nn.intercept_methods(_fit_ghosts):
-        return model.apply(
-            {"params": params, **stats},
-            splits.scale_inputs(batch.inputs, scaling),
+        return network.model.apply(
+            {"params": network.params, **network.stats},
+            splits.scale_inputs(batch.inputs, network.scaling),
             train=train,
             mutable=mutable,
             rngs={"dropout": jax.random.key(0)},  # at rate 0 it has no effect
@@ -158,13 +135,13 @@ def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
     layer = context.module
     takes_part = getattr(layer, "averages_inputs", False)
     if takes_part and context.method_name == "__call__":
-        named = _name_arguments(layer, args, kwargs)
+        named = arguments(layer, args, kwargs)
         axis, mask = getattr(layer, "axis", -1), named.get("mask")
         x = jnp.moveaxis(named["x"], axis, -1)
         if mask is not None and jnp.ndim(mask) == x.ndim:  # of single features
             mask = jnp.moveaxis(mask, axis, -1)
         where = validate.where(x, mask)
-        m = moments.over(x, tuple(range(x.ndim - 1)), where=where)
+        m = moments.mean_and_var(x, tuple(range(x.ndim - 1)), where=where)
         now = jax.tree.map(lambda a: jnp.broadcast_to(a, m.mean.shape).ravel(), m)
         if layer.has_variable(COLLECTION, "moments"):  # called before, on this batch
             now = moments.merge(layer.get_variable(COLLECTION, "moments"), now)
@@ -175,21 +152,14 @@ def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
 def _fit_ghosts(call: Callable, args: tuple, kwargs: dict, context):
     """Calls ghost batch norms with a size that divides the batch; an interceptor."""
     layer = context.module
-    if not isinstance(layer, GhostBatchNorm) or context.method_name != "__call__":
-        return call(*args, **kwargs)
-    size, wanted = len(_name_arguments(layer, args, kwargs)["x"]), layer.ghost_size
-    if wanted is None or wanted < 1 or size % wanted == 0:
-        return call(*args, **kwargs)
-    fitting = batch_variants.ghost_size_for(size, wanted=wanted)
-    assert layer.scope is not None  # flax calls bound modules only
-    scope = layer.scope.rewound()  # the same place for variables, as if unused
-    return layer.clone(parent=scope, ghost_size=fitting)(*args, **kwargs)
-
-
-def _name_arguments(layer: nn.Module, args: tuple, kwargs: dict) -> dict:
-    """The arguments of a call by name."""
-    signature = inspect.signature(type(layer).__call__)
-    return signature.bind(layer, *args, **kwargs).arguments
+    if isinstance(layer, GhostBatchNorm) and context.method_name == "__call__":
+        size, wanted = len(arguments(layer, args, kwargs)["x"]), layer.ghost_size
+        if wanted is not None and wanted >= 1 and size % wanted:
+            fitting = batch_variants.ghost_size_for(size, wanted=wanted)
+            assert layer.scope is not None  # flax calls bound modules only
+            scope = layer.scope.rewound()  # the same place for variables, as if unused
+            call = layer.clone(parent=scope, ghost_size=fitting)
+    return call(*args, **kwargs)
 
 
 def _insert(stats: PyTree, recorded: PyTree) -> PyTree:

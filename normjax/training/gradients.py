@@ -6,27 +6,18 @@ Batch norm is in training mode, dropout is off, and no penalty is added. Pure fu
 import functools
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
 from normjax.training import batch_statistics, lane
-from normjax.types import Scaling, Split
+from normjax.types import Network, Split
 
 
-def split_gradient(
-    model: nn.Module,
-    params: PyTree,
-    stats: PyTree,
-    split: Split,
-    scaling: Scaling,
-    *,
-    batch_size: int,
-) -> PyTree:
+def split_gradient(network: Network, split: Split, *, batch_size: int) -> PyTree:
     """Gradient of the mean cross-entropy over a split, in batches of its rows."""
-    one = lambda batch: jax.grad(loss_sum)(params, batch, model, stats, scaling)
+    one = lambda batch: jax.grad(loss_sum)(network.params, network, batch)
     add = functools.partial(jax.tree.map, jnp.add)
     total = batch_statistics.fold_batches(one, add, split, batch_size)
     return jax.tree.map(lambda x: x / len(split.labels), total)
@@ -63,10 +54,9 @@ def smoothness_along(
     }
 
 
-def loss_sum(
-    params: PyTree, batch: Split, model: nn.Module, stats: PyTree, scaling: Scaling
-) -> Float[Array, ""]:
-    """Sum of the cross-entropies of a batch."""
-    logits = batch_statistics.forward(model, params, stats, batch, scaling, train=True)
+def loss_sum(params: PyTree, network: Network, batch: Split) -> Float[Array, ""]:
+    """Sum of the cross-entropies of a batch, of the network with these parameters."""
+    network = network._replace(params=params)
+    logits = batch_statistics.forward(network, batch, train=True)
     nats, _ = lane.example_metrics(logits, batch.labels)
     return jnp.sum(nats)

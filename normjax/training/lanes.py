@@ -51,19 +51,19 @@ def epoch(
     dropout, the same in every epoch.
     """
     tx = lane.optimizer(program, settings, num_train=len(data.train.labels))
-    scaled: dict[str, Any] = {"program": program, "scaling": data.scaling}
+    fixed: dict[str, Any] = {"program": program, "scaling": data.scaling}
 
     def one_step(state, rows):
         batch = lane.take(data.train, rows)
         at_step = jax.random.fold_in(key, state.step)
-        return lane.step(state, batch, at_step, settings, tx=tx, **scaled)
+        return lane.step(state, batch, at_step, settings, tx=tx, **fixed)
 
     state, metrics = jax.lax.scan(one_step, state, rows)
     context = probes.Context(program, tx, settings, data, rows)
     return state, EpochMetrics(
         train=Metrics(*(jnp.nanmean(x) for x in metrics)),
-        validation=lane.evaluate(state, data.validation, **scaled),
-        test=lane.evaluate(state, data.test, **scaled),
+        validation=lane.evaluate(state, data.validation, **fixed),
+        test=lane.evaluate(state, data.test, **fixed),
         probes=probes.measure_all(state, context),
     )
 
@@ -116,10 +116,10 @@ def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh) -> 
     `size` is batch size, steps and sampling. It has a program of its own because
     XLA takes half a second to compile each use of threefry on a CPU.
     """
-    drawn = dict(zip(("batch_size", "num_steps", "sampling"), size))
+    sizes = dict(zip(("batch_size", "num_steps", "sampling"), size))
 
     def one(key, number):
-        return splits.order(jax.random.fold_in(key, number), num_examples, **drawn)
+        return splits.order(jax.random.fold_in(key, number), num_examples, **sizes)
 
     return divide(one, mesh, (0, None))(keys, number)
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from normjax.errors import InputError
 from normjax.optimizers import recipes, transforms
 from normjax.training import batch_statistics, gradients, lane
-from normjax.types import Data, Program, Settings, TrainState
+from normjax.types import Data, Network, Program, Settings, TrainState
 
 PROBE_BATCH = 1_000  # examples at once, at most; their moments are near the split's
 
@@ -88,8 +88,9 @@ def measure_smoothness(state: TrainState, context: Context) -> Measured:
     direction = jax.tree.map(lambda g: -rate * g, batch_gradient(state, context))
 
     def gradient(params):
-        network = network_and_split(state._replace(params=params), context)
-        return gradients.split_gradient(*network, batch_size=PROBE_BATCH)
+        network = network_of(state, context)._replace(params=params)
+        split = context.data.train
+        return gradients.split_gradient(network, split, batch_size=PROBE_BATCH)
 
     return gradients.smoothness_along(gradient, state.params, direction)
 
@@ -114,8 +115,9 @@ def measure_magnitudes(state: TrainState, context: Context) -> Measured:
 
 def measure_mode_gap(state: TrainState, context: Context) -> Measured:
     """`mode_gap_loss` in nats and `mode_gap_accuracy`: see `batch_statistics`."""
+    network, split = network_of(state, context), context.data.train
     size = context.program.batch_size
-    gap = batch_statistics.mode_gap(*network_and_split(state, context), batch_size=size)
+    gap = batch_statistics.mode_gap(network, split, batch_size=size)
     return {f"mode_gap_{name}": x for name, x in gap._asdict().items()}
 
 
@@ -136,24 +138,24 @@ def measure_precise_test(state: TrainState, context: Context) -> Measured:
     place of moving averages; without batch norm they are the test metrics themselves.
     """
     program, data = context.program, context.data
-    network, size = network_and_split(state, context), program.batch_size
-    stats = batch_statistics.precise_statistics(*network, batch_size=size)
+    network, size = network_of(state, context), program.batch_size
+    stats = batch_statistics.precise_statistics(network, data.train, batch_size=size)
     state = state._replace(stats=stats)
     metrics = lane.evaluate(state, data.test, program=program, scaling=data.scaling)
     return {f"precise_test_{name}": x for name, x in metrics._asdict().items()}
 
 
-def network_and_split(state: TrainState, context: Context) -> tuple:
-    """The network, the training split and its scaling, as `batch_statistics` has it."""
-    data = context.data
-    return context.program.model, state.params, state.stats, data.train, data.scaling
+def network_of(state: TrainState, context: Context) -> Network:
+    """The network of the lane as it is."""
+    model, scaling = context.program.model, context.data.scaling
+    return Network(model, state.params, state.stats, scaling)
 
 
 def batch_gradient(state: TrainState, context: Context) -> PyTree:
     """Gradient of the mean cross-entropy of the epoch's first batch."""
     batch = lane.take(context.data.train, context.rows[0])
-    network = context.program.model, state.stats, context.data.scaling
-    total = jax.grad(gradients.loss_sum)(state.params, batch, *network)
+    network = network_of(state, context)
+    total = jax.grad(gradients.loss_sum)(state.params, network, batch)
     return jax.tree.map(lambda x: x / len(batch.labels), total)
 
 

@@ -52,7 +52,7 @@ def sgd_rate_outside(g: list[Rounded]) -> list[Rounded]:
 
 def keras_sgd_halved(kinds):
     """SGD whose last step with the first rate is the boundary itself."""
-    kept, halved = optimizers.STEPS // 2 - 1, [0.1, 0.05]
+    kept, halved = optimizers.NUM_STEPS // 2 - 1, [0.1, 0.05]
     rate = kinds.schedules.PiecewiseConstantDecay([kept], halved)
     return kinds.SGD(rate, momentum=0.9)
 
@@ -73,7 +73,7 @@ def adam_eps_not_corrected(g: list[Rounded]) -> list[Rounded]:
 
 def own_check(framework: str, name: str, make: Callable, formula: Callable) -> Check:
     """A framework's optimizer against its own update rule."""
-    right = lambda: optimizers.path(optimizers.expected(formula))
+    right = lambda: optimizers.path(optimizers.expected_updates(formula))
     subject = functools.partial(peers_optimizers.PATHS[framework], make)
     return Check(name, framework, subject, lambda found: worst(found(), right()))
 
@@ -136,7 +136,7 @@ def _peer(framework: str, name: str, defect: str, make: Callable) -> Mutant:
 
 def _by_formula(row: str, defect: str, formula: Callable) -> Mutant:
     """Our update rule where the framework has its own."""
-    wrong = lambda: optimizers.path(optimizers.expected(formula)).value
+    wrong = lambda: optimizers.path(optimizers.expected_updates(formula)).value
     return Mutant(row, defect, wrong)
 
 
@@ -241,7 +241,7 @@ def _torch_weight(variables, x) -> np.ndarray:
 
 FRAMEWORKS = FLAX | OPTAX | PRESETS
 for _framework, _mutants in (("torch", TORCH), ("keras", KERAS)):
-    FRAMEWORKS |= _mutants if frameworks.installed(_framework) else {}
+    FRAMEWORKS |= _mutants if frameworks.is_installed(_framework) else {}
 
 
 # ---- the document -----------------------------------------------------------------
@@ -345,13 +345,13 @@ def default_table() -> str:
     lines = []
     for name, layer in {"batch": nn.BatchNorm, **peers_norms.FLAX}.items():
         torch_eps, keras_eps = "-", "-"
-        if frameworks.installed("torch"):
+        if frameworks.is_installed("torch"):
             import torch
 
             call = getattr(torch.nn.functional, f"{name}_norm")
             eps = inspect.signature(call).parameters["eps"].default
             torch_eps = "that of the dtype" if eps is None else f"{eps:g}"
-        if frameworks.installed("keras"):
+        if frameworks.is_installed("keras"):
             kinds = frameworks.keras().layers
             make = peers_norms.KERAS.get(name, lambda k: k.BatchNormalization())
             keras_eps = f"{make(kinds).epsilon:g}"

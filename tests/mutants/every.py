@@ -15,7 +15,7 @@ MUTANTS: dict[str, Mutant] = {
     **updates.UPDATES,
     **conventions.FRAMEWORKS,
 }
-OWN = [check for check in conventions.OWN if frameworks.installed(check.kind)]
+OWN = [check for check in conventions.OWN if frameworks.is_installed(check.kind)]
 CHECKS: dict[str, Check] = {
     **command.all_checks(),
     **{f"{check.kind}: {check.name}": check for check in OWN},

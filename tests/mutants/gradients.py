@@ -12,7 +12,7 @@ from normjax.checks.references import EPS
 
 from . import Mutant
 
-SHAPE = gradients.SHAPE
+SHAPE = gradients.INPUT_SHAPE
 CONSTANT = jax.lax.stop_gradient
 
 
@@ -102,7 +102,7 @@ def by_hand(
 ) -> Mutant:
     """`dx = r (dz - mean(dz) - z mean(dz z))` without one of its terms, in NumPy."""
     name = row.partition(": ")[2].partition(",")[0]
-    axes = gradients_float32.BACKWARD[name].axes
+    axes = gradients_float32.FORMULAS[name].axes
 
     def wrong(variables, x, dy):
         x, dy, scale = (np.float64(a) for a in (x, dy, variables["params"]["scale"]))

@@ -138,7 +138,7 @@ VALUES = {
 
 # ---- layers with one function beneath them exchanged ------------------------------
 
-OVER = moments.over
+OVER = moments.mean_and_var
 
 
 def unmasked(x, axes, *, where=None, **settings) -> moments.Moments:
@@ -194,7 +194,7 @@ PROGRAMS = {
     "zeros behind the mask that count": Mutant(
         "forward: group, masked",
         "counts or shows what is masked",
-        patched("group", "over", unmasked, jnp.asarray(cases.random_mask())),
+        patched("group", "mean_and_var", unmasked, jnp.asarray(cases.random_mask())),
     ),
     "outputs behind the mask": Mutant(
         "forward: frozen, masked", "counts or shows what is masked", shown_behind
@@ -209,7 +209,7 @@ PROGRAMS = {
 
 def followed(layer, **wrong) -> Callable:
     """20 steps of a layer with other settings than the row's."""
-    return jax.jit(forward.trained(layer.clone(**wrong)))
+    return jax.jit(forward.training_run(layer.clone(**wrong)))
 
 
 def counted(layer) -> Callable:
@@ -218,7 +218,7 @@ def counted(layer) -> Callable:
 
     def wrong(variables, xs):
         y, stats = run(variables, xs)
-        return y, {"batch_stats": stats["batch_stats"] | {"step": forward.STEPS}}
+        return y, {"batch_stats": stats["batch_stats"] | {"step": forward.NUM_BATCHES}}
 
     return wrong
 
