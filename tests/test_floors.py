@@ -18,7 +18,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("training",),
     ("study",),
     ("report",),
-    ("audit", "checks"),
+    ("audit", "checks", "merge", "status"),
 )
 HEIGHT = {f"normjax.{name}": i for i, names in enumerate(FLOORS) for name in names}
 

@@ -20,16 +20,17 @@ SMALL = {"num_seeds": 3, "num_epochs": 3, "batch_size": 256, "model": {"widths":
 RATE = {"learning_rate": (0.1,)}
 
 
+BROKEN: list[str] = []  # what the norm below raises, while an arm trains
+
+
 class Raises(nn.Module):
-    """A norm whose error shows only while an arm trains."""
+    """A norm whose error shows only after the study was planned."""
 
     @nn.compact
     def __call__(self, x, train: bool):
-        return jax.pure_callback(fail, x, x, vmap_method="sequential")
-
-
-def fail(x):
-    raise ValueError("not today\nsecond line")
+        if train and BROKEN:
+            raise ValueError(BROKEN[0])
+        return x
 
 
 def unstable(learning_rate: float = 0.1, limit: float = 1e30):
@@ -242,25 +243,33 @@ def test_a_damaged_group_is_set_aside_and_trained_again(whole, tmp_path, capsys)
 def test_an_arm_that_fails_is_recorded_and_the_others_run(tmp_path, monkeypatch):
     """The same again tries it again; what is mended is no failure any more."""
     name = f"{__name__}.Raises"
-    arms = {"norm": ("none", name, "batch")}
+    study = plan.study(config(arms={"norm": ("none", name, "batch")}))
+    monkeypatch.setitem(globals(), "BROKEN", ["not today\nsecond line"])
     for _ in range(2):
-        record, failed = complete(tmp_path, arms=arms)
-        assert list(failed) == [name]
-        assert "not today" in failed[name]
-        assert "\n" not in failed[name]
-        assert complete_arms(record.record) == ("none", "batch")
-        entry = record.record["arms"][name]
+        failed = run.complete(study, tmp_path, quiet=True)
+        assert failed == {name: "ValueError: not today"}
+        record = read_record(tmp_path).record
+        assert complete_arms(record) == ("none", "batch")
+        entry = record["arms"][name]
         assert (entry["status"], entry["failure"]) == ("failed", failed[name])
-    monkeypatch.setattr(sys.modules[__name__], "fail", lambda x: x)
-    record, failed = complete(tmp_path, arms=arms)
-    assert failed == {}
-    assert record.record["arms"][name]["status"] == "complete"
+    monkeypatch.setitem(globals(), "BROKEN", [])
+    assert run.complete(study, tmp_path, quiet=True) == {}
+    assert read_record(tmp_path).record["arms"][name]["status"] == "complete"
     assert groups.failures(tmp_path) == {}
 
 
-def test_a_run_from_python_warns_of_an_arm_that_fails(tmp_path):
-    with pytest.warns(UserWarning, match=r"^arm .* could not be trained: .*not today"):
-        normjax.run(config(arms={"norm": (f"{__name__}.Raises",)}), tmp_path)
+def test_a_run_from_python_warns_of_an_arm_that_fails(tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("not today")
+
+    monkeypatch.setattr(run, "train_group", fail)
+    with pytest.warns(UserWarning) as caught:
+        normjax.run(config(arms={"norm": ("none",)}), tmp_path)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "arm corrected-none-pre-sgd-none-256 could not be trained:"
+        " ValueError: not today"
+    )
 
 
 def test_a_lane_that_is_nan_freezes_alone(tmp_path):

@@ -459,7 +459,7 @@ def test_steps_with_replacement_are_rounded():
         assert arm.program.steps_per_epoch == steps
 
 
-def test_networks_that_convolve_are_mapped_on_a_cpu():
+def test_networks_are_mapped_on_a_cpu():
     model = {"name": "cnn", "widths": (4, 8), "kernel_size": 5}
     (conv,) = plan.study(normjax.config(model=model)).arms
     assert conv.convolutions == {"conv_0": "patches", "conv_1": "images"}
@@ -467,7 +467,7 @@ def test_networks_that_convolve_are_mapped_on_a_cpu():
     (forced,) = plan.study(normjax.config(model=model, mapping="vmap")).arms
     assert forced.program.mapping == "vmap"
     (mlp,) = plan.study(normjax.config()).arms
-    assert (mlp.convolutions, mlp.program.mapping) == ({}, "vmap")
+    assert (mlp.convolutions, mlp.program.mapping) == ({}, "map")
 
 
 def test_a_convolution_can_be_forced():
