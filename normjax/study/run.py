@@ -208,6 +208,8 @@ def state(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
     if not work:
         lines.append("complete: every network is trained")
     elif kept or begun:
-        goes_on = f", {len(begun)} groups go on where they were left" if begun else ""
+        goes_on = ", 1 group goes on where it was left" if begun else ""
+        if len(begun) > 1:
+            goes_on = f", {len(begun)} groups go on where they were left"
         lines.append(f"resuming: {kept} networks are trained{goes_on}")
     return lines

@@ -139,16 +139,6 @@ def epoch_lanes(
     return lanes(real, state, rows, keys, settings, data)
 
 
-def grid(
-    keys: Key[Array, " seeds"], settings: Settings
-) -> tuple[Key[Array, " lanes"], Settings]:
-    """Every setting with every seed, flattened in the order `[settings, seeds]`."""
-    num_seeds = len(keys)
-    num_settings = len(np.asarray(next(iter(settings.values()), [1.0])))
-    lanes: Settings = {name: np.repeat(x, num_seeds) for name, x in settings.items()}
-    return jnp.tile(keys, num_settings), lanes
-
-
 def train(
     keys: Key[Array, " lanes"],
     settings: Settings,

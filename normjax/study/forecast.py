@@ -1,0 +1,97 @@
+"""What a run would do and about how long it takes, without training any network."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from normjax.study import memory
+from normjax.study.plan import Arm, Study
+from normjax.study.train import Work, epochs_left, settings_of
+from normjax.training import lanes
+
+STEPS = 2, 12  # of the two short epochs whose difference gives the time of a step
+
+
+def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: what is missing of each arm, its memory and its seconds.
+
+    Compiles two short programs for each arm and measures an epoch of each on lanes that
+    are thrown away.
+    """
+    header = ["arm", "parameters", "lanes", "groups", "memory", "compile", "run"]
+    rows = []
+    for arm in study.arms:
+        mine = [each for each in work if each.arm.name == arm.name]
+        if not mine:
+            continue
+        compiling, seconds = measured_seconds(study, arm, mine)
+        needs = memory.lane_needs(arm, study.data)
+        most = max(len(each.lanes) for each in mine)
+        at_work = most if arm.program.mapping == "vmap" else len(jax.devices())
+        size = most * needs.kept + min(most, at_work) * needs.working
+        rows.append(
+            [
+                arm.name,
+                f"{arm.num_parameters:,}",
+                f"{sum(len(each.lanes) for each in mine):,}",
+                f"{len(mine):,}",
+                f"{size / 2**20:,.0f} MiB",
+                duration(compiling),
+                duration(seconds),
+            ]
+        )
+    return header, rows
+
+
+def measured_seconds(
+    study: Study, arm: Arm, work: Sequence[Work]
+) -> tuple[float, float]:
+    """Seconds to compile an arm, and to train its groups, from two short epochs.
+
+    An epoch takes `e + s * steps`, an evaluation and the steps; two lengths give both.
+    """
+    num_devices = len(jax.devices())
+    mapped = arm.program.mapping == "map"
+    times, compiling = [], []
+    for steps in STEPS:
+        program = arm.program._replace(steps_per_epoch=steps)
+        wanted = work[0].lanes[:num_devices] if mapped else work[0].lanes
+        few = Work(arm._replace(program=program), wanted)
+        spent = _epoch_seconds(study, few)
+        compiling.append(spent[0] - spent[1])
+        times.append(min(spent[1:]))
+    step = max(0.0, times[1] - times[0]) / (STEPS[1] - STEPS[0])
+    rest = max(0.0, times[0] - STEPS[0] * step)
+    epoch = rest + arm.program.steps_per_epoch * step
+    total = 0.0
+    for each in work:
+        turns = math.ceil(len(each.lanes) / num_devices) if mapped else 1
+        total += turns * epoch * epochs_left(study, each)
+    return max(compiling), total
+
+
+def _epoch_seconds(study: Study, work: Work) -> list[float]:
+    """The seconds of three epochs of a short program; the first one compiles."""
+    places = [study.seeds.index(seed) for _, seed in work.lanes]
+    epochs = lanes.train(
+        study.keys[np.array(places)],
+        {**settings_of(work)},
+        study.data,
+        program=work.arm.program,
+        num_epochs=3,
+    )
+    spent, start = [], time.perf_counter()
+    for _ in epochs:
+        spent.append(time.perf_counter() - start)
+        start = time.perf_counter()
+    return spent
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min`, `4.2 h`: two digits or about."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"

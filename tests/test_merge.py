@@ -1,0 +1,168 @@
+"""The union of records, and what a workdir holds: two commands."""
+
+import pathlib
+import shutil
+
+import _records
+import numpy as np
+import pandas as pd
+import pytest
+
+from normjax import merge, status
+from normjax.errors import InputError
+from normjax.study import groups
+from normjax.study.columns import CURVES
+from normjax.study.record import Record, complete_arms, read_record
+
+EPOCHS = 2
+
+
+def made(norm: str, seeds: tuple[int, ...], rates=(0.1,)) -> _records.Arm:
+    """Networks whose numbers are those of their norm, seed and rate."""
+    rows = []
+    for rate in rates:
+        for seed in seeds:
+            lane = {"arm": norm, "norm": norm, "seed": seed, "learning_rate": rate}
+            for epoch in range(1, EPOCHS + 1):
+                value = len(norm) + seed / 8 + rate + epoch / 64
+                curves = dict.fromkeys(CURVES, np.float32(value))
+                rows.append(lane | {"epoch": epoch, "step": 5 * epoch} | curves)
+    epochs = pd.DataFrame(rows)
+    networks = epochs[epochs["epoch"] == EPOCHS].assign(diverged_at_step=-1, seconds=1)
+    return _records.Arm(networks, epochs, epoch_seconds=[0.5] * EPOCHS)
+
+
+def write(folder: pathlib.Path, arms: dict[str, _records.Arm], **about) -> Record:
+    seeds = list(dict.fromkeys(arms[next(iter(arms))].networks["seed"].tolist()))
+    config = {
+        "study": "made",
+        "audit": "",
+        "seeds": [],
+        "num_seeds": len(seeds),
+        "arms": {"norm": list(arms)},
+        "settings": {"learning_rate": [0.1]},
+    }
+    content = _records.wanted(arms, ["norm"], ["learning_rate"], config=config, **about)
+    return _records.write(folder, content, arms)
+
+
+@pytest.fixture
+def parts(tmp_path) -> list[pathlib.Path]:
+    """Two seeds on one machine, three on another, which share one."""
+    for name, seeds in (("a", (0, 1)), ("b", (1, 2, 3))):
+        write(tmp_path / name, {x: made(x, seeds) for x in ("none", "batch")})
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+def test_the_union_is_the_study_at_once(parts, tmp_path):
+    whole = write(
+        tmp_path / "whole", {x: made(x, (0, 1, 2, 3)) for x in ("none", "batch")}
+    )
+    assert merge.merge(parts, tmp_path / "all") == []
+    union = read_record(tmp_path / "all")
+    assert union.networks.equals(whole.networks)
+    assert union.epochs.equals(whole.epochs)
+    assert union.config["seeds"] == [0, 1, 2, 3]
+    assert union.config["num_seeds"] == 4
+    assert complete_arms(union.record) == ("none", "batch")
+    assert merge.merge([parts[1]], tmp_path / "all") == []  # again: nothing changes
+    assert read_record(tmp_path / "all").networks.equals(whole.networks)
+
+
+def test_arms_and_settings_are_united_and_what_nobody_trained_is_missing(tmp_path):
+    write(tmp_path / "a", {"none": made("none", (0,))})
+    write(tmp_path / "b", {"batch": made("batch", (0, 1), rates=(0.2,))})
+    write(tmp_path / "c", {"none": made("none", (1,), rates=(0.2,))})
+    merge.merge([tmp_path / x for x in "abc"], tmp_path / "all")
+    record = read_record(tmp_path / "all").record
+    assert record["arms"]["none"]["settings"] == {"learning_rate": [0.1, 0.2]}
+    missing = {name: entry["missing"] for name, entry in record["arms"].items()}
+    assert missing == {"none": 2, "batch": 0}
+
+
+def test_a_network_that_is_not_the_same_twice_is_named(parts, tmp_path, capsys):
+    arm = made("none", (1, 2, 3))
+    arm.epochs.loc[arm.epochs["seed"] == 1, "train_loss"] *= np.float32(1.01)
+    for path in (parts[1] / groups.FOLDER).glob(f"{_records.arm_id('none')}-*"):
+        path.unlink()
+    _records.write_group(parts[1], "none", arm, ["learning_rate"])
+    folders = [str(path) for path in parts]
+    assert merge.main([*folders, f"--workdir={tmp_path / 'all'}"]) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("different: none, seed 1, learning_rate=0.1: train loss ")
+    assert "which counts" in first
+    assert second == f"page: {tmp_path / 'all' / 'report.html'}"
+
+
+def test_rounding_is_no_difference(parts, tmp_path):
+    arm = made("none", (1, 2, 3))
+    arm.epochs["train_loss"] *= np.float32(1 + 1e-5)
+    arm.epochs.loc[arm.epochs["epoch"] > 1, "train_loss"] *= 2  # it grows
+    for path in (parts[1] / groups.FOLDER).glob(f"{_records.arm_id('none')}-*"):
+        path.unlink()
+    _records.write_group(parts[1], "none", arm, ["learning_rate"])
+    assert merge.merge(parts, tmp_path / "all") == []
+
+
+def test_records_of_other_studies_are_refused(parts, tmp_path, capsys):
+    write(tmp_path / "c", {"none": made("none", (0,))}, num_examples={"train": 9})
+    with pytest.raises(InputError) as caught:
+        merge.merge([parts[0], tmp_path / "c"], tmp_path / "all")
+    assert str(caught.value) == (
+        f"{tmp_path / 'c'}: must hold the same study: num_examples is {{'train': 9}},"
+        " not {}; merge parts of one study."
+    )
+    assert not (tmp_path / "all").exists()
+    assert merge.main([str(tmp_path / "none"), f"--workdir={tmp_path / 'all'}"]) == 2
+    assert capsys.readouterr().err.startswith(f"workdir='{tmp_path / 'none'}': must be")
+
+
+def test_an_arm_of_another_program_is_refused(parts, tmp_path):
+    record = read_record(parts[1]).record
+    other = write(tmp_path / "c", {"none": made("none", (0,))}).record
+    wanted = _records.wanted({"none": made("none", (0,))}, ["norm"], ["learning_rate"])
+    wanted["arms"]["none"]["id"] = "0" * 16
+    wanted["config"] = other["config"]
+    shutil.rmtree(tmp_path / "c")
+    _records.write(tmp_path / "c", wanted, {"none": made("none", (0,))})
+    assert record["study"] == wanted["study"]
+    with pytest.raises(InputError) as caught:
+        merge.merge([parts[1], tmp_path / "c"], tmp_path / "all")
+    assert str(caught.value) == (
+        "arm none: must be the same in all records (data, epochs, version or program);"
+        " merge parts of one study."
+    )
+
+
+def test_a_damaged_group_is_not_merged(parts, tmp_path):
+    path = min((parts[0] / groups.FOLDER).glob("*.npz"))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError) as caught:
+        merge.merge(parts, tmp_path / "all")
+    assert str(caught.value).startswith(f"{path}: damaged (its content is not what was")
+
+
+def test_the_status_tells_what_is_there(parts, tmp_path, capsys):
+    assert status.main([str(parts[0])]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "made: 4 of 4 networks",
+        "none   complete      2 of 2",
+        "batch  complete      2 of 2",
+    ]
+    path = min((parts[0] / groups.FOLDER).glob(f"{_records.arm_id('none')}-*"))
+    path.write_bytes(path.read_bytes()[1:])
+    groups.write_failure(
+        parts[0], _records.arm_id("none"), {"message": "ValueError: x"}
+    )
+    assert status.main([str(parts[0])]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "made: 2 of 4 networks",
+        "none   failed        0 of 2: ValueError: x",
+        "batch  complete      2 of 2",
+        f"damaged: networks/{path.name}",
+    ]
+    assert status.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"workdir='{tmp_path}': must hold a record, and has no record.json; give the"
+        " folder that a study was run in.\n"
+    )
