@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -107,6 +108,11 @@ def test_tasks_of_slurm_find_each_other_and_take_a_gpu_each():
     with processes(JOIN, [["", 0, -1]] * 2, tasks) as started:
         answers = [json.loads(line(process)) for process in started]
     assert answers == [[[0, 2], [0, 1, 2], "0"], [[1, 2], [0, 1, 2], "all"]]
+
+
+def test_one_process_alone_meets_nobody(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", None)
+    assert distribute.join(num_processes=1) == (0, 1)
 
 
 THREE = "--coordinator, --num_processes, --process"
@@ -225,6 +231,28 @@ def test_a_claim_ends_with_its_process(tmp_path):
             assert holder(locks, "group") == own
         assert (locks / "group").read_text() == ""
         assert holder(locks, "group") == "another process"
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/proc/locks").exists(), reason="the system lists no locks"
+)
+def test_who_waits_for_a_claim_has_it_when_its_process_is_gone(tmp_path):
+    """The one that waits is known by the kernel to wait before the other is killed."""
+    code = HOLD.replace('"group")', '"group", wait=len(sys.argv) > 2)')
+    with processes(code, [[tmp_path]]) as (first,):
+        assert line(first).split()[0] == "True"
+        with processes(code, [[tmp_path, "wait"]]) as (second,):
+            while not waits_for_a_lock(second.pid):
+                assert second.poll() is None
+            first.kill()
+            assert line(second).split()[0] == "True"
+            assert holder(tmp_path, "group").startswith(f"process {second.pid} ")
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Whether the system lists the process behind an arrow: `1: -> FLOCK ... pid`."""
+    lines = pathlib.Path("/proc/locks").read_text().splitlines()
+    return any("-> FLOCK" in text and str(pid) in text.split() for text in lines)
 
 
 def test_a_claim_ends_with_its_block(tmp_path):

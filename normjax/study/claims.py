@@ -18,7 +18,7 @@ from normjax.files import folder
 
 
 @contextlib.contextmanager
-def claim(locks: str | Path, name: str) -> Iterator[bool]:
+def claim(locks: str | Path, name: str, *, wait: bool = False) -> Iterator[bool]:
     """Whether `name` is ours until the end of the block: nobody else had claimed it.
 
         with claim(workdir / "locks", "group-3") as ours:
@@ -28,13 +28,14 @@ def claim(locks: str | Path, name: str) -> Iterator[bool]:
     Args:
         locks: a folder, made if it is not there, that all processes see.
         name: a file in it.
+        wait: for whoever has it to end or to be gone, so that it is ours in any case.
 
     Raises:
         InputError: the folder cannot be written to, or its file system has no locks.
     """
     path = folder(locks) / name
     with _open(path) as file:
-        ours = _lock(file.fileno(), path)
+        ours = _lock(file.fileno(), path, wait)
         if ours:
             _write(
                 file.fileno(), f"process {os.getpid()} on host {socket.gethostname()}"
@@ -64,10 +65,10 @@ def _open(path: Path) -> BinaryIO:
         raise InputError(str(path), ..., rule, remedy) from error
 
 
-def _lock(file: int, path: Path) -> bool:
-    """Whether the lock was free and is ours now."""
+def _lock(file: int, path: Path, wait: bool) -> bool:
+    """Whether the lock is ours now, as it was free or became so."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:

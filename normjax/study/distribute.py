@@ -34,6 +34,8 @@ def join(
     machine its own GPU. Nothing connects the processes afterwards: `jax.devices()` are
     those of this one, and the end of one is nothing to the others.
 
+    `num_processes=1` alone meets nobody: who shares a workdir need not begin together.
+
     Args:
         coordinator: host of process 0, and a free port there.
         num_processes: how many will join.
@@ -44,6 +46,8 @@ def join(
         InputError: some but not all are given, one of them is wrong, there is no
             cluster, or not all processes came.
     """
+    if (coordinator, num_processes, process) == ("", 1, -1):
+        return 0, 1
     given = _check(coordinator, num_processes, process)
     unknown = dict.fromkeys(FLAGS)
     request = {**(given or unknown), "wait_seconds": wait_seconds}
