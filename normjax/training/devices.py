@@ -93,17 +93,24 @@ def loop(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
 def place(data: Data, mesh: Mesh | None = None) -> Data:
     """The data on every device of the mesh, or on all devices.
 
-    An array that already lies on these devices is not copied.
+    An array that already lies on these devices is not copied. CPU devices share the
+    memory of their machine, so they all read the one array that is there.
     """
     mesh = mesh or mesh_for(len(jax.devices()))
     return jax.tree.map(lambda x: _replicate(x, NamedSharding(mesh, SHARED)), data)
 
 
 def _replicate(x: Array, sharding: NamedSharding) -> Array:
-    """`x` on each device of the sharding, which reuses the copies that `x` has."""
+    """`x` on each device of the sharding, which reuses the copies that `x` has.
+
+    What CPU devices share is memory that jax has from outside, which it neither writes
+    to nor gives to another array, also where `x` is donated.
+    """
     devices = list(sharding.mesh.devices.flat)
     held = {shard.device: shard.data for shard in x.addressable_shards}
     if not x.is_fully_replicated or not held.keys() >= set(devices):
+        if all(device.platform == "cpu" for device in (*devices, *held)):
+            return jax.device_put(np.asarray(x), sharding, may_alias=True)
         return jax.device_put(x, sharding)
     copies = [held[device] for device in devices]
     return jax.make_array_from_single_device_arrays(x.shape, sharding, copies)
