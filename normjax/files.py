@@ -130,9 +130,10 @@ def damaged(path: Path, why: object) -> InputError:
 
 
 def move(path: Path, to: Path) -> Path:
-    """Moves a file within its file system, and returns where it is now."""
+    """Moves a file within its file system, unless it is gone; returns where to."""
     try:
-        os.replace(path, to)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, to)
     except OSError as error:
         rule = f"cannot be moved to {to.parent} ({error.strerror})"
         raise InputError(str(path), ..., rule, "allow it") from error

@@ -326,7 +326,7 @@ def test_lanes_are_divided_into_groups_that_fit(monkeypatch):
         free = (fixed + (lanes + 0.5) * needs.kept) / memory.USABLE
         monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
         assert memory.lanes_that_fit(study.arms[0], study.data) == lanes
-        size = memory.lanes_per_group(study, study.arms[0], 41)
+        size = memory.lanes_per_group(study.arms[0], study.data, 41)
         assert size == {1: 1, 7: 7, 40: 21}[lanes]
     monkeypatch.setattr(memory, "free_bytes", lambda: 0)
     assert memory.lanes_that_fit(study.arms[0], study.data) == 1

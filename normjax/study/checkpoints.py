@@ -16,9 +16,7 @@ import numpy as np
 
 from normjax import files
 from normjax.errors import InputError
-from normjax.study.groups import DAMAGED, Lane, lane
-
-FOLDER = "checkpoints"
+from normjax.study.groups import CHECKPOINTS, DAMAGED, Lane, lane
 
 
 class Checkpoint(NamedTuple):
@@ -76,9 +74,11 @@ def read(path: Path) -> Checkpoint:
 def pending(workdir: str | Path) -> tuple[list[Checkpoint], list[Path]]:
     """The newest checkpoint of each group in work, and the paths of damaged ones."""
     found, damaged = [], []
-    for group in sorted((Path(workdir) / FOLDER).glob("[!.]*")):
+    for group in sorted((Path(workdir) / CHECKPOINTS).glob("[!.]*")):
+        if group.name == DAMAGED:
+            continue
         epochs = [int(path.name) for path in group.glob("[0-9]*")]
-        if group.name == DAMAGED or not epochs:
+        if not epochs:
             continue
         path = group / str(max(epochs))
         try:
@@ -103,7 +103,7 @@ def remove(workdir: str | Path, arm_id: str, lanes: Iterable[Lane]) -> None:
 
 def _group(workdir: str | Path, arm_id: str, listed: list) -> Path:
     digest = files.text_digest({"lanes": listed})[:16]
-    return Path(workdir) / FOLDER / f"{arm_id}-{digest}"
+    return Path(workdir) / CHECKPOINTS / f"{arm_id}-{digest}"
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -18,7 +18,9 @@ from normjax.files import folder
 
 
 @contextlib.contextmanager
-def claim(locks: str | Path, name: str, *, wait: bool = False) -> Iterator[bool]:
+def claim(
+    locks: str | Path, name: str, *, wait: bool = False, shared: bool = False
+) -> Iterator[bool]:
     """Whether `name` is ours until the end of the block: nobody else had claimed it.
 
         with claim(workdir / "locks", "group-3") as ours:
@@ -29,13 +31,14 @@ def claim(locks: str | Path, name: str, *, wait: bool = False) -> Iterator[bool]
         locks: a folder, made if it is not there, that all processes see.
         name: a file in it.
         wait: for whoever has it to end or to be gone, so that it is ours in any case.
+        shared: with others that share it, and with nobody else.
 
     Raises:
         InputError: the folder cannot be written to, or its file system has no locks.
     """
     path = folder(locks) / name
     with _open(path) as file:
-        ours = _lock(file.fileno(), path, wait)
+        ours = _lock(file.fileno(), path, wait, shared)
         if ours:
             _write(
                 file.fileno(), f"process {os.getpid()} on host {socket.gethostname()}"
@@ -65,10 +68,11 @@ def _open(path: Path) -> BinaryIO:
         raise InputError(str(path), ..., rule, remedy) from error
 
 
-def _lock(file: int, path: Path, wait: bool) -> bool:
+def _lock(file: int, path: Path, wait: bool, shared: bool) -> bool:
     """Whether the lock is ours now, as it was free or became so."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(file, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:

@@ -9,7 +9,8 @@ import numpy as np
 
 from normjax.study import memory
 from normjax.study.plan import Arm, Study
-from normjax.study.train import Work, epochs_left, settings_of
+from normjax.study.train import settings_of
+from normjax.study.work import Work, epochs_left
 from normjax.training import lanes
 
 STEPS = 2, 12  # of the two short epochs whose difference gives the time of a step

@@ -21,7 +21,8 @@ from normjax import files
 from normjax.errors import InputError
 
 FOLDER, DAMAGED, FAILED = "networks", "damaged", "failed"
-FOLDERS = (FOLDER, FAILED, "checkpoints", "locks")  # all that is written beside
+CHECKPOINTS, LOCKS = "checkpoints", "locks"  # see the modules checkpoints, claims
+FOLDERS = FOLDER, FAILED, CHECKPOINTS, LOCKS
 ABOUT = {  # what a group says of itself, without which it is not one
     "id": str,
     "identity": dict,

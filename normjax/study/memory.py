@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from normjax.study.plan import Arm, Study
+from normjax.study.plan import Arm
 from normjax.training import lane
 from normjax.types import Data
 
@@ -26,12 +26,14 @@ class Needs(NamedTuple):
     working: int  # while it trains: gradients and activations
 
 
-def lanes_per_group(study: Study, arm: Arm, number: int) -> int:
+def lanes_per_group(arm: Arm, data: Data, number: int) -> int:
     """How many of `number` lanes to train together: equal groups that fit."""
-    most = study.config["lanes_per_group"]
-    if not most:
-        most = min(MOST_LANES, lanes_that_fit(arm, study.data))
-    return max(1, math.ceil(number / max(1, math.ceil(number / most))))
+    return equal_parts(number, lanes_that_fit(arm, data)) if number else 1
+
+
+def equal_parts(number: int, most: int) -> int:
+    """The size of the fewest equal parts of which none is larger than `most`."""
+    return math.ceil(number / max(1, math.ceil(number / most)))
 
 
 def lanes_that_fit(arm: Arm, data: Data) -> int:

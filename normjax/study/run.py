@@ -11,21 +11,21 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from normjax.errors import InputError, pick
-from normjax.study import checkpoints, groups, memory, plan
-from normjax.study.checkpoints import Checkpoint
+from normjax.study import checkpoints, claims, groups, memory, plan
 from normjax.study.description import describe, headline
-from normjax.study.groups import Held, lane
+from normjax.study.groups import LOCKS, Held
 from normjax.study.interrupts import Interrupts
-from normjax.study.plan import Arm, Study
+from normjax.study.plan import Study
 from normjax.study.record import Record, read_record, start_record, write_tables
-from normjax.study.train import Stopped, Work, epochs_left, train_group
+from normjax.study.train import Stopped, train_group
+from normjax.study.work import Unit, Work, epochs_left, units, work_of
 from normjax.training import devices
 
 PROGRESS = (
@@ -79,6 +79,7 @@ def complete(
     arms: Sequence[str] = (),
     quiet: bool = False,
     interrupts: Interrupts | None = None,
+    process: tuple[int, int] | None = None,
 ) -> dict[str, str]:
     """Trains what the study wants and `workdir` does not hold.
 
@@ -92,71 +93,84 @@ def complete(
         arms: those to train; all of them if empty.
         quiet: whether to print nothing.
         interrupts: who asks to stop; nobody if None.
+        process: the number of this process and how many there are, where several
+            share the work; the only one if None, and then another one is refused.
 
     Returns:
         Maps each arm that could not be trained to the reason.
 
     Raises:
-        InputError: as `start_record` does, or if there is no such arm.
+        InputError: as `start_record` does, if there is no such arm, or if another
+            process works on the folder.
         Stopped: if `interrupts` asked for it.
     """
     names = {arm.name: arm for arm in study.arms}
     chosen = [pick("arms", names, name) for name in arms] or list(study.arms)
     about = describe(study)
     start_record(workdir, about)
-    lines = headline(study, about["environment"])
-    held = groups.held(workdir)
-    started, broken = checkpoints.pending(workdir)
-    for path, module in (
-        *((path, groups) for path in held.damaged),
-        *((path, checkpoints) for path in broken),
-    ):
-        lines.append(f"damaged: {path} was moved to {module.set_aside(path)}")
-    work = missing(study, chosen, held, started)
-    lines += state(study, held, work)
-    if not quiet:
-        print("\n".join(lines), flush=True)
-    hidden = None if quiet else False  # None: hidden where there is no terminal
-    study = dataclasses.replace(study, data=devices.place(study.data))
-    failed: dict[str, str] = {}
-    total = sum(epochs_left(study, each) for each in work)
-    with tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden) as bar:
-        while work:
-            each = work.pop(0)
-            bar.set_description_str(each.arm.name)
-            work[:0] = attempt(study, each, workdir, bar, failed, interrupts)
-    write_tables(read_record(workdir))
+    locks = pathlib.Path(workdir) / LOCKS
+    with claims.claim(locks, "study", shared=process is not None) as ours:
+        if not ours:
+            rule = f"must be free, and {claims.holder(locks, 'study')} trains in it"
+            remedy = "wait for its end, or start all of them with --distributed"
+            raise InputError("workdir", str(workdir), rule, remedy)
+        lines = headline(study, about["environment"])
+        lines += set_aside_damage(workdir)
+        wanted = units(study, chosen, process[1] if process else 1)
+        missing = work_of(study, workdir, wanted)
+        lines += state(study, groups.held(workdir), missing)
+        if not quiet:
+            print("\n".join(lines), flush=True)
+        study = dataclasses.replace(study, data=devices.place(study.data))
+        shown = dict.fromkeys(work.arm.name for work in missing)
+        total = sum(epochs_left(study, work) for work in missing)
+        hidden = None if quiet else False  # None: hidden where there is no terminal
+        bar = tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden)
+        with bar:
+            wanted = [unit for unit in wanted if unit.arm.name in shown]
+            failed = train_units(study, wanted, workdir, bar, interrupts, process)
+        write_tables(read_record(workdir))
     return failed
 
 
-def missing(
-    study: Study, arms: Iterable[Arm], held: Held, started: Iterable[Checkpoint]
-) -> list[Work]:
-    """The networks that are wanted and not held, in groups that fit into memory.
+def train_units(
+    study: Study,
+    wanted: Sequence[Unit],
+    workdir: str | pathlib.Path,
+    bar: tqdm,
+    interrupts: Interrupts | None,
+    process: tuple[int, int] | None,
+) -> dict[str, str]:
+    """Trains what is missing of units that no other process has claimed.
 
-    Groups that were begun come first, as they were, if all of them is still wanted.
-    Arms that are the same by what decides their numbers are trained once.
+    The second time over the list is for those whose process was ended meanwhile; the
+    first process waits there for whoever still works.
     """
-    work: list[Work] = []
-    done = set(held.networks)
-    for arm in arms:
-        keys = [
-            lane({name: x[i] for name, x in arm.settings.items()}, seed)
-            for i in range(len(next(iter(arm.settings.values()))))
-            for seed in study.seeds
-        ]
-        wanted = {(arm.id, key): key for key in keys if (arm.id, key) not in done}
-        for checkpoint in started:
-            mine = {(checkpoint.about["id"], key) for key in checkpoint.lanes}
-            if mine <= wanted.keys():
-                work.append(Work(arm, checkpoint.lanes, checkpoint))
-                wanted = {k: key for k, key in wanted.items() if k not in mine}
-                done |= mine
-        done |= wanted.keys()
-        rest = list(wanted.values())
-        size = memory.lanes_per_group(study, arm, len(rest))
-        work += [Work(arm, rest[i : i + size]) for i in range(0, len(rest), size)]
-    return work
+    locks = pathlib.Path(workdir) / LOCKS
+    index, count = process or (0, 1)
+    begin = index * len(wanted) // count
+    failed: dict[str, str] = {}
+    for wait in (False, index == 0) if process else (False,):
+        for unit in (*wanted[begin:], *wanted[:begin]):
+            claim = claims.claim(locks, unit.name, wait=wait) if process else None
+            with claim or contextlib.nullcontext(True) as ours:
+                work = work_of(study, workdir, [unit]) if ours else []
+                while work:
+                    each = work.pop(0)
+                    bar.set_description_str(each.arm.name)
+                    work[:0] = attempt(study, each, workdir, bar, failed, interrupts)
+    return failed
+
+
+def set_aside_damage(workdir: str | pathlib.Path) -> list[str]:
+    """Moves damaged files out of the way; a line for each."""
+    lines = []
+    _, broken = checkpoints.pending(workdir)
+    for path in groups.held(workdir).damaged:
+        lines.append(f"damaged: {path} was moved to {groups.set_aside(path)}")
+    for path in broken:
+        lines.append(f"damaged: {path} was moved to {checkpoints.set_aside(path)}")
+    return lines
 
 
 def attempt(

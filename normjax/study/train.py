@@ -12,21 +12,14 @@ from tqdm import tqdm
 from normjax.study import checkpoints, groups
 from normjax.study.checkpoints import Checkpoint
 from normjax.study.environment import environment, timed
-from normjax.study.groups import Group, Lane
+from normjax.study.groups import Group
 from normjax.study.interrupts import Interrupts
-from normjax.study.plan import Arm, Study
+from normjax.study.plan import Study
+from normjax.study.work import Work
 from normjax.training import devices, lanes
 from normjax.types import EpochMetrics, Settings, TrainState
 
 SHARE = 0.03  # of the time, at most, goes into checkpoints
-
-
-class Work(NamedTuple):
-    """Lanes of an arm to train together, and where they were left."""
-
-    arm: Arm
-    lanes: list[Lane]
-    checkpoint: Checkpoint | None = None
 
 
 class Stopped(Exception):
@@ -166,9 +159,3 @@ def resumed(checkpoint: Checkpoint | None) -> tuple[Progress, list[np.ndarray] |
     curves = {k: x for k, x in arrays.items() if not k.startswith("state/")}
     reports = [{k: x[i] for k, x in curves.items()} for i in range(about["epoch"])]
     return Progress(reports, about["seconds"], about["compile_seconds"]), leaves
-
-
-def epochs_left(study: Study, work: Work) -> int:
-    """How many epochs a group still trains."""
-    done = work.checkpoint.about["epoch"] if work.checkpoint else 0
-    return study.num_epochs - done
