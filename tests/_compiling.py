@@ -9,11 +9,8 @@ FAST = {
     "xla_cpu_parallel_codegen_split_count": "1",
     "xla_cpu_use_fusion_emitters": False,
 }
-# The same for a process that also trains, which takes longer at level 0.
-FLAGS = " ".join(
-    f"--{name}={value}".lower()
-    for name, value in (FAST | {"xla_backend_optimization_level": "1"}).items()
-)
+# The same for a process of its own, in XLA_FLAGS.
+FLAGS = " ".join(f"--{name}={value}".lower() for name, value in FAST.items())
 
 _chosen: dict[str, str | bool] = {}
 _options = compiler.get_compile_options
