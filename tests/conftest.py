@@ -13,14 +13,36 @@ os.environ.setdefault(
     "NORMJAX_CACHE", str(pathlib.Path(tempfile.gettempdir()) / "normjax-test-cache")
 )
 
+import _compiling
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("normjax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+_compiling.compile_fast()
 
 BESIDE = pathlib.Path(__file__).parents[2] / "shared" / "tfds"
+
+
+LONGEST = ("configs", "training_lanes", "data_sources", "launch", "checks", "project")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: whoever ends up alone with one keeps others waiting."""
+    order = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiling(request):
+    """Fast, but where a file is marked to prove what users run: training, checks."""
+    marked = request.node.get_closest_marker("compiled_as_users_do") is not None
+    if marked:
+        _compiling.compile_as_users_do()
+    yield
+    _compiling.compile_fast()
 
 
 @pytest.fixture(scope="session")

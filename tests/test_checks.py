@@ -20,6 +20,8 @@ from normjax.errors import InputError
 from normjax.ops import moments, norms, weights
 from normjax.optimizers import recipes
 
+pytestmark = pytest.mark.compiled_as_users_do
+
 CHECKS, MUTANTS = every.CHECKS, every.MUTANTS
 
 

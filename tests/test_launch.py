@@ -1,12 +1,12 @@
 """The launcher as a user meets it: a run, the same again, and what goes wrong."""
 
+import json
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -226,30 +226,63 @@ MISTAKES = {
 }
 
 
+# Launches in processes that share one import of what the launcher imports.
+FORKS = """
+import json, os, runpy, sys, warnings
+from absl import app, flags, logging
+from ml_collections import config_flags
+import normjax.study.command_line, normjax.study.run, normjax.report.page
+
+codes = []
+for argv, stdout, stderr in json.load(sys.stdin):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        process = os.fork()
+    if not process:
+        for number, path in (1, stdout), (2, stderr):
+            os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), number)
+        sys.argv = ["launch.py", *argv]
+        runpy.run_path("launch.py", run_name="__main__")
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+print(json.dumps(codes))
+"""
+
+
 def test_a_mistake_is_one_line_with_code_2_and_leaves_no_folder(tmp_path):
-    """All at once on two threads: each is a process that mostly imports."""
+    """Each in a process of its own, which a process that has imported all forks."""
     (tmp_path / "broken.npz").write_bytes(b"PK but no archive")
     (tmp_path / "broken.py").write_text("1 / 0")
     variables = dict(os.environ) | {"TFDS_DATA_DIR": str(tmp_path / "nothing")}
     variables.pop("JAX_PLATFORMS")  # what jax tells of them must not be heard
 
-    def one(name):
-        workdir = tmp_path / name
-        flags, expected = MISTAKES[name]
-        flags = [flag.replace("{tmp}", str(tmp_path)) for flag in flags]
-        ran = launch(*flags, f"--workdir={workdir}", env=variables)
-        return name, ran, expected.replace("{tmp}", str(tmp_path)), workdir
-
-    with ThreadPoolExecutor(2) as pool:
-        for name, ran, expected, workdir in pool.map(one, MISTAKES):
-            assert ran.returncode == 2, (name, ran.stderr)
-            assert ran.stdout == "", name
-            assert len(ran.stderr.splitlines()) == 1, (name, ran.stderr)
-            if expected.endswith(": "):  # the rest is tested where it is said
-                assert ran.stderr.startswith(expected), (name, ran.stderr)
-            else:
-                assert ran.stderr == f"{expected}\n"
-            assert not workdir.exists(), name
+    here = lambda text: text.replace("{tmp}", str(tmp_path))
+    runs = {
+        name: (
+            [*map(here, flags), f"--workdir={tmp_path / name}"],
+            f"{tmp_path / name}.out",
+            f"{tmp_path / name}.err",
+        )
+        for name, (flags, _) in MISTAKES.items()
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        input=json.dumps(list(runs.values())),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=variables,
+    )
+    assert ran.returncode == 0, ran.stderr
+    for (name, (_, out, err)), code in zip(runs.items(), json.loads(ran.stdout)):
+        stderr, expected = pathlib.Path(err).read_text(), here(MISTAKES[name][1])
+        assert code == 2, (name, stderr)
+        assert pathlib.Path(out).read_text() == "", name
+        assert len(stderr.splitlines()) == 1, (name, stderr)
+        if expected.endswith(": "):  # the rest is tested where it is said
+            assert stderr.startswith(expected), (name, stderr)
+        else:
+            assert stderr == f"{expected}\n"
+        assert not (tmp_path / name).exists(), name
 
 
 def test_a_workdir_that_holds_another_study_is_left_alone(run):

@@ -10,11 +10,11 @@ import sys
 import nbclient
 import nbformat
 import pytest
+from _compiling import FLAGS
 from IPython.core.inputtransformer2 import TransformerManager
 
 ROOT = pathlib.Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FAST = "--xla_backend_optimization_level=0"  # compiling is nearly all of a smoke run
 METADATA = {
     "accelerator": "GPU",  # what Colab gives the notebook, if it has one
     "kernelspec": {
@@ -55,7 +55,7 @@ def test_it_runs_at_smoke_size(path, tmp_path, monkeypatch):
 
     A cell that raises fails the test, with its source and its traceback.
     """
-    monkeypatch.setenv("XLA_FLAGS", FAST)
+    monkeypatch.setenv("XLA_FLAGS", FLAGS)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     notebook = read(path)

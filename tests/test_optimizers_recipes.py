@@ -11,6 +11,8 @@ from normjax.checks import optimizers
 from normjax.errors import InputError, pick_or_import
 from normjax.optimizers import recipes
 
+pytestmark = pytest.mark.compiled_as_users_do
+
 
 def traced(**settings) -> dict[str, jax.Array]:
     return {name: jnp.float32(value) for name, value in settings.items()}

@@ -11,6 +11,7 @@ import zipfile
 
 import jax
 import pytest
+from _compiling import FLAGS
 
 import normjax
 
@@ -96,7 +97,8 @@ config = normjax.config(arms={"norm": "none,batch"}, num_seeds=2, num_epochs=1)
 normjax.run(config, "run")
 print(len(normjax.load("run").networks))
 """
-    at = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(tmp_path / "site")}}
+    variables = {"PYTHONPATH": str(tmp_path / "site"), "XLA_FLAGS": FLAGS}
+    at = {"cwd": tmp_path, "env": os.environ | variables}
     ran = run("-c", code, str(tmp_path / "site"), **at)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split()[-1] == "4"

@@ -12,6 +12,8 @@ from normjax.optimizers import recipes
 from normjax.training import devices, lanes
 from normjax.types import Data, Program, Scaling, Split
 
+pytestmark = pytest.mark.compiled_as_users_do
+
 EPS32 = float(np.finfo(np.float32).eps)
 KEYS = jax.random.split(jax.random.key(0), 3)
 NUM_STEPS = 4
