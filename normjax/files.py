@@ -144,4 +144,5 @@ def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 def cache_folder() -> Path:
     """The variable NORMJAX_CACHE, or else `~/.cache/normjax`."""
-    return Path(os.environ.get("NORMJAX_CACHE") or "~/.cache/normjax").expanduser()
+    folder = os.environ.get("NORMJAX_CACHE") or "~/.cache/normjax"
+    return Path(os.path.expanduser(folder))

@@ -35,7 +35,7 @@ def load(name: str, *, directory: str = "") -> Source:
             or the .npz breaks a rule.
     """
     if str(name).endswith(".npz"):
-        return npz.load(Path(name).expanduser())
+        return npz.load(Path(os.path.expanduser(name)))
     if name not in SOURCES:
         rule = f"must be one of {', '.join(SOURCES)}, or the path of an .npz"
         remedy = suggest(name, SOURCES, "choose one of them")
@@ -78,7 +78,7 @@ def prepare(name: str, *, directory: str = "") -> Source:
 
 def _data_folder(directory: str) -> Path:
     root = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(root).expanduser()
+    return Path(os.path.expanduser(root))
 
 
 def _command(name: str, root: Path) -> str:

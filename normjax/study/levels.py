@@ -1,5 +1,6 @@
 """Levels of the factors: whether each can be built, and what is built for it."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ PENALTY_SETTINGS: dict[str, dict[str, float | None]] = {  # settings and default
     "dropout": {"dropout_rate": 0.3},  # after each hidden activation
     "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
 }
+MAX_ARMS = 1_000
 REPLACEABLE = ("norm", "placement", "optimizer", "penalty")  # by a protocol
 
 
@@ -70,12 +72,17 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
     levels = chosen["arms"] | {"batch_size": sizes or (chosen["batch_size"],)}
     for factor, those in levels.items():
         field = f"arms.{factor}"
+        for level in those:
+            check[factor](field if chosen["arms"][factor] else factor, level)
         if not those or len(set(those)) < len(those):
             rule = "must hold one or more different levels"
             example = DEFAULTS["arms"][factor] or (32, 128)
             raise InputError(field, those, rule, f"set {field}={example}")
-        for level in those:
-            check[factor](field if chosen["arms"][factor] else factor, level)
+    num_arms = math.prod(map(len, levels.values()))
+    if num_arms > MAX_ARMS:
+        rule = f"must make at most {MAX_ARMS:,} combinations, for each is compiled"
+        remedy = f"leave out levels, for these make {num_arms:,}"
+        raise InputError("arms", ..., rule, remedy)
     for protocol, changes in chosen["protocols"].items():
         field = f"protocols.{protocol}"
         nested = isinstance(changes, Mapping) and all(
@@ -90,6 +97,14 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
                 check[factor](f"{field}.{factor}", level)
                 check[factor](f"{field}.{factor}.{level}", built)
     return levels
+
+
+def check_steps(num_epochs: int, steps: float) -> None:
+    """Refuses more steps in all than a lane can count."""
+    most = int(2**31 / (steps + 1))
+    if num_epochs > most:
+        rule = f"must be at most {most}, for steps are counted up to 2^31 - 1"
+        raise InputError("num_epochs", num_epochs, rule, f"set num_epochs={most}")
 
 
 def baseline(
