@@ -51,7 +51,7 @@ def checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
         return lambda field, level: pick(field, known, str(level))
 
-    def batch_size(field: str, level: Level) -> None:
+    def batch_size(field: str, level: object) -> None:
         if type(level) is not int or not 1 <= level <= num_train:
             rule = f"must be a whole number from 1 to the {num_train} training examples"
             raise InputError(field, level, rule, f"set {field}={min(128, num_train)}")

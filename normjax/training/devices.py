@@ -61,7 +61,8 @@ def replace_damaged(folder: pathlib.Path) -> None:
     jax compiles what it cannot read, but leaves the file and warns at every start. A
     warning names the program, not the file, so that all files of its name are removed.
     """
-    show, told = warnings.showwarning, []
+    show = warnings.showwarning
+    told: set[str] = set()
 
     def showwarning(message, *args, **kwargs):
         name = re.match(
@@ -73,7 +74,7 @@ def replace_damaged(folder: pathlib.Path) -> None:
             path.unlink(missing_ok=True)
         if not told:
             print(f"notice: {folder} was damaged and is mended", file=sys.stderr)
-        told.append(name)
+        told.add(name[1])
 
     warnings.showwarning = showwarning
 
