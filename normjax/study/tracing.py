@@ -5,7 +5,7 @@ numbers is found here, and is one line that names them.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,23 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
             _check_output(layer, args[0], result)
         return result
 
+    # a user's norm is differentiated and batched too, which takes four times as long
+    tested = model.norm in layers.NORMS.values()
+    network = _every_use(model, note, tested)
+    example = jax.ShapeDtypeStruct(shape, np.float32)
+    params, stats, new = jax.eval_shape(network, jax.random.key(0), example)
+    if not tested:
+        lanes = jax.vmap(network, in_axes=(None, 0), axis_size=1)
+        several = jax.ShapeDtypeStruct((1, *shape), np.float32)
+        jax.eval_shape(lanes, jax.random.key(0), several)
+    _check_same("statistics", stats, new)
+    _check_no_keys("statistics", new)
+    return params, convolutions
+
+
+def _every_use(model: nn.Module, note: Callable, tested: bool) -> Callable:
+    """Calls the model as training does: parameters, statistics, and the new ones."""
+
     def network(key, inputs):
         with nn.intercept_methods(note):
             variables = model.init(key, inputs, train=False)
@@ -78,17 +95,7 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
             _, new = jax.grad(loss, has_aux=True)(params)
         return params, stats, new
 
-    # a user's norm is differentiated and batched too, which takes four times as long
-    tested = model.norm in layers.NORMS.values()
-    example = jax.ShapeDtypeStruct(shape, np.float32)
-    params, stats, new = jax.eval_shape(network, jax.random.key(0), example)
-    if not tested:
-        lanes = jax.vmap(network, in_axes=(None, 0), axis_size=1)
-        several = jax.ShapeDtypeStruct((1, *shape), np.float32)
-        jax.eval_shape(lanes, jax.random.key(0), several)
-    _check_same("statistics", stats, new)
-    _check_no_keys("statistics", new)
-    return params, convolutions
+    return network
 
 
 def _optimizer(
