@@ -3,52 +3,65 @@
 python launch.py --config=configs/quickstart.py --workdir=runs/quickstart
 python launch.py --config=configs/optimizers.py:dataset=mnist,size=smoke \
     --workdir=runs/smoke --config.num_seeds=3
+
+Modules are imported where they are used: Ctrl-C has an answer before the first one.
 """
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from normjax.errors import InputError
-from normjax.study import command_line, plan, run
-from normjax.study.interrupts import Interrupts
-from normjax.study.record import progress, read_record
-from normjax.study.train import Stopped
-from normjax.training import devices
-
-CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "a file of configs/, with arguments after a colon",
-    lock_config=False,
-    accept_new_attributes=True,  # a user's optimizer has settings of its own
-)
-GO_ON = "the same command goes on"
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the record and the page")
+import os
+import signal
+import sys
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
+    """Loads what reads the flags, and runs the study that they ask for."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, leave)
+    try:
+        from absl import app
+
+        from normjax.study import command_line
+    except ValueError as error:  # jax reads its variables, JAX_*, while it loads
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    app.run(run_study, flags_parser=command_line.parse)
+
+
+def run_study(argv: list[str]) -> None:
     """Trains what is missing, writes the page, prints the table."""
     del argv
-    from normjax.report import page, tables
+    from absl import flags, logging
+
+    from normjax import launcher
+    from normjax.errors import InputError
+    from normjax.study import command_line
+    from normjax.study.interrupts import Interrupts
+    from normjax.study.record import progress
+    from normjax.study.train import Stopped
 
     logging.set_verbosity(logging.WARNING)  # jax tells which platforms it has tried
-    devices.configure()
-    workdir = str(WORKDIR.value)
+    workdir = os.path.expanduser(flags.FLAGS.workdir)
     try:
+        process = launcher.join(flags.FLAGS)  # before anything starts a device
         with Interrupts(lambda: f"interrupted: {progress(workdir)}; {GO_ON}") as asked:
-            study = plan.study(CONFIG.value)
-            failed = run.complete(study, workdir, interrupts=asked)
-            path = page.build(workdir)
-            print(tables.text(read_record(workdir)))
-            print(f"page: {path}")
+            failed = launcher.launch(flags.FLAGS, workdir, process, asked)
     except InputError as error:
         command_line.stop(command_line.line(error))
     except Stopped:
         asked.end()
     if failed:
         lines = [f"failed: {arm}: {why}" for arm, why in failed.items()]
-        command_line.stop("\n".join([*lines, GO_ON]), 1)
+        command_line.stop("\n".join([*lines, f"the others are trained; {GO_ON}"]), 1)
+
+
+GO_ON = "the same command goes on"
+
+
+def leave(number: int, _) -> None:
+    """Ends the program at once with a line: no study is being written."""
+    os.write(2, f"interrupted: {GO_ON}\n".encode())
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse)
+    main()

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -62,15 +63,37 @@ def pick_or_import(field: str, table: Mapping[str, Any], name: str) -> Any:
     """`table[name]`, or the object that a dotted name such as `optax.lion` imports."""
     if name in table or "." not in str(name):
         return pick(field, table, name)
-    module, _, attribute = name.rpartition(".")
     known = f"use one of {', '.join(sorted(table))}"
+    parent, _, attribute = str(name).rpartition(".")
+    module = import_module(field, name, parent, known)
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, ValueError) as error:
-        rule = f"must be importable ({error})"
-        remedy = f"put its folder on PYTHONPATH, or {known}"
-        raise InputError(field, name, rule, remedy) from error
+        return getattr(module, attribute)
     except AttributeError as error:
-        rule = f"must be in module {module!r}, which has no {attribute!r}"
-        names = dir(importlib.import_module(module))
-        raise InputError(field, name, rule, suggest(attribute, names, known)) from error
+        rule = f"must be in module {parent!r}, which has no {attribute!r}"
+        remedy = suggest(attribute, dir(module), known)
+        raise InputError(field, name, rule, remedy) from error
+
+
+def import_module(field: str, name: str, module: str, otherwise: str) -> ModuleType:
+    """The module that a user named in `field=name`, which runs code of hers."""
+    if not all(part.isidentifier() for part in str(name).split(".")):
+        rule = "must be names joined by dots, such as my_package.MyNorm"
+        raise InputError(field, name, rule, otherwise)
+    try:
+        return importlib.import_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may even exit
+        rule = f"must be importable ({reason(error)})"
+        remedy = f"put its folder on PYTHONPATH, or {otherwise}"
+        raise InputError(field, name, rule, remedy) from error
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a user's code says: `ValueError: ` and its first line."""
+    name = type(error).__name__
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # it is her class
+        lines = []
+    return f"{name}: {lines[0].strip()}".removesuffix(".") if lines else name

@@ -198,4 +198,5 @@ def one_line_errors(path: Path) -> Iterator[None]:
 
 def cache_folder() -> Path:
     """The variable NORMJAX_CACHE, or else `~/.cache/normjax`."""
-    return Path(os.environ.get("NORMJAX_CACHE") or "~/.cache/normjax").expanduser()
+    folder = os.environ.get("NORMJAX_CACHE") or "~/.cache/normjax"
+    return Path(os.path.expanduser(folder))

@@ -18,7 +18,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("training",),
     ("study",),
     ("report",),
-    ("audit", "checks", "merge", "status"),
+    ("audit", "checks", "launcher", "merge", "status"),
 )
 HEIGHT = {f"normjax.{name}": i for i, names in enumerate(FLOORS) for name in names}
 
@@ -87,6 +87,7 @@ def test_the_report_does_not_import_jax():
 
 
 def test_nothing_that_runs_imports_tensorflow():
-    loaded = imported_by("import launch, normjax.study.run, normjax.report.page")
+    parts = "normjax.study.command_line, normjax.study.run, normjax.report.page"
+    loaded = imported_by(f"import launch, {parts}")
     assert "jax" in loaded
     assert "tensorflow" not in loaded

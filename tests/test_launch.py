@@ -160,7 +160,7 @@ MISTAKES = {
     ),
     "size": (
         [QUICK, "--config.batch_size=0"],
-        "--config.batch_size=0: must be at least 1; set batch_size=128.",
+        "--config.batch_size=0: must be from 1 to 2^31 - 1; set batch_size=128.",
     ),
     "setting": (
         [QUICK, "--config.settings.momentun=0.9"],
@@ -204,8 +204,8 @@ MISTAKES = {
     ),
     "config that raises": (
         ["--config={tmp}/broken.py"],
-        "--config={tmp}/broken.py: must be loadable (ZeroDivisionError('division by"
-        " zero')); name a file with get_config(), such as configs/quickstart.py.",
+        "--config={tmp}/broken.py: must be loadable (ZeroDivisionError: division by"
+        " zero); name a file with get_config(), such as configs/quickstart.py.",
     ),
     "flag": (
         [QUICK, "--workdri=runs"],

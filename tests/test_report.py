@@ -812,7 +812,7 @@ def test_a_record_without_an_audit_has_no_claims(norms):
     [
         (
             "no_such_claims",
-            "a module that can be imported (No module named 'no_such_claims')",
+            "importable (ModuleNotFoundError: No module named 'no_such_claims')",
             "put its folder on PYTHONPATH, or leave the field empty",
         ),
         (

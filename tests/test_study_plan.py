@@ -72,14 +72,15 @@ MISTAKES = {
     ),
     "dotted module": (
         {"arms": {"optimizer": ("my_package.mine",)}},
-        "arms.optimizer='my_package.mine': must be importable (No module named"
-        f" 'my_package'); put its folder on PYTHONPATH, or use one of {RECIPES}.",
+        "arms.optimizer='my_package.mine': must be importable (ModuleNotFoundError:"
+        " No module named 'my_package'); put its folder on PYTHONPATH, or use one of"
+        f" {RECIPES}.",
     ),
     "schedule that branches on the rate": (
         {"arms": {"optimizer": f"{__name__}.warmed_up"}},
-        f"arms.optimizer='{__name__}.warmed_up': must work on traced settings"
-        " (Attempted boolean conversion of traced array with shape bool[]);"
-        " let it choose by jax.numpy.where in place of `if`.",
+        f"arms.optimizer='{__name__}.warmed_up': must work on traced numbers"
+        " (TracerBoolConversionError: Attempted boolean conversion of traced array with"
+        " shape bool[]); let it choose by jax.numpy.where in place of `if`.",
     ),
     "placement": (
         {"arms": {"placement": ("before",)}},
@@ -139,20 +140,20 @@ MISTAKES = {
     ),
     "zero": (
         {"num_epochs": 0},
-        "num_epochs=0: must be at least 1; set num_epochs=10.",
+        "num_epochs=0: must be from 1 to 1000000; set num_epochs=10.",
     ),
     "negative": (
         {"batch_size": -1},
-        "batch_size=-1: must be at least 1; set batch_size=128.",
+        "batch_size=-1: must be from 1 to 2^31 - 1; set batch_size=128.",
     ),
     "widths": (
         {"model": {"widths": (128, 0)}},
-        "model.widths=(128, 0): must be one or more whole numbers of at least 1;"
+        "model.widths=(128, 0): must be one or more whole numbers from 1 to 2^31 - 1;"
         " set model.widths=(128, 128).",
     ),
     "kernel size": (
         {"model": {"kernel_size": 4}},
-        "model.kernel_size=4: must be odd and at least 1; set model.kernel_size=3.",
+        "model.kernel_size=4: must be odd, from 1 to 999; set model.kernel_size=3.",
     ),
     "convolution": (
         {"model": {"convolution": "image"}},
@@ -184,8 +185,8 @@ MISTAKES = {
         " set reference_batch_size=0.",
     ),
     "narrowing stages": (
-        {"model": {"name": "resnet20", "widths": (8, 4)}},
-        "model.widths=(8, 4): must not fall from stage to stage, for a shortcut only"
+        {"model": {"name": "resnet20", "widths": (8, 8, 4)}},
+        "model.widths=(8, 8, 4): must not fall from stage to stage, for a shortcut only"
         " adds channels; the paper's are 16, 32, 64.",
     ),
     "images": (

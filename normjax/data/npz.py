@@ -1,5 +1,6 @@
 """A user's own classification set: one .npz, checked array by array. Imports no jax."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def read_npz(path: Path) -> DataSet:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of ARRAYS as stored."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for what is no path at all
         raise _refusal(path, "must be a file that exists", "check the path")
     if not zipfile.is_zipfile(path):
         raise _refusal(path, "must be a whole .npz", WRITE)

@@ -36,7 +36,7 @@ def data_set(name: str, *, directory: str = "") -> DataSet:
     """
     if str(name).endswith(".npz"):
         try:
-            return npz.read_npz(Path(name).expanduser())
+            return npz.read_npz(Path(os.path.expanduser(name)))
         except InputError as error:
             raise error.at("name", error.value) from error
     if name not in SOURCES:
@@ -81,7 +81,7 @@ def prepare(name: str, *, directory: str = "") -> DataSet:
 
 def _data_folder(directory: str) -> Path:
     root = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(root).expanduser()
+    return Path(os.path.expanduser(root))
 
 
 def _command(name: str, root: Path) -> str:

@@ -8,7 +8,6 @@ compares a study with what was claimed about it. The module has
 """
 
 import enum
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -17,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from normjax.errors import InputError
 from normjax.statistics import Interval
+from normjax.study.audits import audit_named
 from normjax.study.record import Record
 
 TableRow = Mapping[str, Any]  # of a data frame
@@ -130,16 +129,4 @@ def audit_documents(record: Record) -> dict[str, dict[str, Any]]:
 
 
 def _audit(record: Record) -> ModuleType | None:
-    name = str(record.config.get("audit", ""))
-    if not name:
-        return None
-    try:
-        module = importlib.import_module(name)
-    except (ImportError, TypeError) as error:  # TypeError: a name that starts with "."
-        rule = f"must be a module that can be imported ({error})"
-        remedy = "put its folder on PYTHONPATH, or leave the field empty"
-        raise InputError("audit", name, rule, remedy) from error
-    if not hasattr(module, "sections"):
-        rule = "must be a module with a function sections(record)"
-        raise InputError("audit", name, rule, "see normjax/report/audit_interface.py")
-    return module
+    return audit_named(str(record.config.get("audit", "")))

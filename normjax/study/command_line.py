@@ -3,36 +3,123 @@
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from absl import flags
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
 
-from normjax.errors import InputError, suggest
+from normjax.errors import InputError, reason, suggest
 from normjax.study.config import DEFAULTS, wrong_type
 
 EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
+FLAGS: dict[str, tuple[Callable, Any, str]] = {  # name -> kind, default, what it is
+    "workdir": (flags.DEFINE_string, None, "folder of the record and the page"),
+    "dry_run": (flags.DEFINE_boolean, False, "train nothing, tell what it would take"),
+    "arms": (flags.DEFINE_string, "", "the arms to train, all if empty"),
+    "until": (flags.DEFINE_string, "", "add seeds until then: decided"),
+    "max_seeds": (flags.DEFINE_integer, 200, "the most seeds that --until adds"),
+    "distributed": (flags.DEFINE_boolean, False, "share the work of a workdir"),
+    "coordinator": (flags.DEFINE_string, "", "host of process 0, and a port there"),
+    "num_processes": (flags.DEFINE_integer, 0, "how many share the work"),
+    "process": (flags.DEFINE_integer, -1, "the number of this one, from 0"),
+}
+HELP = ("help", "helpshort", "helpfull", "h", "?")
+USAGE = f"""\
+Trains every arm of a study over its seeds, and writes a record and a page.
+
+    python launch.py --config={EXAMPLES["config"]} --workdir={EXAMPLES["workdir"]}
+
+--config=FILE[:ARGUMENTS]  a file of configs/, with its arguments: size=smoke,...
+--workdir=FOLDER           of the record and the page; the same command goes on there
+--config.FIELD=VALUE       another value of a field: --config.num_seeds=3,
+                           --config.arms.norm=none,batch
+--dry_run                  tell what would be trained and what it takes; train nothing
+--arms=A,B                 train these arms only
+--until=decided            add seeds until every claim and difference is decided,
+--max_seeds=200            or until there are so many
+--distributed              share the work with other processes on the same workdir:
+                           those of SLURM, Open MPI, Kubernetes or a TPU pod, or with
+--coordinator=HOST:PORT --num_processes=N --process=K
+
+Fields: {", ".join(DEFAULTS)}; normjax/study/config.py explains them."""
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parses flags as absl does, and ends the program if they are not right."""
+    """Defines and parses the flags, and ends the program if they are not right."""
     path = ""
     try:
-        for word, following in zip(argv, [*argv[1:], ""]):
-            given = re.match(r"--?config(?:=|$)([^:]*)", word)
-            if given:
-                path = given[1] or following.partition(":")[0]
-                check_file(path)
+        if any(
+            word.lstrip("-") in HELP and word[0] == "-" for word in argv[1:] if word
+        ):
+            print(USAGE)
+            sys.exit(0)
+        path = config_path(argv)
+        define()
+        logging.set_verbosity(logging.ERROR)  # what absl warns of is a line below
         rest = flags.FLAGS(argv)
         for word in rest[1:]:
             raise InputError(repr(word), ..., "must be a flag", "let it begin with --")
         for name, example in EXAMPLES.items():
-            if not flags.FLAGS[name].value:
+            if not flags.FLAGS[name].value and not (name == "config" and path):
                 rule, remedy = "must be given", f"add --{name}={example}"
                 raise InputError(f"--{name}", ..., rule, remedy)
+        if os.path.expanduser(flags.FLAGS.workdir).startswith("~"):
+            rule = "must be in the home folder of a user, and there is none"
+            raise InputError("workdir", flags.FLAGS.workdir, rule, "write it in full")
+        if flags.FLAGS.until not in ("", "decided"):
+            rule = "must be decided"
+            raise InputError("--until", flags.FLAGS.until, rule, "add --until=decided")
+        check_returned(flags.FLAGS["config"].value, path)
         return rest
-    except Exception as error:  # a config runs code of its own
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config runs code of its own, which may exit
+        if isinstance(error, SystemExit) and not path:
+            raise
         stop(line(mistake_behind(error, path)))
+
+
+def define() -> None:
+    """Defines the flags of the launcher, which reads them from `flags.FLAGS`."""
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "a file of configs/, with arguments after a colon",
+        lock_config=False,
+        accept_new_attributes=True,  # a user's optimizer has settings of its own
+        flag_values=flags.FLAGS,
+    )
+    for name, (kind, default, about) in FLAGS.items():
+        kind(name, default, about, flag_values=flags.FLAGS)
+
+
+def config_path(argv: Sequence[str]) -> str:
+    """The file that --config names, which is there, or an empty text."""
+    path = ""
+    given = dict.fromkeys(EXAMPLES, 0)
+    for word, following in zip(argv, [*argv[1:], ""]):
+        flag = re.match(r"--?(config|workdir)(?:=|$)([^:]*)", word)
+        if not flag:
+            continue
+        given[flag[1]] += 1
+        if given[flag[1]] > 1:
+            rule, remedy = "must be given once", "leave one of them out"
+            raise InputError(f"--{flag[1]}", ..., rule, remedy)
+        if flag[1] == "config":
+            path = flag[2] or following.partition(":")[0]
+            check_file(path)
+    return path
+
+
+def check_returned(config: Any, path: str) -> None:
+    """Raises an InputError unless a file's `get_config` returned a whole config."""
+    if isinstance(config, ConfigDict):
+        config.to_dict()  # raises where a placeholder is required
+        return
+    if not hasattr(config, "items"):  # raises where absl has kept an error
+        rule = f"must return a config from get_config, not {type(config).__name__}"
+        raise InputError(f"--config={path}", ..., rule, "return normjax.config(...)")
 
 
 def check_file(path: str) -> None:
@@ -57,14 +144,17 @@ def mistake_behind(error: BaseException, path: str) -> InputError | str:
     if isinstance(error, SyntaxError):
         rule = f"cannot be read as Python ({error})"
         return InputError("--config", ..., rule, remedy)
+    if not isinstance(error, flags.Error):
+        rule = f"must be loadable ({reason(error)})"
+        return InputError(f"--config={path}", ..., rule, remedy)
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
     override = re.match(r"flag --config\.([\w.]+)=(.*?): ", lines[0])  # absl's text
     if override:
         return wrong_type(*override.groups())
-    if isinstance(error, flags.Error) and not lines[0].startswith("flag --config="):
+    if not lines[0].startswith("flag --config="):
         return lines[-1]
-    why = lines[-1] if isinstance(error, flags.Error) else repr(error)
-    return InputError(f"--config={path}", ..., f"must be loadable ({why})", remedy)
+    rule = f"must be loadable ({lines[-1]})"
+    return InputError(f"--config={path}", ..., rule, remedy)
 
 
 def line(error: InputError | str) -> str:

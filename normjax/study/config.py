@@ -4,11 +4,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from normjax.data import splits
 from normjax.errors import InputError, pick, suggest
 from normjax.files import flat
+from normjax.study.audits import audit_named
 from normjax.training import probes
 
 DEFAULTS: dict[str, Any] = {
@@ -64,24 +66,28 @@ DEFAULTS: dict[str, Any] = {
 }
 OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
 
-POSITIVE = ("at least 1", lambda x: x >= 1)
+LIMIT = 2**31  # of whole numbers that jax counts with
+POSITIVE = ("from 1 to 2^31 - 1", lambda x: 1 <= x < LIMIT)
 FIELD_RULES = {  # field -> (rule, test)
     "num_seeds": ("from 1 to 10000", lambda x: 1 <= x <= 10_000),
-    "num_epochs": POSITIVE,
+    "num_epochs": ("from 1 to 1000000", lambda x: 1 <= x <= 1_000_000),
     "batch_size": POSITIVE,
     "target_accuracy": ("in (0, 1]", lambda x: 0 < x <= 1),
     "root_seed": ("from 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
     "data.num_train": ("at least 0 (0: all that remain)", lambda x: x >= 0),
     "data.num_validation": POSITIVE,
     "data.num_test": ("at least 0 (0: all)", lambda x: x >= 0),
-    "lanes_per_group": ("at least 0 (0: what fits)", lambda x: x >= 0),
+    "lanes_per_group": ("from 0 (what fits) to 100000", lambda x: 0 <= x <= 100_000),
     "checkpoint_seconds": ("at least 0 (0: every epoch)", lambda x: x >= 0),
-    "reference_batch_size": ("at least 0 (0: rates as given)", lambda x: x >= 0),
-    "model.widths": (
-        "one or more whole numbers of at least 1",
-        lambda x: len(x) > 0 and all(type(w) is int and w >= 1 for w in x),
+    "reference_batch_size": (
+        "from 0 (rates as given) to 2^31 - 1",
+        lambda x: 0 <= x < LIMIT,
     ),
-    "model.kernel_size": ("odd and at least 1", lambda x: x >= 1 and x % 2 == 1),
+    "model.widths": (
+        "one or more whole numbers from 1 to 2^31 - 1",
+        lambda x: len(x) > 0 and all(type(w) is int and 1 <= w < LIMIT for w in x),
+    ),
+    "model.kernel_size": ("odd, from 1 to 999", lambda x: 1 <= x < 1000 and x % 2 == 1),
     "model.convs_per_pool": POSITIVE,
     "seeds": (
         "distinct whole numbers from 0 to 2^32 - 1",
@@ -130,7 +136,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
         InputError: for a field that is missing, unknown or breaks its rule.
     """
     given = config.to_dict() if isinstance(config, ConfigDict) else config
-    chosen = _tuples(copy.deepcopy(dict(given)))
+    chosen = {name: plain_data(str(name), value) for name, value in given.items()}
     check_names(chosen)
     check_values(chosen)
     sizes = as_tuple(chosen["arms"]["batch_size"])
@@ -142,6 +148,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
         pick("probes", probes.PROBES, name)
     pick("sampling", splits.SAMPLINGS, chosen["sampling"])
     pick("data.scaling", splits.SCALINGS, chosen["data"]["scaling"])
+    audit_named(chosen["audit"])
     return chosen
 
 
@@ -171,7 +178,8 @@ def check_values(chosen: dict[str, Any]) -> None:
     given = flat(chosen)
     for field, default in flat(DEFAULTS).items():
         group = field.split(".")[0]
-        if field not in given and group not in OPEN:
+        if field not in given and (group not in OPEN or group not in chosen):
+            field = field if group not in OPEN else group
             rule, remedy = "must be given", "make the config with normjax.config(...)"
             raise InputError(field, ..., rule, remedy)
         if group in (*OPEN, "arms"):
@@ -208,8 +216,29 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(word for word in listed.split(",") if word)
 
 
-def _tuples(tree: Any) -> Any:
-    """The same tree with tuples in the place of lists, as JSON gives back."""
-    if isinstance(tree, Mapping):
-        return {name: _tuples(value) for name, value in tree.items()}
-    return tuple(map(_tuples, tree)) if isinstance(tree, tuple | list) else tree
+def plain_data(field: str, value: Any) -> Any:
+    """A value as JSON gives it back, but with a tuple for each list.
+
+    Raises:
+        InputError: for what is no text, number, list or group of these.
+    """
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                rule = f"must have texts as names, not {name!r}"
+                raise InputError(field, value, rule, f"write {str(name)!r}")
+            plain_data(field, name)
+        return {name: plain_data(f"{field}.{name}", x) for name, x in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple | range):
+        return tuple(plain_data(field, x) for x in value)
+    if isinstance(value, str):
+        if value.isascii() or value.encode(errors="replace").decode() == value:
+            return value
+        rule, remedy = "must be text that UTF-8 can write", "leave out its surrogates"
+        raise InputError(field, value, rule, remedy)
+    if value is None or isinstance(value, int | float):
+        return value
+    rule = "must be a text, a number, or a tuple or a group of these"
+    raise InputError(field, value, rule, "write it as one of them")

@@ -1,5 +1,6 @@
 """Levels of the factors: whether each can be built, and what is built for it."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ PENALTY_SETTINGS: dict[str, dict[str, float | None]] = {  # settings and default
     "dropout": {"dropout_rate": 0.3},  # after each hidden activation
     "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
 }
+MAX_ARMS = 1_000
 REPLACEABLE = ("norm", "placement", "optimizer", "penalty")  # by a protocol
 
 
@@ -50,7 +52,7 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
         return lambda field, level: pick(field, known, str(level))
 
-    def batch_size(field: str, level: Level) -> None:
+    def batch_size(field: str, level: object) -> None:
         if type(level) is not int or not 1 <= level <= num_train:
             rule = f"must be a whole number from 1 to the {num_train} training examples"
             raise InputError(field, level, rule, f"set {field}={min(128, num_train)}")
@@ -71,12 +73,17 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
     levels = chosen["arms"] | {"batch_size": sizes or (chosen["batch_size"],)}
     for factor, those in levels.items():
         field = f"arms.{factor}"
+        for level in those:
+            check[factor](field if chosen["arms"][factor] else factor, level)
         if not those or len(set(those)) < len(those):
             rule = "must hold one or more different levels"
             example = DEFAULTS["arms"][factor] or (32, 128)
             raise InputError(field, those, rule, f"set {field}={example}")
-        for level in those:
-            check[factor](field if chosen["arms"][factor] else factor, level)
+    num_arms = math.prod(map(len, levels.values()))
+    if num_arms > MAX_ARMS:
+        rule = f"must make at most {MAX_ARMS:,} combinations, for each is compiled"
+        remedy = f"leave out levels, for these make {num_arms:,}"
+        raise InputError("arms", ..., rule, remedy)
     for protocol, changes in chosen["protocols"].items():
         field = f"protocols.{protocol}"
         nested = isinstance(changes, Mapping) and all(
@@ -91,6 +98,14 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
                 check[factor](f"{field}.{factor}", level)
                 check[factor](f"{field}.{factor}.{level}", built)
     return levels
+
+
+def check_steps(num_epochs: int, steps: float) -> None:
+    """Refuses more steps in all than a lane can count."""
+    most = int(2**31 / (steps + 1))
+    if num_epochs > most:
+        rule = f"must be at most {most}, for steps are counted up to 2^31 - 1"
+        raise InputError("num_epochs", num_epochs, rule, f"set num_epochs={most}")
 
 
 def baseline(

@@ -130,6 +130,7 @@ def program_of(
     """What an arm compiles, before it is known how its lanes are mapped."""
     batch_size, num_train = int(built["batch_size"]), len(data.train.labels)
     steps = num_train / batch_size
+    levels.check_steps(chosen["num_epochs"], steps)
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
     return Program(
         model=network(chosen["model"], built, num_classes),
@@ -145,6 +146,10 @@ def program_of(
 def network(choices: dict[str, Any], built: Factors, num_classes: int) -> nn.Module:
     """The model, with those fields of the config's `model` that its class has."""
     constructor: Any = pick("model.name", models.MODELS, choices["name"])
+    if choices["name"] == "resnet20" and len(choices["widths"]) != 3:
+        rule = "must be three, one for each stage of ResNet-20"
+        remedy = "set model.widths=(16, 32, 64)"
+        raise InputError("model.widths", choices["widths"], rule, remedy)
     convolutions = {"auto": None, **conv.IMPLEMENTATIONS}
     pick("model.convolution", convolutions, choices["convolution"])
     made = getattr(constructor, "func", constructor)  # behind a partial
@@ -179,7 +184,8 @@ def setting_values(
     brought = PENALTY_SETTINGS[str(built["penalty"])] | {"init_scale": 1.0}
     used = recipes.settings_of(program.optimizer) | brought
     choice = f"optimizer={built['optimizer']} with penalty={built['penalty']}"
-    grid = settings.setting_grid(chosen["settings"], used, choice)
+    num_seeds = chosen["num_seeds"]
+    grid = settings.setting_grid(chosen["settings"], used, choice, num_seeds)
     reference = chosen["reference_batch_size"]
     if reference and "learning_rate" in grid:
         grid["learning_rate"] = settings.scaled_rates(

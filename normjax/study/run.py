@@ -18,12 +18,19 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from normjax.errors import InputError, pick
+from normjax.looks import Look, taken
 from normjax.study import checkpoints, claims, groups, memory, plan
 from normjax.study.description import describe, headline
 from normjax.study.groups import LOCKS, Held
 from normjax.study.interrupts import Interrupts
-from normjax.study.plan import Study
-from normjax.study.record import Record, read_record, start_record, write_tables
+from normjax.study.plan import Arm, Study
+from normjax.study.record import (
+    Record,
+    read_record,
+    read_wanted,
+    start_record,
+    write_tables,
+)
 from normjax.study.train import Stopped, train_group
 from normjax.study.work import Unit, Work, epochs_left, units, work_of
 from normjax.training import devices
@@ -80,6 +87,7 @@ def complete(
     quiet: bool = False,
     interrupts: Interrupts | None = None,
     process: tuple[int, int] | None = None,
+    looks: Sequence[Look] = (),
 ) -> dict[str, str]:
     """Trains what the study wants and `workdir` does not hold.
 
@@ -95,6 +103,8 @@ def complete(
         interrupts: who asks to stop; nobody if None.
         process: the number of this process and how many there are, where several
             share the work; the only one if None, and then another one is refused.
+        looks: at which the study is judged while it grows, this one included; those
+            that the record has if empty.
 
     Returns:
         Maps each arm that could not be trained to the reason.
@@ -104,9 +114,9 @@ def complete(
             process works on the folder.
         Stopped: if `interrupts` asked for it.
     """
-    names = {arm.name: arm for arm in study.arms}
-    chosen = [pick("arms", names, name) for name in arms] or list(study.arms)
+    chosen = chosen_arms(study, arms)
     about = describe(study)
+    about["looks"] = [look._asdict() for look in looks or taken_looks(workdir, study)]
     start_record(workdir, about)
     locks = pathlib.Path(workdir) / LOCKS
     with claims.claim(locks, "study", shared=process is not None) as ours:
@@ -131,6 +141,22 @@ def complete(
             failed = train_units(study, wanted, workdir, bar, interrupts, process)
         write_tables(read_record(workdir))
     return failed
+
+
+def chosen_arms(study: Study, names: Sequence[str]) -> list[Arm]:
+    """The arms of these names, or all of them if there are none."""
+    arms = {arm.name: arm for arm in study.arms}
+    return [pick("arms", arms, name) for name in names] or list(study.arms)
+
+
+def taken_looks(workdir: str | pathlib.Path, study: Study) -> tuple[Look, ...]:
+    """The looks that were taken at arms of this study, if a workdir has any."""
+    try:
+        record = read_wanted(workdir)
+    except InputError:
+        return ()
+    known = {entry["id"] for entry in record["arms"].values()}
+    return taken(record) if known & {arm.id for arm in study.arms} else ()
 
 
 def train_units(

@@ -1,6 +1,7 @@
 """Settings: the traced numbers of an arm, as float32 within their rules."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +9,9 @@ import numpy as np
 
 from normjax.errors import InputError
 from normjax.files import shortest
+
+MAX_LANES = 100_000  # of an arm, which are trained at once
+MOST = float(np.finfo(np.float32).max)
 
 Rule = tuple[str, Callable[[float], bool]]
 
@@ -22,7 +26,10 @@ SETTING_RULES: dict[str, Rule] = {  # a setting that is not here may be any floa
 
 
 def setting_grid(
-    given: Mapping[str, tuple], used: Mapping[str, float | None], choice: str
+    given: Mapping[str, tuple],
+    used: Mapping[str, float | None],
+    choice: str,
+    num_seeds: int = 1,
 ) -> dict[str, np.ndarray]:
     """Every combination of the settings that an arm uses, leaves `[settings]`.
 
@@ -33,6 +40,11 @@ def setting_grid(
         name: _values(name, given.get(name, ()), default, choice)
         for name, default in used.items()
     }
+    num_lanes = num_seeds * math.prod(map(len, axes.values()))
+    if num_lanes > MAX_LANES:
+        rule = f"must make at most {MAX_LANES:,} lanes in an arm, with the seeds"
+        remedy = f"ask for fewer settings or seeds, for these make {num_lanes:,}"
+        raise InputError("settings", ..., rule, remedy)
     rows = np.array(list(itertools.product(*axes.values())), np.float32)
     return dict(zip(axes, rows.T))
 
@@ -60,6 +72,8 @@ def single_precision(value: Any) -> float | None:
     """A number as the float32 that is used, so that rules are about that one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    if abs(value) > MOST:  # as an int it may be too large for any float
+        return math.inf
     with np.errstate(over="ignore", under="ignore"):
         return shortest(np.float32(value)).item()
 

@@ -1,17 +1,27 @@
-"""What an arm would compile, traced without arithmetic: its size, and its mistakes."""
+"""What an arm would compile, traced without arithmetic: its size, and its mistakes.
 
-from collections.abc import Collection, Iterator
+
+The norm and the optimizer may be a user's. Whatever they do wrong that shows without
+numbers is found here, and is one line that names them.
+"""
+
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from normjax import layers
-from normjax.errors import InputError
+from normjax.errors import InputError, reason
+from normjax.layers.registry import class_of
 from normjax.training import lane
 from normjax.types import Data, Program
+
+MOST = 2**31 - 1  # parameters of a network: 8 GB of float32
 
 
 def trace(
@@ -24,41 +34,130 @@ def trace(
             or not on traced settings.
     """
     shape = (program.batch_size, *data.train.inputs.shape[1:])
-    scalar = jax.ShapeDtypeStruct((), np.float32)
-    num_train = len(data.train.labels)
-
-    def update(params, settings):
-        tx = lane.optimizer(program, settings, num_train=num_train)
-        return tx.update(params, tx.init(params), params)
-
     model, size = program.model, f"batch_size={program.batch_size}"
     with _blame("norm", factors["norm"], size, of_model=model.__dataclass_fields__):
         params, convolutions = _network(model, shape)
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if num_parameters > MOST:
+        rule = f"must give at most 2^31 - 1 parameters, not {num_parameters:,}"
+        widths = getattr(model, "widths", ...)
+        raise InputError("model.widths", widths, rule, "make it narrower")
     with _blame("optimizer", factors["optimizer"], f"penalty={factors['penalty']}"):
-        jax.eval_shape(update, params, dict.fromkeys(settings, scalar))
-    return sum(leaf.size for leaf in jax.tree.leaves(params)), convolutions
+        _optimizer(program, params, list(settings), len(data.train.labels))
+    return num_parameters, convolutions
 
 
 def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
     """Shapes of the parameters, and layer -> implementation of its convolution."""
     convolutions: dict[str, str] = {}
+    norm = class_of(model.norm.layer) if model.norm.layer else None
 
     def note(call, args, kwargs, context):
-        layer = context.module
-        if isinstance(layer, layers.Conv) and context.method_name == "__call__":
+        layer, called = context.module, context.method_name == "__call__"
+        if isinstance(layer, layers.Conv) and called:
             convolutions[layer.name] = layer.implementation_for(args[0].shape[-1])
-        return call(*args, **kwargs)
+        result = call(*args, **kwargs)
+        if type(layer) is norm and called:
+            _check_output(layer, args[0], result)
+        return result
+
+    # a user's norm is differentiated and batched too, which takes four times as long
+    tested = model.norm in layers.NORMS.values()
+    network = _every_use(model, note, tested)
+    example = jax.ShapeDtypeStruct(shape, np.float32)
+    params, stats, new = jax.eval_shape(network, jax.random.key(0), example)
+    if not tested:
+        lanes = jax.vmap(network, in_axes=(None, 0), axis_size=1)
+        several = jax.ShapeDtypeStruct((1, *shape), np.float32)
+        jax.eval_shape(lanes, jax.random.key(0), several)
+    _check_same("statistics", stats, new)
+    _check_no_keys("statistics", new)
+    return params, convolutions
+
+
+def _every_use(model: nn.Module, note: Callable, tested: bool) -> Callable:
+    """Calls the model as training does: parameters, statistics, and the new ones."""
 
     def network(key, inputs):
         with nn.intercept_methods(note):
             variables = model.init(key, inputs, train=False)
-        mutable = [name for name in variables if name != "params"]
-        rngs = {"dropout": key}
-        model.apply(variables, inputs, train=True, mutable=mutable, rngs=rngs)
-        return variables["params"]
+        params = variables["params"]
+        stats = {k: v for k, v in variables.items() if k != "params"}
 
-    example = jax.ShapeDtypeStruct(shape, np.float32)
-    return jax.eval_shape(network, jax.random.key(0), example), convolutions
+        def loss(params):
+            variables = {"params": params, **stats}
+            options = {"mutable": list(stats), "rngs": {"dropout": key}}
+            logits, new = model.apply(variables, inputs, train=True, **options)
+            return jnp.mean(logits.astype(jnp.float32)), dict(new)
+
+        if tested:
+            return params, stats, loss(params)[1]
+        model.apply(variables, inputs, train=False)
+        with nn.intercept_methods(note):
+            _, new = jax.grad(loss, has_aux=True)(params)
+        return params, stats, new
+
+    return network
+
+
+def _optimizer(
+    program: Program, params: Any, settings: list[str], num_train: int
+) -> None:
+    """Refuses an optimizer whose state or whose steps are not what they must be."""
+
+    def update(params, settings):
+        tx = lane.optimizer(program, settings, num_train=num_train)
+        state = tx.init(params)
+        steps, new = tx.update(params, state, params)
+        return jax.tree.map(jnp.asarray, steps), state, new
+
+    scalar = jax.ShapeDtypeStruct((), np.float32)
+    traced = dict.fromkeys(settings, scalar)
+    steps, state, new = jax.eval_shape(update, params, traced)
+    _check_same("steps, which must be like the parameters,", params, steps)
+    _check_same("state", state, new)
+    _check_no_keys("state", new)
+
+
+def _check_output(layer: nn.Module, x: Any, y: Any) -> None:
+    """Refuses a norm of activations that gives something else than it takes."""
+    given = f"{x.dtype}{list(x.shape)}"
+    if not hasattr(y, "dtype"):
+        rule = f"must return an array like its input, {given}, not {type(y).__name__}"
+    elif y.shape != x.shape or not jnp.issubdtype(y.dtype, jnp.floating):
+        rule = f"must return floats in the shape of its input, {given}, not "
+        rule += f"{y.dtype}{list(y.shape)}"
+    else:
+        return
+    raise InputError("norm", type(layer).__name__, rule, "return one output per input")
+
+
+def _check_same(what: str, old: Any, new: Any) -> None:
+    """Refuses a tree that changes its names, shapes or dtypes from step to step."""
+    told = lambda tree: {
+        jax.tree_util.keystr(path, simple=True, separator="."): (x.dtype, x.shape)
+        for path, x in jax.tree.leaves_with_path(tree)
+    }
+    before, after = told(old), told(new)
+    for name in (*before, *after):
+        if before.get(name) != after.get(name):
+            was, now = (_array_text(x.get(name)) for x in (before, after))
+            rule = f"must keep the shapes and dtypes of its {what} and turns {name!r}"
+            remedy = "let each array keep its shape and its dtype"
+            raise InputError("", ..., f"{rule} from {was} into {now}", remedy)
+
+
+def _array_text(array: tuple | None) -> str:
+    return f"{array[0]}{list(array[1])}" if array else "nothing"
+
+
+def _check_no_keys(what: str, tree: Any) -> None:
+    """Refuses keys of `jax.random.key`, which cannot be written to a file."""
+    for leaf in jax.tree.leaves(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            rule = f"must keep no key of jax.random.key in its {what}"
+            remedy = "keep jax.random.key_data(key), and wrap it where it is used"
+            raise InputError("", ..., rule, remedy)
 
 
 @contextmanager
@@ -71,10 +170,11 @@ def _blame(
     """
     field = f"arms.{factor}"
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # they come again in training
+            yield
     except InputError as error:
-        if error.field == factor:
-            raise error.within("arms") from error
+        if error.field in (factor, ""):
+            raise InputError(field, level, error.rule, error.remedy) from error
         if error.field in of_model:
             raise error.within("model") from error
         if error.field == "inputs":
@@ -83,14 +183,12 @@ def _blame(
         rule = f"cannot be used with {where} ({error.given()}: {error.rule})"
         raise InputError(field, level, rule, error.remedy) from error
     except jax.errors.ConcretizationTypeError as error:
-        rule = f"must work on traced settings ({_first_sentence(error)})"
+        rule = f"must work on traced numbers ({reason(error)})"
         remedy = "let it choose by jax.numpy.where in place of `if`"
         raise InputError(field, level, rule, remedy) from error
-    except TypeError as error:
-        rule = f"cannot be called as such ({_first_sentence(error)})"
-        raise InputError(field, level, rule, "choose another") from error
-
-
-def _first_sentence(error: Exception) -> str:
-    """The first line of an error's text, without its full stop."""
-    return str(error).partition("\n")[0].strip().removesuffix(".")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the level is a user's code, which may even exit
+        rule = f"cannot be used with {where} ({reason(error)})"
+        remedy = "mend it, or choose another"
+        raise InputError(field, level, rule, remedy) from error

@@ -5,6 +5,9 @@ Call `configure` before anything touches a device.
 
 import os
 import pathlib
+import re
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 import jax
@@ -12,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from normjax.errors import InputError, reason
 from normjax.files import cache_folder
 from normjax.types import Data
 
@@ -29,10 +33,50 @@ def configure() -> None:
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", num_cores())
+    asked = jax.config.values["jax_num_cpu_devices"]
+    if asked != -1 and not 1 <= asked <= 1024:  # -1: as jax has it
+        remedy = f"set JAX_NUM_CPU_DEVICES={num_cores()}"
+        raise InputError("JAX_NUM_CPU_DEVICES", asked, "must be from 1 to 1024", remedy)
     folder = cache_folder() / "xla"
     if not jax.config.values["jax_compilation_cache_dir"] and is_writable(folder):
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        replace_damaged(folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def start() -> None:
+    """Starts jax, or raises an InputError if the platform asked for is not there."""
+    try:
+        jax.devices()
+    except Exception as error:  # each platform has its own
+        asked = jax.config.values["jax_platforms"]
+        rule = f"must be platforms that start ({reason(error)})"
+        remedy = "set JAX_PLATFORMS=cpu, or unset it"
+        raise InputError("JAX_PLATFORMS", asked, rule, remedy) from error
+
+
+def replace_damaged(folder: pathlib.Path) -> None:
+    """Has jax write anew what it cannot read in its cache, and says so once.
+
+    jax compiles what it cannot read, but leaves the file and warns at every start. A
+    warning names the program, not the file, so that all files of its name are removed.
+    """
+    show = warnings.showwarning
+    told: set[str] = set()
+
+    def showwarning(message, *args, **kwargs):
+        name = re.match(
+            r"Error reading .*compilation cache entry for '(\w+)'", f"{message}"
+        )
+        if not name:
+            return show(message, *args, **kwargs)
+        for path in folder.glob(f"{name[1]}-*"):
+            path.unlink(missing_ok=True)
+        if not told:
+            print(f"notice: {folder} was damaged and is mended", file=sys.stderr)
+        told.add(name[1])
+
+    warnings.showwarning = showwarning
 
 
 def num_cores() -> int:

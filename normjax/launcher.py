@@ -1,0 +1,107 @@
+"""What launch.py does once its flags are read: run, grow or forecast a study."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from normjax import looks
+from normjax.errors import InputError
+from normjax.report import decisions, formats, page, tables
+from normjax.study import claims, distribute, forecast, plan, run
+from normjax.study.description import headline
+from normjax.study.environment import environment
+from normjax.study.groups import LOCKS, held
+from normjax.study.interrupts import Interrupts
+from normjax.study.record import read_record
+from normjax.study.work import units, work_of
+from normjax.training import devices
+
+
+def join(flags: Any) -> tuple[int, int] | None:
+    """The number of this process and of all, or None if it is to be the only one."""
+    given = {name: flags[name].value for name in ("coordinator", "num_processes")}
+    given["process"] = flags["process"].value
+    if flags.distributed:
+        return distribute.join(**given)
+    for name, value in given.items():
+        if value != flags[name].default:
+            rule = "must be given with --distributed"
+            raise InputError(f"--{name}", ..., rule, "add it")
+    return None
+
+
+def launch(
+    flags: Any,
+    workdir: str | Path,
+    process: tuple[int, int] | None,
+    interrupts: Interrupts,
+) -> dict[str, str]:
+    """Trains and reports, as the flags say; returns the arms that failed."""
+    devices.configure()
+    devices.start()
+    arms = [name for name in flags.arms.split(",") if name]
+    if flags.dry_run:
+        print("\n".join(dry_run(plan.study(flags.config), workdir, arms)))
+        return {}
+    train = functools.partial(
+        run.complete, workdir=workdir, arms=arms, interrupts=interrupts, process=process
+    )
+    if flags.until:
+        failed = until_decided(flags.config, workdir, flags.max_seeds, train)
+    else:
+        failed = train(plan.study(flags.config))
+    if process and process[0]:
+        return failed  # the first one builds the page
+    with claims.claim(Path(workdir) / LOCKS, "page", wait=True):
+        path = page.build(workdir)
+        print(tables.text(read_record(workdir)))
+        print(f"page: {path}")
+    return failed
+
+
+def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list[str]:
+    """What a run would train, and what it takes; measured on lanes thrown away."""
+    chosen = run.chosen_arms(study, arms)
+    work = work_of(study, workdir, units(study, chosen, 1))
+    lines = headline(study, environment())
+    lines += run.state(study, held(workdir), work)
+    if work:
+        lines += ["", formats.plain_table(*forecast.table(study, work))]
+    return [*lines, "nothing was trained: this is a dry run"]
+
+
+def until_decided(
+    config: Any, workdir: str | Path, max_seeds: int, train: Callable
+) -> dict[str, str]:
+    """Adds seeds until every difference and claim is decided, or there are `max_seeds`.
+
+    Intervals have the levels of `looks`, which keep their error over all looks. `train`
+    is `run.complete` but for the study and its looks.
+    """
+    config = config.copy_and_resolve_references()
+    first = plan.study(config)
+    taken = run.taken_looks(workdir, first)
+    if taken and not decisions.undecided(read_record(workdir)):
+        config.num_seeds = taken[-1].num_seeds
+        return train(plan.study(config), looks=taken)
+    failed: dict[str, str] = {}
+    for look in looks.plan(len(first.seeds), max_seeds, taken):
+        config.num_seeds = look.num_seeds
+        config.seeds = more_seeds(tuple(config.seeds), look.num_seeds)
+        taken = (*taken, look)
+        failed = train(plan.study(config), looks=taken)
+        names = decisions.undecided(read_record(workdir))
+        text = f"undecided: {', '.join(names)}" if names else "all is decided"
+        print(f"look {len(taken)}, at {look.num_seeds} seeds: {text}", flush=True)
+        if failed or not names:
+            break
+    return failed
+
+
+def more_seeds(listed: tuple[int, ...], number: int) -> tuple[int, ...]:
+    """The seeds of a config, and the smallest others if they are not enough."""
+    if not listed:
+        return ()
+    others = (seed for seed in range(number + len(listed)) if seed not in listed)
+    return (*listed, *others)[: max(number, len(listed))]
