@@ -40,17 +40,22 @@ def launch(
     """Trains and reports, as the flags say; returns the arms that failed."""
     devices.configure()
     devices.start()
+    study = plan.study(flags.config)
     arms = [name for name in flags.arms.split(",") if name]
+    try:
+        run.chosen_arms(study, arms)
+    except InputError as error:
+        raise error.at("--arms", error.value) from error
     if flags.dry_run:
-        print("\n".join(dry_run(plan.study(flags.config), workdir, arms)))
+        print("\n".join(dry_run(study, workdir, arms)))
         return {}
     train = functools.partial(
         run.complete, workdir=workdir, arms=arms, interrupts=interrupts, process=process
     )
     if flags.until:
-        failed = until_decided(flags.config, workdir, flags.max_seeds, train)
+        failed = until_decided(study, flags.config, workdir, flags.max_seeds, train)
     else:
-        failed = train(plan.study(flags.config))
+        failed = train(study)
     if process and process[0]:
         return failed  # the first one builds the page
     with claims.claim(Path(workdir) / LOCKS, "page", wait=True):
@@ -72,21 +77,21 @@ def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list
 
 
 def until_decided(
-    config: Any, workdir: str | Path, max_seeds: int, train: Callable
+    study: plan.Study, config: Any, workdir: str | Path, max_seeds: int, train: Callable
 ) -> dict[str, str]:
     """Adds seeds until every difference and claim is decided, or there are `max_seeds`.
 
     Intervals have the levels of `looks`, which keep their error over all looks. `train`
-    is `run.complete` but for the study and its looks.
+    is `run.complete`, but for the study and its looks.
     """
     config = config.copy_and_resolve_references()
-    first = plan.study(config)
-    taken = run.taken_looks(workdir, first)
+    taken = run.taken_looks(workdir, study)
     if taken and not decisions.undecided(read_record(workdir)):
         config.num_seeds = taken[-1].num_seeds
+        config.seeds = more_seeds(tuple(config.seeds), config.num_seeds)
         return train(plan.study(config), looks=taken)
     failed: dict[str, str] = {}
-    for look in looks.plan(len(first.seeds), max_seeds, taken):
+    for look in looks.plan(len(study.seeds), max_seeds, taken):
         config.num_seeds = look.num_seeds
         config.seeds = more_seeds(tuple(config.seeds), look.num_seeds)
         taken = (*taken, look)

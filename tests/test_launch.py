@@ -4,19 +4,15 @@ import json
 import os
 import pathlib
 import re
-import signal
+import socket
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 import pytest
-from flax.traverse_util import unflatten_dict
 
-from normjax import files, layers, models
-from normjax.data import sources
+from normjax import layers
+from normjax.study import claims
 from normjax.study.config import DEFAULTS
 from normjax.study.record import read_record
 
@@ -69,7 +65,8 @@ def test_the_record_is_complete(run):
         "epochs.csv",
         "probes.npz",
         "report.html",
-        "checkpoints",
+        "networks",
+        "locks",
         "figures",
         "tables",
     }
@@ -89,29 +86,12 @@ def test_the_record_is_complete(run):
     assert record.record["environment"]["prng"] == "threefry2x32"
 
 
-def test_the_saved_networks_have_the_recorded_accuracy(run):
-    """Evaluated afresh, outside of the loop, for each seed of batch norm."""
-    workdir, _ = run
-    record = read_record(workdir)
-    with np.load(workdir / "checkpoints" / "batch.npz") as arrays:
-        networks = unflatten_dict(dict(arrays), sep="/")
-    assert networks["params"]["dense_0"]["kernel"].shape == (1, 2, 64, 128)
-    data = sources.data_set("digits")
-    inputs = jnp.asarray(data.x_test) / np.float32(16)
-    model = models.MLP((128, 128), 10, layers.NORMS["batch"])
-    rows = record.networks[record.networks["arm"] == "batch"]
-    for seed, recorded in enumerate(rows["test_accuracy"]):
-        variables = jax.tree.map(lambda x, i=seed: jnp.asarray(x[0, i]), networks)
-        logits = model.apply(variables, inputs, train=False)
-        assert np.mean(np.argmax(logits, -1) == data.y_test) == pytest.approx(recorded)
-
-
 def test_the_same_command_again_says_that_the_study_is_complete(run):
     workdir, _ = run
     before = {p: p.read_bytes() for p in workdir.glob("*.csv")}
     again = launch(QUICK, f"--workdir={workdir}", "--config.arms.norm=none,batch")
     assert again.returncode == 0, again.stderr
-    assert f"complete: {workdir} holds all 2 arms" in again.stdout
+    assert "complete: every network is trained\n" in again.stdout
     assert {p: p.read_bytes() for p in workdir.glob("*.csv")} == before
 
 
@@ -122,12 +102,12 @@ def test_a_second_run_gives_the_same_numbers_and_a_kept_arm_is_not_run_again(
     workdir, _ = run
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", workdir, copy], check=True)
-    content = read_record(copy).record
-    content["arms"]["none"]["status"] = "interrupted"
-    files.write_json(copy / "record.json", content)
+    arm = read_record(copy).record["arms"]["none"]["id"]
+    (path,) = (copy / "networks").glob(f"{arm}-*")
+    path.unlink()
     again = launch(QUICK, f"--workdir={copy}", "--config.arms.norm=none,batch")
     assert again.returncode == 0, again.stderr
-    assert "resuming: 1 of 2 arms are finished" in again.stdout
+    assert "resuming: 2 networks are trained\n" in again.stdout
     for name in ("networks.csv", "epochs.csv"):
         old, new = (pd.read_csv(folder / name) for folder in (workdir, copy))
         timing = [c for c in ("seconds",) if c in old]
@@ -285,17 +265,106 @@ def test_a_mistake_is_one_line_with_code_2_and_leaves_no_folder(tmp_path):
         assert not (tmp_path / name).exists(), name
 
 
-def test_a_workdir_that_holds_another_study_is_left_alone(run):
-    workdir, _ = run
-    before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
-    ran = launch(QUICK, f"--workdir={workdir}")
+def test_a_workdir_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "tables").mkdir()
+    ran = launch(QUICK, f"--workdir={tmp_path}")
     assert ran.returncode == 2
     assert ran.stderr == (
-        f"--workdir='{workdir}': must hold the same study, and holds another (arms.norm"
-        " is ['none', 'batch'] there, ['none', 'batch', 'layer', 'weight'] here);"
-        " give another workdir.\n"
+        f"--workdir='{tmp_path}': must be new or hold a record, and holds another"
+        " 'tables'; give another workdir.\n"
     )
-    assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "tables"]
+
+
+def test_a_second_process_in_a_workdir_is_refused(run):
+    """As long as the first one lives, whatever it does."""
+    workdir, _ = run
+    with claims.claim(workdir / "locks", "study"):
+        ran = launch(QUICK, f"--workdir={workdir}", "--config.arms.norm=none,batch")
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"--workdir='{workdir}': must be free, and process {os.getpid()} on host"
+        f" {socket.gethostname()} trains in it; wait for its end, or start all of them"
+        " with --distributed.\n"
+    )
+
+
+def test_a_dry_run_trains_and_writes_nothing(tmp_path):
+    ran = launch(QUICK, f"--workdir={tmp_path}/run", "--dry_run", "--arms=none,layer")
+    assert ran.returncode == 0, ran.stderr
+    assert not (tmp_path / "run").exists()
+    lines = ran.stdout.splitlines()
+    assert lines[-1] == "nothing was trained: this is a dry run"
+    assert lines[4].split() == (
+        ["arm", "parameters", "lanes", "groups", "memory", "compile", "run"]
+    )
+    rows = [line.split() for line in lines[6:8]]
+    assert [row[:4] for row in rows] == [
+        ["none", "26,122", "2", "1"],
+        ["layer", "26,634", "2", "1"],
+    ]
+
+
+def test_processes_share_a_study_and_one_takes_over_what_another_left(run, tmp_path):
+    """Two processes meet and train all of it; the tables are those of one."""
+    workdir, _ = run
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    flags = [
+        *(QUICK, f"--workdir={tmp_path}/run", "--config.arms.norm=none,batch"),
+        *("--distributed", f"--coordinator=localhost:{port}", "--num_processes=2"),
+    ]
+    pipe = subprocess.PIPE
+    command = [sys.executable, "launch.py", *flags]
+    several = [
+        subprocess.Popen([*command, f"--process={k}"], cwd=ROOT, stdout=pipe, text=True)
+        for k in range(2)
+    ]
+    printed = [process.communicate()[0] for process in several]
+    assert [process.returncode for process in several] == [0, 0]
+    assert ["page: " in text for text in printed] == [True, False]
+    old, new = (read_record(x).networks for x in (workdir, tmp_path / "run"))
+    pd.testing.assert_frame_equal(
+        old.drop(columns="seconds"), new.drop(columns="seconds"), check_exact=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--until=bored"], "--until='bored': must be decided; add --until=decided."),
+        (["--process=1"], "--process: must be given with --distributed; add it."),
+        (
+            ["--arms=nun"],
+            "--arms='nun': must be one of batch, layer, none, weight; choose one of"
+            " them.",
+        ),
+        (
+            ["--until=decided", "--max_seeds=1"],
+            "--max_seeds=1: must be at least the number of seeds to begin with, 2; set"
+            " max_seeds=20.",
+        ),
+    ],
+)
+def test_flags_that_are_wrong(tmp_path, flags, expected):
+    ran = launch(QUICK, f"--workdir={tmp_path}/run", *flags)
+    assert (ran.returncode, ran.stderr) == (2, f"{expected}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_study_grows_until_it_is_decided(tmp_path):
+    """Batch norm against none: the looks are on the page, and again nothing is done."""
+    flags = (QUICK, f"--workdir={tmp_path}", "--config.arms.norm=none,batch")
+    for looks in (True, False):
+        ran = launch(*flags, "--until=decided", "--max_seeds=30")
+        assert ran.returncode == 0, ran.stderr
+        assert ("look 1, at 5 seeds: " in ran.stdout) == looks
+    record = read_record(tmp_path)
+    numbers = [look["num_seeds"] for look in record.record["looks"]]
+    assert numbers == [5, 8, 12, 18, 27, 30][: len(numbers)]
+    assert record.networks["seed"].nunique() == numbers[-1]
+    assert "complete: every network is trained" in ran.stdout
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path):
@@ -313,33 +382,3 @@ def test_without_a_workdir():
     ran = launch(QUICK)
     assert ran.returncode == 2
     assert ran.stderr == ("--workdir: must be given; add --workdir=runs/quickstart.\n")
-
-
-# A shell that starts the tests in the background has them ignore Ctrl-C.
-INTERRUPTIBLE = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_path("launch.py", run_name="__main__")
-"""
-
-
-def test_an_interruption_keeps_finished_arms_and_the_same_command_goes_on(tmp_path):
-    """Ctrl-C once the first arm is in the record, while the second one trains."""
-    flags = [QUICK, f"--workdir={tmp_path}/run", "--config.num_epochs=300"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *flags, "--config.arms.norm=none,layer"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    shown = ""
-    while "layer" not in shown and process.poll() is None:
-        shown += process.stderr.read(1)
-    process.send_signal(signal.SIGINT)
-    _, printed = process.communicate()
-    assert process.returncode == 130, printed
-    assert printed.splitlines()[-1] == (
-        "interrupted: 1 of 2 arms are finished and kept; the same command goes on"
-    )
-    assert list(read_record(tmp_path / "run").networks["arm"]) == ["none"] * 2

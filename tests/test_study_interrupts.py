@@ -11,14 +11,22 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = (
     "--config=configs/quickstart.py:size=smoke",
-    "--config.num_epochs=300",
+    "--config.num_epochs=150",
     "--config.arms.norm=none,batch",
     "--config.checkpoint_seconds=0.0",
 )
 
 
+# A shell that starts the tests in the background has them ignore Ctrl-C.
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_path("launch.py", run_name="__main__")
+"""
+
+
 def start(workdir: pathlib.Path) -> subprocess.Popen:
-    command = [sys.executable, "launch.py", *FLAGS, f"--workdir={workdir}"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, *FLAGS, f"--workdir={workdir}"]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 

@@ -160,7 +160,7 @@ def mistake_behind(error: BaseException, path: str) -> InputError | str:
 def line(error: InputError | str) -> str:
     """One line in the words of the command line: fields as the flags that set them."""
     field = error.field if isinstance(error, InputError) else ""
-    if field == "workdir":
+    if field in FLAGS and field not in DEFAULTS:
         return f"--{error}"
     return f"--config.{error}" if field.split(".")[0] in DEFAULTS else str(error)
 

@@ -134,7 +134,7 @@ def complete(
         study = dataclasses.replace(study, data=devices.place(study.data))
         shown = dict.fromkeys(work.arm.name for work in missing)
         total = sum(epochs_left(study, work) for work in missing)
-        hidden = None if quiet else False  # None: hidden where there is no terminal
+        hidden = None if quiet else total == 0  # None: hidden without a terminal
         bar = tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden)
         with bar:
             wanted = [unit for unit in wanted if unit.arm.name in shown]
