@@ -1,4 +1,4 @@
-"""Every config of configs/ runs at smoke size, from the command line to the page."""
+"""Every config of configs/ runs at smoke size, to its page."""
 
 import importlib.util
 import json
@@ -14,7 +14,8 @@ from _compiling import FLAGS
 
 import normjax
 from normjax.errors import InputError
-from normjax.study import plan
+from normjax.report import page
+from normjax.study import plan, run
 from normjax.study.record import complete_arms, read_record
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -31,18 +32,29 @@ def get_config(name: str, text: str = ""):
     return module.get_config(text)
 
 
-def launch(config: str, workdir: pathlib.Path, *flags: str, **variables: str):
-    """A finished run's record."""
-    command = [sys.executable, "launch.py", f"--config=configs/{config}"]
+def launch(name: str, text: str, workdir: pathlib.Path):
+    """The record of a run by the command, in a process of its own."""
     ran = subprocess.run(
-        [*command, f"--workdir={workdir}", *flags],
+        [
+            *(sys.executable, "launch.py", f"--config=configs/{name}.py:{text}"),
+            f"--workdir={workdir}",
+        ],
         cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": FLAGS} | variables,
+        env=os.environ | {"XLA_FLAGS": f"{FLAGS} --xla_backend_optimization_level=1"},
         capture_output=True,
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
     assert (workdir / "report.html").exists()
+    return read_record(workdir)
+
+
+def complete(name: str, text: str, workdir: pathlib.Path, **arms):
+    """The record and the page as the launcher makes them, with some of the levels."""
+    config = get_config(name, text)
+    config.arms.update(arms)
+    run.complete(plan.study(config), workdir, quiet=True)
+    page.build(workdir)
     return read_record(workdir)
 
 
@@ -61,21 +73,22 @@ def test_an_unknown_argument_is_refused(name):
         get_config(name, "dataset=iris")
 
 
-SMOKES = (*(f"{name}.py:size=smoke" for name in CONFIGS), CNN)
-FEWER = {  # levels that say no more about whether a config runs
-    "norms.py:size=smoke": "--config.arms.batch_size=2,128",
+SMOKES = {f"{name}:size=smoke": {} for name in CONFIGS} | {
+    # levels that say no more about whether a config runs are left out
+    "norms:size=smoke": {"batch_size": (2, 128)},
     # the corrected ones are in the test below
-    "optimizers.py:size=smoke": "--config.arms.protocol=as_published",
+    "optimizers:size=smoke": {"protocol": ("as_published",)},
+    "batch_norm_placement:size=smoke,model=cnn": {},
 }
 
 
 @pytest.mark.parametrize("name", SMOKES)
 def test_smoke_runs_on_the_embedded_digits(name, tmp_path):
-    flags = [FEWER[name]] if name in FEWER else []
-    options = {}
-    if name == "smoothness.py:size=smoke":  # the only one that trains for long
-        options["XLA_FLAGS"] = f"{FLAGS} --xla_backend_optimization_level=1"
-    record = launch(f"{name},dataset=digits", tmp_path / "run", *flags, **options)
+    config, text = f"{name},dataset=digits".split(":")
+    if config == "smoothness":  # it trains for long, so it is worth to optimize
+        record = launch(config, text, tmp_path / "run")
+    else:
+        record = complete(config, text, tmp_path / "run", **SMOKES[name])
     order = record.record["arm_order"]
     assert list(complete_arms(record.record)) == order
     assert set(record.networks["seed"].groupby(record.networks["arm"]).nunique()) == {2}
@@ -86,15 +99,13 @@ def test_smoke_runs_on_the_embedded_digits(name, tmp_path):
         assert record.record["probes"][name]
 
 
-def test_smoke_of_the_optimizers_on_the_published_data(tfds_folder, tmp_path):
+def test_smoke_of_the_optimizers_on_the_published_data(
+    tfds_folder, tmp_path, monkeypatch
+):
     """Paired seeds, three levels of stats, and the third moment beside Adam."""
-    record = launch(
-        "optimizers.py:size=smoke",
-        tmp_path / "run",
-        "--config.arms.optimizer=adam,third_moment",
-        "--config.arms.penalty=none",
-        TFDS_DATA_DIR=tfds_folder,
-    )
+    monkeypatch.setenv("TFDS_DATA_DIR", tfds_folder)
+    levels = {"optimizer": ("adam", "third_moment"), "penalty": ("none",)}
+    record = complete("optimizers", "size=smoke", tmp_path / "run", **levels)
     rows = record.networks.set_index(["arm", "seed"])["test_accuracy"]
     for seed in (36549, 13790):
         published = rows["as_published-third_moment", seed]
