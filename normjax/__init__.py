@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from normjax.study.record import read_record as load
     from normjax.study.run import run
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["config", "layers", "load", "models", "ops", "optimizers", "run"]
 __all__ += ["statistics"]
 

@@ -33,12 +33,13 @@ from normjax.study.record import (
 )
 from normjax.study.train import Stopped, train_group
 from normjax.study.work import Unit, Work, epochs_left, units, work_of
-from normjax.training import devices
+from normjax.training import devices, lanes
 
 PROGRESS = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
     " [{elapsed}<{remaining}{postfix}]"
 )
+KEPT_PROGRAMS = 16  # of arms; more are compiled again, from the cache on disk
 
 
 def run(
@@ -176,11 +177,15 @@ def train_units(
     index, count = process or (0, 1)
     begin = index * len(wanted) // count
     failed: dict[str, str] = {}
+    trained: set[str] = set()
     for wait in (False, index == 0) if process else (False,):
         for unit in (*wanted[begin:], *wanted[:begin]):
             claim = claims.claim(locks, unit.name, wait=wait) if process else None
             with claim or contextlib.nullcontext(True) as ours:
                 work = work_of(study, workdir, [unit]) if ours else []
+                if work and len(trained := trained | {unit.arm.id}) > KEPT_PROGRAMS:
+                    lanes.forget_programs()
+                    trained = {unit.arm.id}
                 while work:
                     each = work.pop(0)
                     bar.set_description_str(each.arm.name)

@@ -195,3 +195,9 @@ def train(
             state, real, rows, own.dropout, traced, data, **compiled
         )
         yield state, jax.tree.map(lambda x: np.asarray(x)[:num_lanes], report)
+
+
+def forget_programs() -> None:
+    """Frees the compiled programs of all arms: about 11 MB each on a CPU."""
+    for compiled in (start_lanes, epoch_lanes):
+        compiled.clear_cache()  # type: ignore[attr-defined]
