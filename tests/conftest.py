@@ -1,5 +1,6 @@
 """Strictness for every test: shapes are checked, ranks never promote silently."""
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -27,6 +28,13 @@ BESIDE = pathlib.Path(__file__).parents[2] / "shared" / "tfds"
 
 
 LONGEST = ("configs", "training_lanes", "data_sources", "launch", "checks", "project")
+
+
+def pytest_collection_finish(session):
+    """Tracing makes many objects and few circles: looking for them less saves time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
 
 
 def pytest_collection_modifyitems(items):

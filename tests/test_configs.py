@@ -73,7 +73,8 @@ def test_an_unknown_argument_is_refused(name):
         get_config(name, "dataset=iris")
 
 
-SMOKES = {f"{name}:size=smoke": {} for name in CONFIGS} | {
+# the quick start is run by tests/test_launch.py
+SMOKES = {f"{name}:size=smoke": {} for name in CONFIGS if name != "quickstart"} | {
     # levels that say no more about whether a config runs are left out
     "norms:size=smoke": {"batch_size": (2, 128)},
     # the corrected ones are in the test below
