@@ -99,7 +99,7 @@ def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
         optimizer=recipe,
         batch_size=work.batch_size,
         steps_per_epoch=len(y) // work.batch_size,
-        mapping=plan.mapping("auto", work.model != "mlp"),
+        mapping=plan.mapping("auto"),
     )
     keys = jax.random.split(jax.random.key(0), work.lanes)
     values = recipes.settings_of(recipe) | {"learning_rate": work.learning_rate}

@@ -1,8 +1,6 @@
 """A study grows and goes on: only what is missing is trained, to the same bits."""
 
 import contextlib
-import importlib
-import sys
 
 import flax.linen as nn
 import jax
@@ -15,6 +13,8 @@ from normjax.errors import InputError
 from normjax.study import checkpoints, groups, memory, plan, run, train
 from normjax.study.interrupts import Interrupts
 from normjax.study.record import complete_arms, read_record
+
+pytestmark = pytest.mark.compiled_as_users_do  # it is about bits
 
 SMALL = {"num_seeds": 3, "num_epochs": 3, "batch_size": 256, "model": {"widths": (8,)}}
 RATE = {"learning_rate": (0.1,)}
@@ -136,22 +136,6 @@ def test_what_decides_numbers_gives_other_networks(tmp_path, change):
     before = group_files(tmp_path)
     complete(tmp_path, **one | change)
     assert before < group_files(tmp_path)
-
-
-def test_a_users_function_is_known_by_its_file(tmp_path, monkeypatch):
-    """An edit makes it another network; the same text does not."""
-    monkeypatch.syspath_prepend(tmp_path)
-    ids = []
-    for text in ("0.1", "0.1", "0.2"):
-        (tmp_path / "mine.py").write_text(
-            f"import optax\ndef opt(learning_rate={text}):\n"
-            "    return optax.sgd(learning_rate)\n"
-        )
-        sys.modules.pop("mine", None)
-        importlib.invalidate_caches()
-        study = plan.study(config(arms={"optimizer": ("mine.opt",)}))
-        ids.append(study.arms[0].id)
-    assert ids[0] == ids[1] != ids[2]
 
 
 def test_arms_that_are_the_same_network_are_trained_once(tmp_path):

@@ -22,6 +22,7 @@ import normjax
 from normjax.types import Program
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax")  # whose version may move a digit
+CHECKERS = "jaxtyping", "beartype"  # wrap functions to check their arguments
 VERSIONED = ("normjax", "numpy", "builtins", "functools", *PACKAGES)
 
 
@@ -58,8 +59,8 @@ def description(value: Any) -> Any:
     """A value as plain data that is the same in every process.
 
     A dataclass, such as a flax module, is its class and its fields. A function is its
-    name, with the checksum of the file that defines it if no version stands for it; one
-    that was made inside of another is what it closes over, too.
+    name and what it closes over, with the checksum of its file if no version stands for
+    that.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -80,13 +81,32 @@ def description(value: Any) -> Any:
     fields = _fields(value)
     if fields is not None:
         return {"class": _named(type(value)), **description(fields)}
-    function = inspect.unwrap(value) if callable(value) else None
-    if not isinstance(function, types.FunctionType):
-        return [_named(type(value)), getattr(value, "__name__", str(value))]
-    if "<locals>" not in function.__qualname__:
-        return _named(function)
+    if isinstance(value, types.FunctionType):
+        return _function(value)
+    if isinstance(value, types.MethodType):
+        return [description(value.__func__), description(value.__self__)]
+    if hasattr(value, "__wrapped__"):  # jax.jit, functools.cache
+        return [_named(type(value)), description(value.__wrapped__)]
+    own = getattr(value, "__dict__", None) or getattr(value, "__name__", str(value))
+    return [_named(type(value)), description(own)]
+
+
+def _function(function: types.FunctionType) -> Any:
+    """Its name, where it was written, and what it closes over.
+
+    A wrapper may carry the name of what it wraps, so the name alone says little.
+    """
+    while function.__globals__["__name__"].partition(".")[0] in CHECKERS:
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+        if "fn" not in cells:
+            return "checked"
+        function = cells["fn"].cell_contents  # __wrapped__ may be another one
+    code = function.__code__
+    name = _named(function, function.__globals__["__name__"])
+    if "<locals>" not in code.co_qualname:
+        return name
     closed = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [_named(function), *map(description, closed)]
+    return [name, code.co_qualname, *map(description, closed)]
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
@@ -100,15 +120,15 @@ def _fields(value: Any) -> dict[str, Any] | None:
     return {name: getattr(value, name) for name in own}
 
 
-def _named(function: Any) -> str:
+def _named(value: Any, module: str = "") -> str:
     """`package.module.name`, and the checksum of a file that has no version."""
-    module = function.__module__
-    name = f"{module}.{function.__qualname__}"
+    module = module or value.__module__
+    name = f"{module}.{value.__qualname__}"
     if module.partition(".")[0] in VERSIONED:
         return name
     try:
         source = inspect.getsource(sys.modules[module])
     except (KeyError, OSError, TypeError):  # typed at a prompt
-        code = getattr(function, "__code__", None)
-        source = repr(code and (code.co_code, code.co_names))
+        code = getattr(value, "__code__", None)
+        source = repr(code and (code.co_code, code.co_consts, code.co_names))
     return f"{name}:{zlib.crc32(source.encode())}"
