@@ -8,7 +8,7 @@ from typing import Any
 from normjax import looks
 from normjax.errors import InputError
 from normjax.report import decisions, formats, page, tables
-from normjax.study import claims, distribute, forecast, plan, run
+from normjax.study import claims, distribute, folder, forecast, plan, run
 from normjax.study.description import headline
 from normjax.study.environment import environment
 from normjax.study.groups import LOCKS, held
@@ -17,11 +17,16 @@ from normjax.study.record import read_record
 from normjax.study.work import units, work_of
 from normjax.training import devices
 
+REPORT = "python -m normjax.report"
+
 
 def join(flags: Any) -> tuple[int, int] | None:
     """The number of this process and of all, or None if it is to be the only one."""
     given = {name: flags[name].value for name in ("coordinator", "num_processes")}
     given["process"] = flags["process"].value
+    if flags.distributed and flags.until:
+        rule = "must not be given with --distributed: processes would look apart"
+        raise InputError("--until", flags.until, rule, "leave one of them out")
     if flags.distributed:
         return distribute.join(**given)
     for name, value in given.items():
@@ -57,7 +62,8 @@ def launch(
     else:
         failed = train(study)
     if process and process[0]:
-        return failed  # the first one builds the page
+        print(f"the first process builds the page, or: {REPORT} {workdir}")
+        return failed
     with claims.claim(Path(workdir) / LOCKS, "page", wait=True):
         path = page.build(workdir)
         print(tables.text(read_record(workdir)))
@@ -68,9 +74,9 @@ def launch(
 def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list[str]:
     """What a run would train, and what it takes; measured on lanes thrown away."""
     chosen = run.chosen_arms(study, arms)
-    work = work_of(study, workdir, units(study, chosen, 1))
+    work = work_of(study, workdir, units(study, chosen, shared=False))
     lines = headline(study, environment())
-    lines += run.state(study, held(workdir), work)
+    lines += folder.progress_lines(study, held(workdir), work)
     if work:
         lines += ["", formats.plain_table(*forecast.table(study, work))]
     return [*lines, "nothing was trained: this is a dry run"]
@@ -85,26 +91,28 @@ def until_decided(
     is `run.complete`, but for the study and its looks.
     """
     config = config.copy_and_resolve_references()
-    taken = run.taken_looks(workdir, study)
-    if taken and not decisions.undecided(read_record(workdir)):
-        config.num_seeds = taken[-1].num_seeds
-        config.seeds = more_seeds(tuple(config.seeds), config.num_seeds)
-        return train(plan.study(config), looks=taken)
-    failed: dict[str, str] = {}
-    for look in looks.plan(len(study.seeds), max_seeds, taken):
-        config.num_seeds = look.num_seeds
-        config.seeds = more_seeds(tuple(config.seeds), look.num_seeds)
-        taken = (*taken, look)
+
+    def judge(taken: Sequence[looks.Look]) -> tuple[dict[str, str], bool]:
+        """Trains up to the last look; the arms that failed, and whether to go on."""
+        number = taken[-1].num_seeds
+        config.num_seeds, config.seeds = number, more_seeds(config.seeds, number)
         failed = train(plan.study(config), looks=taken)
         names = decisions.undecided(read_record(workdir))
         text = f"undecided: {', '.join(names)}" if names else "all is decided"
-        print(f"look {len(taken)}, at {look.num_seeds} seeds: {text}", flush=True)
-        if failed or not names:
+        print(f"look {len(taken)}, at {number} seeds: {text}", flush=True)
+        return failed, bool(names) and not failed
+
+    taken = folder.taken_looks(workdir, study)
+    failed, goes_on = judge(taken) if taken else ({}, True)
+    for look in looks.plan(len(study.seeds), max_seeds, taken) if goes_on else ():
+        taken = (*taken, look)
+        failed, goes_on = judge(taken)
+        if not goes_on:
             break
     return failed
 
 
-def more_seeds(listed: tuple[int, ...], number: int) -> tuple[int, ...]:
+def more_seeds(listed: Sequence[int], number: int) -> tuple[int, ...]:
     """The seeds of a config, and the smallest others if they are not enough."""
     if not listed:
         return ()

@@ -92,6 +92,7 @@ def paired_difference(
             permutation_type="samples",
             vectorized=True,
             n_resamples=np.inf if len(pairs) <= EXACT_SEEDS else 9_999,
+            batch=max(1, 10_000_000 // len(pairs)),  # 80 MB at a time
             rng=0,
         ).pvalue
     return Difference(*mean_interval(pairs, level), p)

@@ -1,16 +1,18 @@
 """A study grows and goes on: only what is missing is trained, to the same bits."""
 
 import contextlib
+import shutil
 
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 import normjax
 from normjax.errors import InputError
-from normjax.study import checkpoints, groups, memory, plan, run, train
+from normjax.study import checkpoints, claims, groups, memory, plan, run, train
 from normjax.study.interrupts import Interrupts
 from normjax.study.record import complete_arms, read_record
 
@@ -211,6 +213,112 @@ def test_a_damaged_checkpoint_is_set_aside_and_its_group_trained_again(
     assert same(read_record(tmp_path), whole)
 
 
+def change_about(path, old, new):
+    """Another text of the same length in the about.json of a checkpoint."""
+    text = (path / "about.json").read_text()
+    assert text.count(old) == 1
+    (path / "about.json").write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"epoch": 2', '"epoch": 1'), ('"lanes"', '"lames"')]
+)
+def test_what_a_checkpoint_says_of_itself_is_checked(whole, tmp_path, old, new):
+    with pytest.raises(train.Stopped):
+        complete(tmp_path, interrupts=Asks(2), **WHOLE)
+    (path,) = (tmp_path / "checkpoints").glob("*/2")
+    change_about(path, old, new)
+    record, failed = complete(tmp_path, **WHOLE)
+    assert failed == {}
+    assert same(record, whole)
+    assert len(list((tmp_path / "checkpoints" / "damaged").iterdir())) == 1
+
+
+def test_a_checkpoint_in_the_place_of_another_is_damaged(whole, tmp_path):
+    with pytest.raises(train.Stopped):
+        complete(tmp_path, interrupts=Asks(2), **WHOLE)
+    (group,) = (tmp_path / "checkpoints").iterdir()
+    group.rename(group.with_name(group.name[:-1] + "x"))
+    record, _ = complete(tmp_path, **WHOLE)
+    assert same(record, whole)
+
+
+def test_checkpoints_of_networks_that_are_trained_are_removed(tmp_path):
+    """Begun with three seeds, gone on with one, then with three."""
+    with pytest.raises(train.Stopped):
+        complete(tmp_path, interrupts=Asks(1), **TWO)
+    complete(tmp_path, **TWO | {"num_seeds": 1})
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    complete(tmp_path, **TWO)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    complete(tmp_path, **TWO)
+    for name in ("networks/.x.npz.7.part", ".record.json.7.part"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / "checkpoints").mkdir(exist_ok=True)
+    (tmp_path / "checkpoints" / ".2.7.part").mkdir()
+    complete(tmp_path, **TWO)
+    assert list(tmp_path.rglob(".*.part")) == []
+
+
+def test_a_checkpoint_that_the_disk_does_not_hold_is_one_line(tmp_path, monkeypatch):
+    """Orbax passes it on as a ValueError; it is no failure of the arm."""
+
+    class Full:
+        def save(self, *_):
+            raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
+
+    monkeypatch.setattr(ocp, "Checkpointer", lambda *_: contextlib.nullcontext(Full()))
+    with pytest.raises(InputError) as caught:
+        complete(tmp_path, interrupts=Asks(1), **TWO)
+    (group,) = (tmp_path / "checkpoints").iterdir()
+    assert str(caught.value) == (
+        f"{group}: cannot be written (ValueError: RESOURCE_EXHAUSTED: No space left on"
+        " device); make room or allow it, or give another workdir."
+    )
+    assert groups.failures(tmp_path) == {}
+
+
+def test_a_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkeypatch):
+    begin = run.train_group
+
+    def removed(*arguments):
+        shutil.rmtree(tmp_path / "run")
+        begin(*arguments)
+
+    monkeypatch.setattr(run, "train_group", removed)
+    with pytest.raises(InputError) as caught:
+        complete(tmp_path / "run", **TWO)
+    assert str(caught.value) == (
+        f"{tmp_path / 'run' / 'networks'}: must be a folder and cannot be made one (No"
+        " such file or directory); move what is there or allow it, or give another"
+        " workdir."
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_record_is_set_aside_with_a_line(whole, tmp_path, capsys):
+    complete(tmp_path, **WHOLE)
+    path = tmp_path / "record.json"
+    path.write_text(path.read_text().replace('"seeds"', '"seats"'))
+    run.complete(plan.study(config(**WHOLE)), tmp_path)
+    assert f"damaged: {path} was moved to {path}.damaged" in capsys.readouterr().out
+    assert same(read_record(tmp_path), whole)
+
+
+def test_a_second_process_is_refused_before_it_writes_anything(tmp_path):
+    complete(tmp_path, **TWO)
+    before = (tmp_path / "record.json").read_bytes()
+    with (
+        claims.claim(tmp_path / "locks", "study"),
+        pytest.raises(InputError, match=r"^workdir=.*: must be free, and process "),
+    ):
+        complete(tmp_path, **TWO, question="Mine?")
+    assert (tmp_path / "record.json").read_bytes() == before
+
+
 def test_a_damaged_group_is_set_aside_and_trained_again(whole, tmp_path, capsys):
     complete(tmp_path, **WHOLE)
     before = group_files(tmp_path)
@@ -296,7 +404,7 @@ def test_one_lane_that_memory_does_not_hold_is_a_failure(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "train_group", none)
     record, failed = complete(tmp_path, **TWO)
-    assert failed == {"batch": "MemoryError: ", "none": "MemoryError: "}
+    assert failed == {"batch": "MemoryError", "none": "MemoryError"}
     assert record.networks.empty
 
 
@@ -314,6 +422,13 @@ def test_lanes_are_divided_into_groups_that_fit(monkeypatch):
         assert size == {1: 1, 7: 7, 40: 21}[lanes]
     monkeypatch.setattr(memory, "free_bytes", lambda: 0)
     assert memory.lanes_that_fit(study.arms[0], study.data) == 1
+
+
+def test_a_failure_that_is_damaged_is_none(tmp_path):
+    complete(tmp_path, **TWO)
+    (tmp_path / "failed").mkdir()
+    (tmp_path / "failed" / "0123456789abcdef.json").write_text("rubbish")
+    assert complete(tmp_path, **TWO)[1] == {}
 
 
 def test_a_part_of_the_arms_is_trained(tmp_path):

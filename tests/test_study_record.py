@@ -215,8 +215,7 @@ def test_every_bit_of_record_json_is_checked(workdir):
     [
         ("x", "Expecting value: line 1 column 1 (char 0)"),
         ("[]", "an object expected, not list"),
-        ('{"study": 1}', "'study' is missing or no str"),
-        ("{}", "'study' is missing or no str"),
+        ('{"digest": 1}', "'study' is missing or no str"),
     ],
 )
 def test_a_damaged_record_is_named_and_a_run_writes_it_again(workdir, text, why):
@@ -227,6 +226,16 @@ def test_a_damaged_record_is_named_and_a_run_writes_it_again(workdir, text, why)
     )
     start_record(workdir, about())
     assert complete_arms(read_record(workdir).record) == ARMS
+
+
+def test_a_record_of_an_older_version_is_left_alone(workdir):
+    (workdir / "record.json").write_text('{"study": "norms"}')
+    before = content(workdir)
+    assert refused(start_record, workdir, about()) == (
+        f"workdir='{workdir}': must hold a record of this version, and holds an older"
+        " record.json; give another workdir."
+    )
+    assert content(workdir) == before
 
 
 def test_a_group_is_whole_or_absent(workdir, monkeypatch):

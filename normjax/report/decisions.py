@@ -10,13 +10,20 @@ from normjax.study.record import Record
 def undecided(record: Record) -> tuple[str, ...]:
     """The names of the comparisons that more seeds may decide; empty if there are none.
 
-    They are the differences in test accuracy to the baseline whose interval includes
-    zero, in the order of their table, then the verdicts of the audit that are
-    undecided. Intervals have the level of the look (`estimates.level_of`). Left out is
-    a claim that no seed can decide, because it is about the time of one run. A
-    comparison is judged at the last look alone, whatever an earlier one has said.
+    They are the arms that lack networks, then the differences in test accuracy to the
+    baseline whose interval includes zero, in the order of their table, then the
+    verdicts of the audit that are undecided. Intervals have the level of the look
+    (`estimates.level_of`). Left out is a claim that no seed can decide, because it is
+    about the time of one run. A comparison is judged at the last look alone, whatever
+    an earlier one has said.
     """
-    names = _differences(estimates.arm_differences(record), record.record["settings"])
+    arms = record.record["arms"].items()
+    names = [
+        f"{arm}, of which {entry['missing']} networks are missing"
+        for arm, entry in arms
+        if entry["missing"]
+    ]
+    names += _differences(estimates.arm_differences(record), record.record["settings"])
     for section in audit_sections(record):
         names += _verdicts(section)
     return tuple(names)

@@ -7,6 +7,8 @@ newest one replaces those before it. Nothing of a finished group stays.
 """
 
 import contextlib
+import errno
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from normjax import files
-from normjax.errors import InputError
+from normjax.errors import InputError, reason
 from normjax.study.groups import CHECKPOINTS, DAMAGED, Lane, lane
 
 
@@ -43,15 +45,17 @@ def save(
     """Writes a checkpoint, then removes the older ones of this group."""
     listed = [[dict(settings), seed] for settings, seed in lanes]
     group = _group(workdir, arm_id, listed)
-    part = group / f".{epoch}.part"
-    with files.one_line_errors(group):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    part = group / f".{epoch}.{os.getpid()}.part"
+    files.folder(group.parent)
+    with files.one_line_errors(files.folder(group)):
+        part.mkdir()
         with _orbax() as checkpointer:
             checkpointer.save((part / "arrays").absolute(), dict(arrays))
         content = {"id": arm_id, "lanes": listed, "epoch": epoch, **about}
         content["files"] = _digests(part)
-        files.write_json(part / "about.json", content)
+        digest = files.text_digest(content)
+        files.write_json(part / "about.json", content | {"digest": digest})
+        shutil.rmtree(group / str(epoch), ignore_errors=True)
         part.replace(group / str(epoch))
         for older in group.iterdir():
             if older.name != str(epoch):
@@ -65,26 +69,36 @@ def read(path: Path) -> Checkpoint:
         InputError: if a byte of it is not as it was written.
     """
     about = files.read_json(path / "about.json")
-    if about.get("files") != _digests(path):
-        raise files.damaged(path, "its content is not what was written")
-    with _orbax() as checkpointer:
-        return Checkpoint(about, checkpointer.restore((path / "arrays").absolute()))
+    digest = about.pop("digest", None)
+    try:
+        whole = digest == files.text_digest(about) and about["files"] == _digests(path)
+        if not whole or path != _group_of(path, about) / str(about["epoch"]):
+            raise ValueError("its content is not what was written")
+        with _orbax() as checkpointer:
+            return Checkpoint(about, checkpointer.restore((path / "arrays").absolute()))
+    except Exception as error:  # whatever Orbax raises
+        raise files.damaged(path, reason(error)) from error
 
 
-def pending(workdir: str | Path) -> tuple[list[Checkpoint], list[Path]]:
-    """The newest checkpoint of each group in work, and the paths of damaged ones."""
+def pending(
+    workdir: str | Path, arm_id: str = ""
+) -> tuple[list[Checkpoint], list[Path]]:
+    """The newest checkpoint of each group in work, and the paths of damaged ones.
+
+    Of one arm, or of all. What another process replaces meanwhile is neither.
+    """
     found, damaged = [], []
-    for group in sorted((Path(workdir) / CHECKPOINTS).glob("[!.]*")):
-        if group.name == DAMAGED:
-            continue
-        epochs = [int(path.name) for path in group.glob("[0-9]*")]
-        if not epochs:
+    for group in sorted((Path(workdir) / CHECKPOINTS).glob(f"{arm_id or '[!.]'}*")):
+        names = [path.name for path in group.glob("[0-9]*")]
+        epochs = [int(name) for name in names if name.isdecimal()]
+        if group.name == DAMAGED or not epochs:
             continue
         path = group / str(max(epochs))
         try:
             found.append(read(path))
         except InputError:
-            damaged.append(path)
+            if path.exists():
+                damaged.append(path)
     return found, damaged
 
 
@@ -106,6 +120,11 @@ def _group(workdir: str | Path, arm_id: str, listed: list) -> Path:
     return Path(workdir) / CHECKPOINTS / f"{arm_id}-{digest}"
 
 
+def _group_of(path: Path, about: Mapping[str, Any]) -> Path:
+    """The folder in which a checkpoint of that content belongs."""
+    return _group(path.parents[2], about["id"], about["lanes"])
+
+
 def _digests(folder: Path) -> dict[str, str]:
     """The digest of every file in a folder but for `about.json`, by path."""
     inside = (path for path in sorted(folder.rglob("*")) if path.is_file())
@@ -118,5 +137,8 @@ def _orbax() -> Iterator[Any]:
     """Orbax' checkpointer for a flat mapping of arrays; loads when it is needed."""
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        yield checkpointer
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            yield checkpointer
+    except ValueError as error:  # as which it passes on what the system refuses
+        raise OSError(errno.EIO, reason(error)) from error

@@ -9,6 +9,8 @@ noticed, and files of several machines never clash. A group is written once and 
 changed. No jax.
 """
 
+import contextlib
+import functools
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -140,7 +142,10 @@ def held(workdir: str | Path, ids: Iterable[str] | None = None) -> Held:
         if wanted is not None and path.name.partition("-")[0] not in wanted:
             continue
         try:
-            group = read(path)
+            at = path.stat()
+            group = _read_once(path, at.st_mtime_ns, at.st_size)
+        except FileNotFoundError:  # set aside meanwhile
+            continue
         except InputError:
             damaged.append(path)
             continue
@@ -150,15 +155,25 @@ def held(workdir: str | Path, ids: Iterable[str] | None = None) -> Held:
     return Held(copies, tuple(damaged))
 
 
+@functools.lru_cache(maxsize=10_000)
+def _read_once(path: Path, mtime_ns: int, size: int) -> Group:
+    """`read`, once for each file as it is: a file is hashed whole to be checked."""
+    del mtime_ns, size
+    return read(path)
+
+
 def set_aside(path: Path) -> Path:
     """Moves a damaged file out of the way, and keeps it."""
     return files.move(path, files.folder(path.parent / DAMAGED) / path.name)
 
 
 def failures(workdir: str | Path) -> dict[str, str]:
-    """Arm id -> why it could not be trained."""
-    paths = sorted((Path(workdir) / FAILED).glob("*.json"))
-    return {path.stem: str(files.read_json(path).get("message")) for path in paths}
+    """Arm id -> why it could not be trained. One that is damaged is no failure."""
+    messages = {}
+    for path in sorted((Path(workdir) / FAILED).glob("*.json")):
+        with contextlib.suppress(InputError):
+            messages[path.stem] = str(files.read_json(path).get("message"))
+    return messages
 
 
 def write_failure(workdir: str | Path, arm_id: str, content: Mapping[str, Any]) -> None:

@@ -52,10 +52,14 @@ class Interrupts:
             self._deferred = False
 
     def end(self) -> None:
-        """Ends the process with its line."""
-        print(f"\n{self._message()}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(self.code)
+        """Ends the process with its line, whatever happens to the line."""
+        try:
+            line = f"\n{self._message()}\n".encode()
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+            os.write(sys.stderr.fileno(), line)  # and nothing after it
+        finally:
+            os._exit(self.code)
 
     def _watch(self) -> None:
         while True:

@@ -96,25 +96,40 @@ def wanted_lanes(entry: Mapping[str, Any], seeds: list[int]) -> list[Lane]:
 
 
 def start_record(workdir: str | Path, about: Mapping[str, Any]) -> None:
-    """Makes the folder, and writes what the study wants: `record.json`, `config.json`.
+    """`check_folder`, then `write_wanted`."""
+    check_folder(workdir)
+    write_wanted(workdir, about)
 
-    Whatever networks the folder has stay, be they of this study or of another.
+
+def check_folder(workdir: str | Path) -> None:
+    """Makes the folder, unless it has files that no study of this version wrote.
+
+    Whatever networks it holds stay, be they of this study or of another.
 
     Raises:
-        InputError: the folder has files of another origin, or cannot be written;
-            nothing in it is touched then.
+        InputError: the folder has files of another origin, or cannot be made; nothing
+            in it is touched then.
     """
     workdir = Path(workdir)
-    if not any((workdir / name).exists() for name in ("record.json", groups.FOLDER)):
-        for name in WRITTEN:
-            if os.path.lexists(workdir / name):
-                rule = f"must be new or hold a record, and holds another {name!r}"
-                raise InputError("workdir", str(workdir), rule, ANOTHER)
+    path = workdir / "record.json"
+    ours = path.exists() or (workdir / groups.FOLDER).exists()
+    for name in WRITTEN:
+        if not ours and os.path.lexists(workdir / name):
+            rule = f"must be new or hold a record, and holds another {name!r}"
+            raise InputError("workdir", str(workdir), rule, ANOTHER)
+    if path.exists() and _is_older(path):
+        rule = "must hold a record of this version, and holds an older record.json"
+        raise InputError("workdir", str(workdir), rule, ANOTHER)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         rule = f"must be a folder that can be made ({error.strerror})"
         raise InputError("workdir", str(workdir), rule, ANOTHER) from error
+
+
+def write_wanted(workdir: str | Path, about: Mapping[str, Any]) -> None:
+    """Writes what the study wants: `record.json` and `config.json`."""
+    workdir = Path(workdir)
     content = files.plain(about)
     digest = files.text_digest(content)
     files.write_json(workdir / "record.json", content | {"digest": digest})
@@ -159,6 +174,14 @@ def read_record(workdir: str | Path) -> Record:
             probes[f"{arm}/{name}"] = x.reshape(*shape, *x.shape[1:])
     networks, epochs = (pd.concat(x, ignore_index=True) for x in tables.values())
     return Record(workdir, record["config"], record, networks, epochs, curves, probes)
+
+
+def _is_older(path: Path) -> bool:
+    """Whether a `record.json` is one of a version that wrote no digest into it."""
+    try:
+        return "digest" not in files.read_json(path)
+    except InputError:  # damaged: it will be written anew
+        return False
 
 
 def read_wanted(workdir: str | Path) -> dict[str, Any]:

@@ -17,20 +17,14 @@ from typing import Any
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from normjax.errors import InputError, pick
-from normjax.looks import Look, taken
-from normjax.study import checkpoints, claims, groups, memory, plan
-from normjax.study.description import describe, headline
-from normjax.study.groups import LOCKS, Held
+from normjax.errors import InputError, pick, reason
+from normjax.looks import Look
+from normjax.study import claims, groups, memory, plan
+from normjax.study.folder import finish, prepare
+from normjax.study.groups import LOCKS
 from normjax.study.interrupts import Interrupts
 from normjax.study.plan import Arm, Study
-from normjax.study.record import (
-    Record,
-    read_record,
-    read_wanted,
-    start_record,
-    write_tables,
-)
+from normjax.study.record import Record, check_folder, read_record
 from normjax.study.train import Stopped, train_group
 from normjax.study.work import Unit, Work, epochs_left, units, work_of
 from normjax.training import devices, lanes
@@ -111,36 +105,34 @@ def complete(
         Maps each arm that could not be trained to the reason.
 
     Raises:
-        InputError: as `start_record` does, if there is no such arm, or if another
+        InputError: as `check_folder` does, if there is no such arm, or if another
             process works on the folder.
         Stopped: if `interrupts` asked for it.
     """
     chosen = chosen_arms(study, arms)
-    about = describe(study)
-    about["looks"] = [look._asdict() for look in looks or taken_looks(workdir, study)]
-    start_record(workdir, about)
+    check_folder(workdir)
     locks = pathlib.Path(workdir) / LOCKS
     with claims.claim(locks, "study", shared=process is not None) as ours:
         if not ours:
             rule = f"must be free, and {claims.holder(locks, 'study')} trains in it"
             remedy = "wait for its end, or start all of them with --distributed"
             raise InputError("workdir", str(workdir), rule, remedy)
-        lines = headline(study, about["environment"])
-        lines += set_aside_damage(workdir)
-        wanted = units(study, chosen, process[1] if process else 1)
-        missing = work_of(study, workdir, wanted)
-        lines += state(study, groups.held(workdir), missing)
+        wanted = units(study, chosen, shared=process is not None)
+        lines, missing = prepare(study, workdir, wanted, looks, process is None)
         if not quiet:
             print("\n".join(lines), flush=True)
         study = dataclasses.replace(study, data=devices.place(study.data))
-        shown = dict.fromkeys(work.arm.name for work in missing)
         total = sum(epochs_left(study, work) for work in missing)
         hidden = None if quiet else total == 0  # None: hidden without a terminal
         bar = tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden)
         with bar:
-            wanted = [unit for unit in wanted if unit.arm.name in shown]
+            shown = {work.arm.id for work in missing}
+            wanted = [unit for unit in wanted if unit.arm.id in shown]
             failed = train_units(study, wanted, workdir, bar, interrupts, process)
-        write_tables(read_record(workdir))
+        missing = finish(study, workdir, wanted)
+        if missing and not quiet:
+            number = sum(len(work.lanes) for work in missing)
+            print(f"missing: {number} networks (python -m normjax.status {workdir})")
     return failed
 
 
@@ -148,16 +140,6 @@ def chosen_arms(study: Study, names: Sequence[str]) -> list[Arm]:
     """The arms of these names, or all of them if there are none."""
     arms = {arm.name: arm for arm in study.arms}
     return [pick("arms", arms, name) for name in names] or list(study.arms)
-
-
-def taken_looks(workdir: str | pathlib.Path, study: Study) -> tuple[Look, ...]:
-    """The looks that were taken at arms of this study, if a workdir has any."""
-    try:
-        record = read_wanted(workdir)
-    except InputError:
-        return ()
-    known = {entry["id"] for entry in record["arms"].values()}
-    return taken(record) if known & {arm.id for arm in study.arms} else ()
 
 
 def train_units(
@@ -193,17 +175,6 @@ def train_units(
     return failed
 
 
-def set_aside_damage(workdir: str | pathlib.Path) -> list[str]:
-    """Moves damaged files out of the way; a line for each."""
-    lines = []
-    _, broken = checkpoints.pending(workdir)
-    for path in groups.held(workdir).damaged:
-        lines.append(f"damaged: {path} was moved to {groups.set_aside(path)}")
-    for path in broken:
-        lines.append(f"damaged: {path} was moved to {checkpoints.set_aside(path)}")
-    return lines
-
-
 def attempt(
     study: Study,
     work: Work,
@@ -231,30 +202,7 @@ def attempt(
         if memory.is_exhausted(error) and len(work.lanes) > 1:
             half = len(work.lanes) // 2
             return [Work(arm, work.lanes[:half]), Work(arm, work.lanes[half:])]
-        message = str(error).strip().partition("\n")[0]
-        failed[arm.name] = f"{type(error).__name__}: {message}"
+        failed[arm.name] = reason(error)
         content = {"arm": arm.name, "message": failed[arm.name]}
         groups.write_failure(workdir, arm.id, content)
     return []
-
-
-def state(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
-    """What is there already, in the lines printed before a run."""
-    ids = {arm.id for arm in study.arms}
-    kept = sum(arm_id in ids for arm_id, _ in held.networks)
-    lines = []
-    if len(held.networks) > kept:
-        number = len(held.networks) - kept
-        lines.append(
-            f"kept: {number} networks that this study does not want, for they differ in"
-            " data, epochs, version or program"
-        )
-    begun = [each.checkpoint.about["epoch"] for each in work if each.checkpoint]
-    if not work:
-        lines.append("complete: every network is trained")
-    elif kept or begun:
-        goes_on = ", 1 group goes on where it was left" if begun else ""
-        if len(begun) > 1:
-            goes_on = f", {len(begun)} groups go on where they were left"
-        lines.append(f"resuming: {kept} networks are trained{goes_on}")
-    return lines

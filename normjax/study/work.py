@@ -31,8 +31,10 @@ class Unit(NamedTuple):
         return f"{self.arm.id}-{files.text_digest({'lanes': self.lanes})[:16]}"
 
 
-def units(study: Study, arms: Iterable[Arm], num_processes: int) -> list[Unit]:
-    """The wanted lanes, divided so that each process finds several units.
+def units(study: Study, arms: Iterable[Arm], *, shared: bool) -> list[Unit]:
+    """The wanted lanes; if processes share them, at most an eighth of all in each.
+
+    That number does not depend on how many processes there are, and so may change.
 
     Arms that are the same by what decides their numbers are there once.
     """
@@ -43,10 +45,8 @@ def units(study: Study, arms: Iterable[Arm], num_processes: int) -> list[Unit]:
         for settings in (dict(zip(arm.settings, values)) for values in grid):
             lanes |= dict.fromkeys(lane(settings, seed) for seed in study.seeds)
     total = sum(len(lanes) for _, lanes in wanted.values())
-    share = memory.MOST_LANES
-    if num_processes > 1:
-        share = max(1, total // (2 * num_processes))
-    most = study.config["lanes_per_group"] or share
+    share = max(1, total // 8) if shared else total
+    most = study.config["lanes_per_group"] or min(share, memory.MOST_LANES)
     found = []
     for arm, lanes in wanted.values():
         size = memory.equal_parts(len(lanes), most)
@@ -63,9 +63,9 @@ def work_of(
     Groups that were begun come first, as they were, if all of each is still wanted.
     """
     held = groups.held(workdir, {unit.arm.id for unit in wanted}).copies
-    started, _ = checkpoints.pending(workdir)
     work: list[Work] = []
     for arm, lanes in wanted:
+        started, _ = checkpoints.pending(workdir, arm.id)
         missing = dict.fromkeys(x for x in lanes if (arm.id, x) not in held)
         for checkpoint in started:
             mine = dict.fromkeys(checkpoint.lanes)

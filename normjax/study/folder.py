@@ -1,0 +1,109 @@
+"""The folder of a study: what is done in it before and after networks are trained."""
+
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+from normjax import files
+from normjax.errors import InputError
+from normjax.looks import Look, taken
+from normjax.study import checkpoints, groups
+from normjax.study.description import describe, headline
+from normjax.study.groups import Held
+from normjax.study.plan import Study
+from normjax.study.record import read_record, read_wanted, write_tables, write_wanted
+from normjax.study.work import Unit, Work, work_of
+
+
+def prepare(
+    study: Study,
+    workdir: str | pathlib.Path,
+    wanted: Sequence[Unit],
+    looks: Sequence[Look],
+    alone: bool,
+) -> tuple[list[str], list[Work]]:
+    """Writes what the study wants; what there is to say of it, and what is missing.
+
+    A process that is alone in the folder removes what others left half written.
+    """
+    about = describe(study)
+    lines = headline(study, about["environment"])
+    taken = looks or taken_looks(workdir, study)
+    lines += set_aside_damage(workdir)
+    about["looks"] = [look._asdict() for look in taken]
+    write_wanted(workdir, about)
+    if alone:
+        for part in pathlib.Path(workdir).rglob(".*.part"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+    missing = work_of(study, workdir, wanted)
+    return lines + progress_lines(study, groups.held(workdir), missing), missing
+
+
+def finish(
+    study: Study, workdir: str | pathlib.Path, wanted: Sequence[Unit]
+) -> list[Work]:
+    """Writes the tables, removes checkpoints of networks that are trained.
+
+    Returns:
+        What is missing still, because its arm failed or another process is at it.
+    """
+    held = groups.held(workdir).copies
+    for checkpoint in checkpoints.pending(workdir)[0]:
+        arm_id, lanes = checkpoint.about["id"], checkpoint.lanes
+        if all((arm_id, key) in held for key in lanes):
+            checkpoints.remove(workdir, arm_id, lanes)
+    write_tables(read_record(workdir))
+    return work_of(study, workdir, wanted)
+
+
+def taken_looks(workdir: str | pathlib.Path, study: Study) -> tuple[Look, ...]:
+    """The looks that were taken at arms of this study, if a workdir has any."""
+    try:
+        record = read_wanted(workdir)
+    except InputError:
+        return ()
+    known = {entry["id"] for entry in record["arms"].values()}
+    return taken(record) if known & {arm.id for arm in study.arms} else ()
+
+
+def set_aside_damage(workdir: str | pathlib.Path) -> list[str]:
+    """Moves damaged files out of the way; a line for each."""
+    lines = []
+    record = pathlib.Path(workdir) / "record.json"
+    if record.exists():
+        try:
+            read_wanted(workdir)
+        except InputError:
+            aside = files.move(record, record.with_name("record.json.damaged"))
+            lines.append(
+                f"damaged: {record} was moved to {aside}; how often the study was"
+                " looked at is not known any more"
+            )
+    _, broken = checkpoints.pending(workdir)
+    for path in groups.held(workdir).damaged:
+        lines.append(f"damaged: {path} was moved to {groups.set_aside(path)}")
+    for path in broken:
+        lines.append(f"damaged: {path} was moved to {checkpoints.set_aside(path)}")
+    return lines
+
+
+def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
+    """What is there already, in the lines printed before a run."""
+    ids = {arm.id for arm in study.arms}
+    kept = sum(arm_id in ids for arm_id, _ in held.networks)
+    lines = []
+    if len(held.networks) > kept:
+        number = len(held.networks) - kept
+        lines.append(
+            f"kept: {number} networks that this study does not want, for they differ in"
+            " data, epochs, version or program"
+        )
+    begun = [each.checkpoint.about["epoch"] for each in work if each.checkpoint]
+    if not work:
+        lines.append("complete: every network is trained")
+    elif kept or begun:
+        goes_on = ", 1 group goes on where it was left" if begun else ""
+        if len(begun) > 1:
+            goes_on = f", {len(begun)} groups go on where they were left"
+        lines.append(f"resuming: {kept} networks are trained{goes_on}")
+    return lines
