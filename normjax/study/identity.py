@@ -29,6 +29,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax")  # whose version may move a digit
 PARTS = ("ops", "layers", "optimizers", "training", "data", "models")  # of normjax
 CHECKERS = "jaxtyping", "beartype"  # wrap functions to check their arguments
 VERSIONED = ("numpy", *PACKAGES)
+FLAX_OWN = "parent", "name"  # fields that flax adds to a module
 TYPED = ":typed"  # stands for a source that is in no file
 
 Within = Callable[[Any], Any]
@@ -67,12 +68,9 @@ def numerics() -> dict[str, Any]:
 @functools.cache
 def sources(package: pathlib.Path) -> str:
     """Digest of the modules that decide numbers, as they were when first asked for."""
-    paths = {x.relative_to(package).as_posix(): x for x in package.rglob("*.py")}
-    texts = {
-        name: path.read_text("utf-8")
-        for name, path in paths.items()
-        if name.split("/")[0].removesuffix(".py") in PARTS
-    }
+    paths = [x.relative_to(package) for x in package.rglob("*.py")]
+    found = [x for x in paths if x.parts[0].removesuffix(".py") in PARTS]
+    texts = {x.as_posix(): (package / x).read_text("utf-8") for x in found}
     return files.text_digest(texts)[:16]
 
 
@@ -99,13 +97,11 @@ def description(value: Any, inside: tuple[int, ...] = ()) -> Any:
     if isinstance(value, Mapping):
         texts = (k if isinstance(k, str) else json.dumps(within(k)) for k in value)
         return dict(zip(texts, map(within, value.values())))
-    if isinstance(value, type):
-        return _class(value, within)
-    if hasattr(value, "dtype") and hasattr(value, "__array__"):
-        return _array(value, within)
     for kind, of_kind in KINDS.items():
         if isinstance(value, kind):
             return of_kind(value, within)
+    if hasattr(value, "dtype") and hasattr(value, "__array__"):
+        return _array(value, within)
     return {"class": within(type(value)), **within(_attributes(value))}
 
 
@@ -142,19 +138,18 @@ def _function(function: types.FunctionType, within: Within) -> Any:
     }
     if origin == TYPED:
         known = function.__globals__
-        used = {name: known[name] for name in sorted(_names(code)) if name in known}
-        parts["globals"] = within(used)
+        parts["globals"] = {x: within(known[x]) for x in _names(code) if x in known}
     if origin == TYPED or code.co_name == "<lambda>":  # one of many of that name
         parts["code"] = within(code)
     return parts
 
 
-def _names(code: types.CodeType) -> set[str]:
+def _names(code: types.CodeType) -> list[str]:
     """Names that a code, or one inside it, looks up in its module."""
     lookups = "LOAD_GLOBAL", "LOAD_NAME"
     own = {x.argval for x in dis.get_instructions(code) if x.opname in lookups}
     inner = [x for x in code.co_consts if isinstance(x, types.CodeType)]
-    return own.union(*map(_names, inner))
+    return sorted(own.union(*map(_names, inner)))
 
 
 def _class(value: type, within: Within) -> Any:
@@ -163,12 +158,10 @@ def _class(value: type, within: Within) -> Any:
     name = f"{value.__module__}.{value.__qualname__}{origin}"
     if origin != TYPED and "<" not in value.__qualname__:
         return name
-    body = {
-        name: within(x)
-        for name, x in sorted(vars(value).items())
-        if isinstance(x, types.FunctionType) or not name.startswith("__")
-    }
-    return {"type": name, "bases": [within(x) for x in value.__bases__], "body": body}
+    held, methods = vars(value), types.FunctionType
+    own = [x for x in sorted(held) if x[:2] != "__" or isinstance(held[x], methods)]
+    body = {x: within(held[x]) for x in own}
+    return {"type": name, "bases": within(value.__bases__), "body": body}
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -177,8 +170,7 @@ def _attributes(value: Any) -> dict[str, Any]:
         return value._asdict()
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-        own = [name for name in names if name not in ("parent", "name")]  # flax's
-        return {name: getattr(value, name) for name in own}
+        return {x: getattr(value, x) for x in names if x not in FLAX_OWN}
     state: Any = object.__getstate__(value)
     parts = state if isinstance(state, tuple) else (state,)  # attributes, slots
     own = {k: v for part in parts for k, v in (part or {}).items() if k[:2] != "__"}
@@ -214,13 +206,11 @@ def _digest(module: types.ModuleType) -> str:
 
 
 KINDS: dict[Any, Callable[[Any, Within], Any]] = {
+    type: _class,
     types.FunctionType: _function,
     types.MethodType: lambda x, within: within([x.__func__, x.__self__]),
     types.ModuleType: lambda x, within: f"{x.__name__}{_origin(x.__name__)}",
-    types.CodeType: lambda x, within: [
-        x.co_code.hex(),
-        within(x.co_names + x.co_consts),
-    ],
+    types.CodeType: lambda x, within: within([x.co_code, x.co_names, x.co_consts]),
     types.CellType: lambda x, within: (
         "empty" if x == types.CellType() else [within(x.cell_contents)]
     ),
