@@ -74,6 +74,15 @@ def text_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def arrays_digest(arrays: Iterable[Any]) -> str:
+    """32 hexadecimal digits of the SHA-256 of arrays: types, shapes and bytes."""
+    total = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        total.update(f"{array.dtype} {array.shape} ".encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()[:32]
+
+
 def folder(path: str | Path) -> Path:
     """The folder `path`, made if it is not there, or an InputError."""
     path = Path(path)
@@ -113,14 +122,6 @@ def shortest(values: Any) -> np.ndarray:
     not change.
     """
     return np.asarray(values, np.float32).astype(str).astype(np.float64)
-
-
-def checksum(arrays: Iterable[Any]) -> int:
-    """CRC-32 of the bytes of arrays, one after the other."""
-    total = 0
-    for array in arrays:
-        total = zlib.crc32(np.ascontiguousarray(array).data, total)
-    return total
 
 
 def damaged(path: Path, why: object) -> InputError:

@@ -94,10 +94,10 @@ def test_own_models_and_data_are_refused_for_now(field):
 def test_the_data_are_placed_and_summed_once(tmp_path, monkeypatch):
     """For all arms: what `train` gets lies on every device already."""
     placed, summed = [], []
-    place, checksum = devices.place, plan.files.checksum
+    place, digest = devices.place, plan.files.arrays_digest
     monkeypatch.setattr(devices, "place", lambda x: placed.append(1) or place(x))
     monkeypatch.setattr(
-        plan.files, "checksum", lambda x: summed.append(1) or checksum(x)
+        plan.files, "arrays_digest", lambda x: summed.append(1) or digest(x)
     )
     config = CONFIG | {"num_epochs": 1, "settings": {}}
     run.complete(plan.study(normjax.config(**config)), tmp_path, quiet=True)

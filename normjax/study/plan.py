@@ -73,7 +73,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
     shared = {
-        "data_crc32": files.checksum(jax.tree.leaves(data)),
+        "data_digest": files.arrays_digest(jax.tree.leaves(data)),
         "root_seed": chosen["root_seed"],
         "num_epochs": chosen["num_epochs"],
     }
@@ -104,7 +104,7 @@ def arm(
     varying: list[str],
     data: Data,
     num_classes: int,
-    shared: dict[str, int],
+    shared: dict[str, Any],
 ) -> Arm:
     """One combination of levels, resolved to what is compiled and what is traced."""
     built = levels.substitute(chosen["protocols"], factors)
