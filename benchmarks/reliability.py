@@ -32,6 +32,7 @@ STUDY = (
     "--config=configs/quickstart.py",
     "--config.num_epochs=40",
     "--config.checkpoint_seconds=0.0",
+    "--config.probes=train_split",
 )
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # a shell that starts this in the background has Ctrl-C ignored
