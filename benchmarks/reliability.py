@@ -1,16 +1,18 @@
-"""Kills a study, damages its record, and compares what it ends with, to the bit.
+"""Kills a study, damages its files, and compares what it ends with, to the bit.
 
-python -m benchmarks.reliability --kills=30 --damages=30 [--processes=2] [--json]
+python -m benchmarks.reliability --kills=30 --damages=30 --checkpoints=30 --processes=4
 
-A study of four arms is ended by SIGKILL, SIGTERM and Ctrl-C in turn at random moments,
-and the same command is given again until it ends by itself. Then the record is damaged
-at random places. The tables must be those of a run that nothing disturbed.
+A study of four arms is ended by SIGKILL, SIGTERM and Ctrl-C at random moments, and the
+same command is given again until it ends by itself. Finished records are damaged at
+random places, and so are the checkpoints of studies that SIGTERM has ended. The tables
+and probes must be those of a run that nothing disturbed, with every network.
 """
 
 import argparse
 import json
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,13 +22,17 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+
+from normjax.study.record import complete_arms, read_record
 
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = (
     "--config=configs/quickstart.py",
     "--config.num_epochs=40",
     "--config.checkpoint_seconds=0.0",
+    "--config.probes=train_split",
 )
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # a shell that starts this in the background has Ctrl-C ignored
@@ -45,20 +51,40 @@ def start(workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
 
 
 def same(a: pathlib.Path, b: pathlib.Path) -> bool:
-    """Whether two workdirs have the same tables, but for what a clock has measured."""
+    """Whether two workdirs have the same tables, but for what a clock has measured.
+
+    The probes are compared too, and every network that the record wants must be there.
+    """
     for name in ("networks.csv", "epochs.csv"):
         x, y = (pd.read_csv(folder / name, dtype=str) for folder in (a, b))
         x, y = (t.drop(columns="seconds", errors="ignore") for t in (x, y))
         if not x.equals(y):
             return False
-    return True
+    with np.load(a / "probes.npz") as x, np.load(b / "probes.npz") as y:
+        if sorted(x) != sorted(y) or any(
+            x[k].dtype != y[k].dtype or not np.array_equal(x[k], y[k], equal_nan=True)
+            for k in x
+        ):
+            return False
+    records = [read_record(folder).record for folder in (a, b)]
+    return all(
+        complete_arms(each) == tuple(each["arm_order"]) and not each["damaged"]
+        for each in records
+    )
+
+
+def again(workdir: pathlib.Path, whole: pathlib.Path) -> tuple[bool, str]:
+    """Whether the study's command ends with the same tables; what it has printed."""
+    process = start(workdir)
+    printed, _ = process.communicate()
+    return process.returncode == 0 and same(workdir, whole), printed
 
 
 def ended_well(number: int, code: int, printed: str) -> bool:
     """Whether a process that got a signal ended with its code and its line."""
     if number == signal.SIGKILL or code == 0:
         return code in (0, -signal.SIGKILL)
-    last = printed.strip().splitlines()[-1]
+    last = printed.strip().rpartition("\n")[2]
     line = last.startswith("interrupted: ") and "Traceback" not in printed
     return line and code == 128 + number
 
@@ -76,11 +102,7 @@ def kill(
     counts[f"{number.name}: code and line"] += ended_well(
         number, process.returncode, printed
     )
-    process = start(workdir)
-    process.communicate()
-    counts[f"{number.name}: then the same tables"] += process.returncode == 0 and same(
-        workdir, whole
-    )
+    counts[f"{number.name}: then the same tables"] += again(workdir, whole)[0]
     return counts
 
 
@@ -112,11 +134,8 @@ def kill_in_turn(
     return counts
 
 
-def damage(workdir: pathlib.Path, whole: pathlib.Path, draw: random.Random) -> Counter:
-    """One file is cut, emptied, or has a bit flipped; then report, then the study."""
-    files = [x for x in sorted(workdir.rglob("*")) if x.is_file() and x.stat().st_size]
-    files = [x for x in files if not {"damaged", "locks"} & {*x.parts}]
-    path = draw.choice(files)
+def damage(path: pathlib.Path, draw: random.Random) -> str:
+    """Cuts or empties a file, or flips one of its bits; returns which it was."""
     content = bytearray(path.read_bytes())
     kind = draw.choice(("cut", "emptied", "bit flipped"))
     if kind == "bit flipped":
@@ -124,42 +143,73 @@ def damage(workdir: pathlib.Path, whole: pathlib.Path, draw: random.Random) -> C
     else:
         del content[0 if kind == "emptied" else draw.randrange(len(content)) :]
     path.write_bytes(content)
-    counts = Counter({f"damage, {kind}": 1})
+    return kind
+
+
+def contents(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files in a folder that can be damaged, but for those that are so already."""
+    found = [x for x in sorted(folder.rglob("*")) if x.is_file() and x.stat().st_size]
+    return [x for x in found if not {"damaged", "locks"} & {*x.parts}]
+
+
+def damage_record(
+    workdir: pathlib.Path, whole: pathlib.Path, draw: random.Random
+) -> Counter:
+    """Damages a file of a finished record; then the report, then the study."""
+    kind = damage(draw.choice(contents(workdir)), draw)
     command = [sys.executable, "-m", "normjax.report", str(workdir)]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     told = shown.returncode in (0, 2) and "Traceback" not in shown.stderr
+    counts = Counter({f"damage, {kind}": 1})
     counts[f"damage, {kind}: report without a traceback"] += told
-    process = start(workdir)
-    process.communicate()
-    counts[f"damage, {kind}: then the same tables"] += process.returncode == 0 and same(
-        workdir, whole
-    )
+    counts[f"damage, {kind}: then the same tables"] += again(workdir, whole)[0]
     return counts
 
 
-def measure(kills: int, damages: int, processes: int) -> dict[str, int]:
+def damage_checkpoint(
+    workdir: pathlib.Path, whole: pathlib.Path, seconds: float, draw: random.Random
+) -> Counter:
+    """Ends a study by SIGTERM in the middle, and damages a file of its checkpoint."""
+    process = start(workdir)
+    while process.poll() is None and not contents(workdir / "checkpoints"):
+        time.sleep(0.01)
+    time.sleep(draw.uniform(0, seconds / 4))
+    process.terminate()
+    process.communicate()
+    left = contents(workdir / "checkpoints")
+    if not left:
+        return Counter({"checkpoint: none was there (between two groups)": 1})
+    kind = damage(draw.choice(left), draw)
+    well, printed = again(workdir, whole)
+    counts = Counter({f"checkpoint, {kind}": 1})
+    counts[f"checkpoint, {kind}: noticed, with a line"] += "\ndamaged: " in printed
+    counts[f"checkpoint, {kind}: then the same tables"] += well
+    return counts
+
+
+def measure(kills: int, damages: int, checkpoints: int, processes: int) -> Counter:
     """The counts of what was tried, and of what ended well."""
     draw, counts = random.Random(0), Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        whole = pathlib.Path(folder) / "whole"
-        for _ in range(2):  # the second time programs are compiled already
-            begin = time.monotonic()
-            start(whole).communicate()
-            seconds = time.monotonic() - begin
-            if not kills and not processes:
-                break
-            subprocess.run(["rm", "-rf", whole], check=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        whole = folder / "whole"
+        start(folder / "first").communicate()  # compiles
+        begin = time.monotonic()
         start(whole).communicate()
+        seconds = time.monotonic() - begin
+        if not same(whole, whole):
+            sys.exit("the study does not end by itself")
         for i in range(kills):
-            counts += kill(pathlib.Path(folder) / f"kill{i}", whole, seconds, draw)
+            counts += kill(folder / f"kill{i}", whole, seconds, draw)
         for i in range(processes):
-            workdir = pathlib.Path(folder) / f"share{i}"
-            counts += kill_in_turn(workdir, whole, seconds, draw)
-        hurt = pathlib.Path(folder) / "hurt"
-        subprocess.run(["cp", "-r", whole, hurt], check=True)
+            counts += kill_in_turn(folder / f"share{i}", whole, seconds, draw)
+        for i in range(checkpoints):
+            workdir = folder / f"checkpoint{i}"
+            counts += damage_checkpoint(workdir, whole, seconds, draw)
+        shutil.copytree(whole, folder / "hurt")
         for _ in range(damages):
-            counts += damage(hurt, whole, draw)
-    return dict(sorted(counts.items()))
+            counts += damage_record(folder / "hurt", whole, draw)
+    return counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -167,14 +217,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability")
     parser.add_argument("--kills", type=int, default=30, help="signals to try")
     parser.add_argument("--damages", type=int, default=30, help="damages to try")
+    parser.add_argument(
+        "--checkpoints", type=int, default=30, help="damages of checkpoints to try"
+    )
     parser.add_argument("--processes", type=int, default=4, help="pairs to kill")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(argv)
-    counts = measure(given.kills, given.damages, given.processes)
+    counts = measure(given.kills, given.damages, given.checkpoints, given.processes)
     if given.json:
-        print(json.dumps(counts, indent=2))
+        print(json.dumps(counts, indent=2, sort_keys=True))
         return
-    for name, number in counts.items():
+    for name, number in sorted(counts.items()):
         print(f"{number:5}  {name}")
 
 

@@ -2,9 +2,13 @@
 
 python -m normjax.merge runs/a runs/b --workdir=runs/all
 
-Networks that two folders hold must be the same: equal to the bit if they were trained
-on machines of one kind, else equal to rounding after the first epoch. Rounding grows
-while a network trains, so later epochs are not compared.
+The union has the trained networks of all folders. What was begun (`checkpoints`) and
+what failed (`failed`) stays where it is: the command of the study tries it again.
+
+Of a network that two folders hold, the train loss after the first epoch is compared,
+to 0.1%. That tells another training from other rounding. It does not prove that two
+copies are equal: rounding grows while a network trains, so later epochs are not
+compared, and neither are the variables.
 """
 
 import argparse
@@ -19,11 +23,12 @@ import numpy as np
 from normjax import files
 from normjax.errors import InputError
 from normjax.report import page
-from normjax.study import groups
+from normjax.study import claims, groups
 from normjax.study.groups import Group, Held
 from normjax.study.record import read_record, read_wanted, start_record
 
 ROUNDING = 1e-3  # relative, of the train loss of the first epoch
+REMEDY = "merge parts of one study"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,58 +51,65 @@ def main(argv: Sequence[str] | None = None) -> int:
 def merge(sources: Sequence[Path], workdir: Path) -> list[str]:
     """Writes the union of `sources`, and of what `workdir` holds, into `workdir`.
 
+    Every group of every source is read before anything is written.
+
     Returns:
         A line for each network that two files hold and that is not the same in both.
 
     Raises:
-        InputError: if a folder has no record, or the records are not of one study.
+        InputError: if a folder has no record, a file of a source is damaged, the
+            records are not of one study, or another process works on `workdir`.
     """
-    if (workdir / "record.json").exists():
-        sources = [workdir, *sources]
-    wanted = [read_wanted(path) for path in sources]
-    for path, other in zip(sources[1:], wanted[1:]):
-        for field in ("study", "factors", "num_examples"):
-            if other[field] != wanted[0][field]:
-                here, there = other[field], wanted[0][field]
-                rule = f"must hold the same study: {field} is {here!r}, not {there!r}"
-                raise InputError(str(path), ..., rule, "merge parts of one study")
-    start_record(workdir, union(wanted))
-    folder = files.folder(workdir / groups.FOLDER)
-    for source in sources:
-        if source.resolve() == workdir.resolve():
-            continue
-        for path in sorted((source / groups.FOLDER).glob("*.npz")):
-            groups.read(path)  # refuses what is damaged
+    others = [path for path in sources if path.resolve() != workdir.resolve()]
+    wanted = {path: read_wanted(path) for path in others}
+    if not others:
+        read_wanted(workdir)  # refuses a folder without a record
+    paths = [x for path in others for x in sorted((path / groups.FOLDER).glob("*.npz"))]
+    for path in paths:
+        groups.read(path)  # refuses what is damaged
+    if not (workdir / "record.json").exists():
+        start_record(workdir, union(wanted))  # makes the folder, if it may
+    with claims.claim(workdir / groups.LOCKS, "study") as ours:
+        if not ours:
+            holder = claims.holder(workdir / groups.LOCKS, "study")
+            rule = f"must be free, and {holder} works on it"
+            raise InputError("workdir", str(workdir), rule, "wait for its end")
+        start_record(workdir, union({workdir: read_wanted(workdir)} | wanted))
+        folder = files.folder(workdir / groups.FOLDER)
+        for path in paths:
             with files.one_line_errors(folder):
                 part = folder / f".{path.name}.part"
                 shutil.copyfile(path, part)
                 part.replace(folder / path.name)
-    arms = read_record(workdir).record["arms"]
-    names = {entry["id"]: name for name, entry in arms.items()}
-    return list(disagreements(groups.held(workdir, names), names))
+        arms = read_record(workdir).record["arms"]
+        names = {entry["id"]: name for name, entry in arms.items()}
+        return list(disagreements(groups.held(workdir, names), names))
 
 
-def union(wanted: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the records want together; texts and the baseline are those of the first."""
+def union(records: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the records want together; texts and the baseline are those of the first.
+
+    Looks belong to one study that grows, so they are kept only if all records have the
+    same ones and the same seeds.
+
+    Raises:
+        InputError: if the records are not of one study.
+    """
+    wanted = list(records.values())
     first = dict(wanted[0])
+    for path, other in records.items():
+        for field in ("study", "factors", "num_examples"):
+            if other[field] != first[field]:
+                here, there = other[field], first[field]
+                rule = f"must hold the same study: {field} is {here!r}, not {there!r}"
+                raise InputError(str(path), ..., rule, REMEDY)
     seeds = list(dict.fromkeys(seed for each in wanted for seed in each["seeds"]))
-    found: dict[str, dict[str, Any]] = {}
-    for entry in (entry for each in wanted for entry in each["arms"].values()):
-        key = files.text_digest({"factors": entry["factors"], "id": entry["id"]})
-        known = found.setdefault(key, dict(entry))
-        known["settings"] = _rows_of_both(known["settings"], entry["settings"])
-    varying = [
-        factor
-        for factor in first["factors"]
-        if len({str(entry["factors"][factor]) for entry in found.values()}) > 1
-    ]
-    arms: dict[str, Any] = {}
-    for entry in found.values():
-        name = "-".join(str(entry["factors"][x]) for x in varying or first["factors"])
-        if name in arms:
-            rule = "must be the same in all records (data, epochs, version or program)"
-            raise InputError(f"arm {name}", ..., rule, "merge parts of one study")
-        arms[name] = entry
+    if any(
+        set(each["seeds"]) != set(seeds) or each.get("looks") != first.get("looks")
+        for each in wanted
+    ):
+        first.pop("looks", None)
+    arms = _arms(wanted, first["factors"])
     settings = sorted(set().union(*(each["settings"] for each in wanted)))
     config = _config([each["config"] for each in wanted], seeds)
     return first | {
@@ -107,6 +119,30 @@ def union(wanted: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "settings": settings,
         "config": config,
     }
+
+
+def _arms(
+    wanted: Sequence[Mapping[str, Any]], factors: Sequence[str]
+) -> dict[str, Any]:
+    """The arms of all records by name, which tells the factors that vary."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in (entry for each in wanted for entry in each["arms"].values()):
+        key = files.text_digest({"factors": entry["factors"], "id": entry["id"]})
+        known = found.setdefault(key, dict(entry))
+        known["settings"] = _rows_of_both(known["settings"], entry["settings"])
+    varying = [
+        factor
+        for factor in factors
+        if len({str(entry["factors"][factor]) for entry in found.values()}) > 1
+    ]
+    arms: dict[str, Any] = {}
+    for entry in found.values():
+        name = "-".join(str(entry["factors"][x]) for x in varying or factors)
+        if name in arms:
+            rule = "must be the same in all records (data, epochs, version or program)"
+            raise InputError(f"arm {name}", ..., rule, REMEDY)
+        arms[name] = entry
+    return arms
 
 
 def disagreements(held: Held, names: Mapping[str, str]) -> Iterator[str]:
@@ -134,7 +170,7 @@ def _rows_of_both(a: Mapping[str, list], b: Mapping[str, list]) -> dict[str, lis
 
 
 def _config(configs: Sequence[Mapping[str, Any]], seeds: list[int]) -> dict[str, Any]:
-    """The first config, with the arms, settings and seeds of all."""
+    """The first config, with the arms, settings, protocols and seeds of all."""
     merged = dict(configs[0]) | {"seeds": seeds, "num_seeds": len(seeds)}
     for group in ("arms", "settings"):
         names = dict.fromkeys(name for each in configs for name in each[group])
@@ -144,6 +180,22 @@ def _config(configs: Sequence[Mapping[str, Any]], seeds: list[int]) -> dict[str,
             )
             for name in names
         }
+    merged["protocols"] = _protocols([each["protocols"] for each in configs])
+    return merged
+
+
+def _protocols(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What protocols replace, in all records: protocol -> factor -> level -> built."""
+    merged: dict[str, Any] = {}
+    for name, changes in (pair for protocols in each for pair in protocols.items()):
+        known = merged.setdefault(name, {})
+        for factor, levels in changes.items():
+            replaced = known.setdefault(factor, {})
+            for level, built in levels.items():
+                if replaced.setdefault(level, built) != built:
+                    field = f"protocols.{name}.{factor}.{level}"
+                    rule = f"must be the same in all records, not {replaced[level]!r}"
+                    raise InputError(field, built, rule, REMEDY)
     return merged
 
 

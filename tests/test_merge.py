@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+from types import MappingProxyType
 
 import _records
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 
 from normjax import merge, status
 from normjax.errors import InputError
-from normjax.study import groups
+from normjax.study import claims, groups
 from normjax.study.columns import CURVES
-from normjax.study.record import Record, complete_arms, read_record
+from normjax.study.record import Record, complete_arms, read_record, read_wanted
 
 EPOCHS = 2
 
@@ -32,7 +33,13 @@ def made(norm: str, seeds: tuple[int, ...], rates=(0.1,)) -> _records.Arm:
     return _records.Arm(networks, epochs, epoch_seconds=[0.5] * EPOCHS)
 
 
-def write(folder: pathlib.Path, arms: dict[str, _records.Arm], **about) -> Record:
+def write(
+    folder: pathlib.Path,
+    arms: dict[str, _records.Arm],
+    more=MappingProxyType({}),
+    **about,
+) -> Record:
+    """The record of arms in `folder`; `more` is of its config, `about` of itself."""
     seeds = list(dict.fromkeys(arms[next(iter(arms))].networks["seed"].tolist()))
     config = {
         "study": "made",
@@ -41,7 +48,8 @@ def write(folder: pathlib.Path, arms: dict[str, _records.Arm], **about) -> Recor
         "num_seeds": len(seeds),
         "arms": {"norm": list(arms)},
         "settings": {"learning_rate": [0.1]},
-    }
+        "protocols": {},
+    } | more
     content = _records.wanted(arms, ["norm"], ["learning_rate"], config=config, **about)
     return _records.write(folder, content, arms)
 
@@ -134,12 +142,97 @@ def test_an_arm_of_another_program_is_refused(parts, tmp_path):
     )
 
 
-def test_a_damaged_group_is_not_merged(parts, tmp_path):
-    path = min((parts[0] / groups.FOLDER).glob("*.npz"))
+@pytest.mark.parametrize("source", [0, 1])
+def test_a_damaged_group_is_refused_before_anything_is_written(parts, tmp_path, source):
+    path = max((parts[source] / groups.FOLDER).glob("*.npz"))
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError) as caught:
+    refused = pytest.raises(InputError, match=r"damaged \(its content is not what was")
+    with refused as caught:
         merge.merge(parts, tmp_path / "all")
-    assert str(caught.value).startswith(f"{path}: damaged (its content is not what was")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert not (tmp_path / "all").exists()
+    shutil.copytree(parts[1 - source], tmp_path / "all")
+    before = contents(tmp_path / "all")
+    with refused:
+        merge.merge([parts[source]], tmp_path / "all")
+    assert contents(tmp_path / "all") == before
+
+
+def contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_merging_again_mends_the_union(parts, tmp_path):
+    merge.merge(parts, tmp_path / "all")
+    before = contents(tmp_path / "all")
+    for path in (tmp_path / "all" / groups.FOLDER).glob("*.npz"):
+        path.write_bytes(path.read_bytes()[:-1])
+    assert merge.merge(parts, tmp_path / "all") == []
+    assert contents(tmp_path / "all") == before
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_folder_that_a_study_works_on_is_refused(parts, tmp_path, capsys, shared):
+    merge.merge(parts[:1], tmp_path / "all")
+    before = contents(tmp_path / "all")
+    locks = tmp_path / "all" / groups.LOCKS
+    flag = f"--workdir={tmp_path / 'all'}"
+    with claims.claim(locks, "study", shared=shared) as ours:
+        assert ours
+        assert merge.main([str(parts[1]), flag]) == 2
+        holder = claims.holder(locks, "study")
+    assert holder.startswith("process ")
+    assert capsys.readouterr().err == (
+        f"workdir='{tmp_path / 'all'}': must be free, and {holder} works on it; wait"
+        " for its end.\n"
+    )
+    assert contents(tmp_path / "all") == before
+    assert merge.main([str(parts[1]), flag]) == 0
+    assert read_record(tmp_path / "all").config["seeds"] == [0, 1, 2, 3]
+
+
+def test_a_folder_is_merged_with_itself(parts, tmp_path):
+    before = read_record(parts[0])
+    assert merge.merge([parts[0]], parts[0]) == []
+    assert read_record(parts[0]).networks.equals(before.networks)
+    with pytest.raises(InputError, match="must be a folder, and there is none"):
+        merge.merge([tmp_path / "all"], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_protocols_are_united(tmp_path):
+    of = lambda **levels: {"protocols": {"as_published": {"norm": levels}}}
+    other = {"protocols": {"late": {"optimizer": {"adam": "my.late"}}}}
+    arm = {"none": made("none", (0,))}
+    for name, more in zip("abc", (of(batch="my.one"), of(layer="my.two"), other)):
+        write(tmp_path / name, arm, more)
+    merge.merge([tmp_path / x for x in "abc"], tmp_path / "all")
+    assert read_record(tmp_path / "all").config["protocols"] == {
+        "as_published": {"norm": {"batch": "my.one", "layer": "my.two"}},
+        "late": {"optimizer": {"adam": "my.late"}},
+    }
+    write(tmp_path / "d", arm, of(batch="my.three"))
+    with pytest.raises(InputError) as caught:
+        merge.merge([tmp_path / "d"], tmp_path / "all")
+    assert str(caught.value) == (
+        "protocols.as_published.norm.batch='my.three': must be the same in all records,"
+        " not 'my.one'; merge parts of one study."
+    )
+
+
+def test_looks_are_those_of_one_study(tmp_path):
+    looks = [{"num_seeds": 2, "level": 0.9875}]
+    for name, norm, seeds in (("a", "none", (0, 1)), ("b", "batch", (0, 1))):
+        write(tmp_path / name, {norm: made(norm, seeds)}, looks=looks)
+    write(tmp_path / "c", {"none": made("none", (2, 3))}, looks=looks)
+    write(tmp_path / "d", {"none": made("none", (0, 1))}, looks=[])
+    merged = tmp_path / "all"
+    assert merge.merge([tmp_path / "a", tmp_path / "b"], merged) == []
+    assert read_wanted(merged)["looks"] == looks  # arms of the same seeds
+    for other in "cd":
+        shutil.rmtree(merged)
+        merge.merge([tmp_path / "a", tmp_path / other], merged)
+        assert "looks" not in read_wanted(merged)
 
 
 def test_the_status_tells_what_is_there(parts, tmp_path, capsys):
