@@ -315,14 +315,14 @@ def test_processes_share_a_study_and_one_takes_over_what_another_left(run, tmp_p
         *(QUICK, f"--workdir={tmp_path}/run", "--config.arms.norm=none,batch"),
         *("--distributed", f"--coordinator=localhost:{port}", "--num_processes=2"),
     ]
-    pipe = subprocess.PIPE
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "launch.py", *flags]
     several = [
-        subprocess.Popen([*command, f"--process={k}"], cwd=ROOT, stdout=pipe, text=True)
+        subprocess.Popen([*command, f"--process={k}"], cwd=ROOT, **options)
         for k in range(2)
     ]
-    printed = [process.communicate()[0] for process in several]
-    assert [process.returncode for process in several] == [0, 0]
+    printed, told = zip(*(process.communicate() for process in several))
+    assert [process.returncode for process in several] == [0, 0], told
     assert ["page: " in text for text in printed] == [True, False]
     old, new = (read_record(x).networks for x in (workdir, tmp_path / "run"))
     pd.testing.assert_frame_equal(

@@ -24,7 +24,7 @@ from normjax.errors import InputError
 
 FOLDER, DAMAGED, FAILED = "networks", "damaged", "failed"
 CHECKPOINTS, LOCKS = "checkpoints", "locks"  # see the modules checkpoints, claims
-FOLDERS = FOLDER, FAILED, CHECKPOINTS, LOCKS
+FOLDERS = FOLDER, FAILED, CHECKPOINTS  # whoever has claims only is about to write
 ABOUT = {  # what a group says of itself, without which it is not one
     "id": str,
     "identity": dict,
