@@ -97,8 +97,11 @@ def until_decided(
         number = taken[-1].num_seeds
         config.num_seeds, config.seeds = number, more_seeds(config.seeds, number)
         failed = train(plan.study(config), looks=taken)
-        names = decisions.undecided(read_record(workdir))
+        record = read_record(workdir)
+        names = decisions.undecided(record)
         text = f"undecided: {', '.join(names)}" if names else "all is decided"
+        if not decisions.has_comparisons(record):
+            text = "there is nothing to decide: choose a baseline or an audit"
         print(f"look {len(taken)}, at {number} seeds: {text}", flush=True)
         return failed, bool(names) and not failed
 

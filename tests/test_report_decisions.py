@@ -59,6 +59,11 @@ def taken(*pairs: tuple[int, float]) -> dict:
     return {"looks": [{"num_seeds": n, "level": level} for n, level in pairs]}
 
 
+def test_without_a_baseline_there_is_nothing_to_decide():
+    assert decisions.has_comparisons(made(0.0, 10))
+    assert not decisions.has_comparisons(made(0.0, 10, baseline={}))
+
+
 def test_a_difference_is_undecided_while_its_interval_includes_zero():
     for gap, expected in ((0.0, ("pre against post",)), (3.0, ()), (-3.0, ())):
         assert decisions.undecided(made(gap, 10)) == expected

@@ -29,6 +29,17 @@ def undecided(record: Record) -> tuple[str, ...]:
     return tuple(names)
 
 
+def has_comparisons(record: Record) -> bool:
+    """Whether there is anything to decide: a difference to a baseline, or a claim."""
+    verdicts = any(
+        isinstance(value, Verdict)
+        for section in audit_sections(record)
+        for row in section.numbers.to_dict("records")
+        for value in row.values()
+    )
+    return verdicts or not estimates.arm_differences(record).empty
+
+
 def _differences(table: pd.DataFrame, settings: list[str]) -> list[str]:
     if table.empty:
         return []
