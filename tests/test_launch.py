@@ -298,11 +298,12 @@ def test_a_dry_run_trains_and_writes_nothing(tmp_path):
     assert lines[4].split() == (
         ["arm", "parameters", "lanes", "groups", "memory", "compile", "run"]
     )
-    rows = [line.split() for line in lines[6:8]]
-    assert [row[:4] for row in rows] == [
+    rows = [line.split() for line in lines[6:9]]
+    assert [row[:4] for row in rows[:2]] == [
         ["none", "26,122", "2", "1"],
         ["layer", "26,634", "2", "1"],
     ]
+    assert rows[2][:3] == ["together", "4", "2"]
 
 
 def test_processes_share_a_study_and_one_takes_over_what_another_left(run, tmp_path):

@@ -24,11 +24,13 @@ def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]
     """
     header = ["arm", "parameters", "lanes", "groups", "memory", "compile", "run"]
     rows = []
+    totals = np.zeros(2)  # seconds to compile, and to run
     for arm in study.arms:
         mine = [each for each in work if each.arm.name == arm.name]
         if not mine:
             continue
         compiling, seconds = measured_seconds(study, arm, mine)
+        totals += compiling, seconds
         needs = memory.lane_needs(arm, study.data)
         most = max(len(each.lanes) for each in mine)
         at_work = most if arm.program.mapping == "vmap" else len(jax.devices())
@@ -44,7 +46,9 @@ def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]
                 duration(seconds),
             ]
         )
-    return header, rows
+    number = sum(len(each.lanes) for each in work)
+    together = ["together", "", f"{number:,}", f"{len(work):,}", ""]
+    return header, [*rows, [*together, *map(duration, totals.tolist())]]
 
 
 def measured_seconds(
