@@ -78,7 +78,10 @@ SMOKES = {f"{name}:size=smoke": {} for name in CONFIGS if name != "quickstart"} 
     # levels that say no more about whether a config runs are left out
     "norms:size=smoke": {"batch_size": (2, 128)},
     # the corrected ones are in the test below
-    "optimizers:size=smoke": {"protocol": ("as_published",)},
+    "optimizers:size=smoke": {
+        "protocol": ("as_published",),
+        "penalty": ("none", "dropout"),
+    },
     "batch_norm_placement:size=smoke,model=cnn": {},
 }
 

@@ -54,14 +54,8 @@ def tables(workdir: pathlib.Path) -> list[pd.DataFrame]:
     return [x.drop(columns="seconds", errors="ignore") for x in read]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_a_signal_ends_a_run_in_order_and_the_same_command_goes_on(
-    undisturbed, tmp_path, number, code
-):
-    """In the first arm, then a kill in the second one, then to the end."""
-    workdir = tmp_path / "run"
+def stop(workdir: pathlib.Path, number: int, code: int) -> None:
+    """Sends a signal after an epoch; the process ends with its line and its code."""
     process = start(workdir)
     until(process, "networks/s")
     process.send_signal(number)
@@ -71,6 +65,15 @@ def test_a_signal_ends_a_run_in_order_and_the_same_command_goes_on(
         "interrupted: 0 of 4 networks are finished and kept; the same command goes on"
     )
     assert "Traceback" not in err
+
+
+def test_a_signal_ends_a_run_in_order_and_the_same_command_goes_on(
+    undisturbed, tmp_path
+):
+    """Ctrl-C and SIGTERM in the first arm, a kill in the second one, then to the end."""
+    workdir = tmp_path / "run"
+    stop(workdir, signal.SIGINT, 130)
+    stop(workdir, signal.SIGTERM, 143)
     process = start(workdir)
     until(process, "batch ")
     until(process, "networks/s", times=3)  # the first epoch has its checkpoint
