@@ -70,7 +70,7 @@ def stop(workdir: pathlib.Path, number: int, code: int) -> None:
 def test_a_signal_ends_a_run_in_order_and_the_same_command_goes_on(
     undisturbed, tmp_path
 ):
-    """Ctrl-C and SIGTERM in the first arm, a kill in the second one, then to the end."""
+    """Ctrl-C and SIGTERM in the first arm, a kill in the second, then to the end."""
     workdir = tmp_path / "run"
     stop(workdir, signal.SIGINT, 130)
     stop(workdir, signal.SIGTERM, 143)
