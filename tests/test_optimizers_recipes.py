@@ -166,11 +166,12 @@ def test_settings_are_traced_and_their_grid_is_its_lanes(name):
 
 def test_state_is_float32_for_bfloat16_parameters():
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), some_params())
-    for recipe in recipes.RECIPES.values():
+    for name, recipe in recipes.RECIPES.items():
         tx = chain(recipe, traced(learning_rate=0.1))
         _, state = tx.update(params, tx.init(params), params)
         floats = [a for a in jax.tree.leaves(state) if a.dtype != jnp.int32]
-        assert {a.dtype.name for a in floats} == {"float32"}
+        assert {a.dtype.name for a in floats} <= {"float32"}
+        assert floats or name not in ("sgd", "adam", "rmsprop", "third_moment")
 
 
 def test_settings_of_a_recipe_are_its_floats():
