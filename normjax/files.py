@@ -7,8 +7,6 @@ import contextlib
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -150,17 +148,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path, f"an object expected, not {type(content).__name__}")
     return content
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz, none if there is no such file, or an InputError."""
-    if not path.exists():
-        return {}
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise damaged(path, "not a whole npz of numbers") from error
 
 
 def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:

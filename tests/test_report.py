@@ -659,6 +659,20 @@ def test_the_command_rebuilds_each_page(norms, tmp_path, capsys):
     assert (copies[0] / "report.html").exists()
 
 
+def test_the_command_says_what_a_record_lacks(norms, tmp_path, capsys):
+    """A damaged file of one arm; the page has the others, and says the same."""
+    shutil.copytree(norms.workdir, tmp_path / "run")
+    entry = norms.record["arms"]["batch"]
+    (path,) = (tmp_path / "run" / "networks").glob(f"{entry['id']}-*")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert command.main([str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"missing: batch (8 of 8)\ndamaged: {path.name}\n"
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert "batch (8 of 8)" in text
+    assert path.name in text.replace("<wbr>", "")
+
+
 def test_the_command_ends_with_one_line_and_code_2(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "normjax.report", str(tmp_path)],

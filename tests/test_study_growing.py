@@ -254,13 +254,20 @@ def test_checkpoints_of_networks_that_are_trained_are_removed(tmp_path):
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    """And nothing of somebody else, whatever its name."""
     complete(tmp_path, **TWO)
-    for name in ("networks/.x.npz.7.part", ".record.json.7.part"):
-        (tmp_path / name).write_text("half")
-    (tmp_path / "checkpoints").mkdir(exist_ok=True)
-    (tmp_path / "checkpoints" / ".2.7.part").mkdir()
+    theirs = [tmp_path / ".mine.part", tmp_path / "mine" / ".x.npz.7.part"]
+    ours = [
+        tmp_path / "networks" / ".x.npz.7.part",
+        tmp_path / ".record.json.7.part",
+        tmp_path / "checkpoints" / "group" / ".2.7.part" / "arrays",
+    ]
+    for path in (*theirs, *ours):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
     complete(tmp_path, **TWO)
-    assert list(tmp_path.rglob(".*.part")) == []
+    assert [path.exists() for path in (*theirs, *ours)] == [True] * 2 + [False] * 3
+    assert not ours[-1].parent.exists()
 
 
 def test_a_checkpoint_that_the_disk_does_not_hold_is_one_line(tmp_path, monkeypatch):

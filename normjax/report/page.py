@@ -131,11 +131,22 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", _seconds(arms, "compile_seconds")),
         ("Running", _seconds(arms, "run_seconds")),
-        ("Missing", ", ".join(missing_networks(entries))),
-        ("Failed", "; ".join(failed_arms(entries))),
-        ("Damaged", ", ".join(content["damaged"])),
+        *_lacking(content),
     ]
     return [(term, text) for term, text in rows if text]
+
+
+def lacks(record: Record) -> list[str]:
+    """What is missing, has failed or is damaged, a line for each of them."""
+    return [f"{term.lower()}: {text}" for term, text in _lacking(record.record) if text]
+
+
+def _lacking(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("Missing", ", ".join(missing_networks(content["arms"]))),
+        ("Failed", "; ".join(failed_arms(content["arms"]))),
+        ("Damaged", ", ".join(content["damaged"])),
+    ]
 
 
 def missing_networks(arms: Mapping[str, Any]) -> list[str]:

@@ -9,9 +9,15 @@ from normjax.errors import InputError
 from normjax.looks import Look, taken
 from normjax.study import checkpoints, groups
 from normjax.study.description import describe, headline
-from normjax.study.groups import Held
+from normjax.study.groups import FOLDERS, Held
 from normjax.study.plan import Study
-from normjax.study.record import read_record, read_wanted, write_tables, write_wanted
+from normjax.study.record import (
+    WRITTEN,
+    read_record,
+    read_wanted,
+    write_tables,
+    write_wanted,
+)
 from normjax.study.work import Unit, Work, work_of
 
 
@@ -33,10 +39,19 @@ def prepare(
     about["looks"] = [look._asdict() for look in taken]
     write_wanted(workdir, about)
     if alone:
-        for part in pathlib.Path(workdir).rglob(".*.part"):
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        remove_parts(pathlib.Path(workdir))
     missing = work_of(study, workdir, wanted)
     return lines + progress_lines(study, groups.held(workdir), missing), missing
+
+
+def remove_parts(workdir: pathlib.Path) -> None:
+    """Removes what a killed process left half written: of files of a record only."""
+    parts = [part for name in WRITTEN for part in workdir.glob(f".{name}.*.part")]
+    for name in FOLDERS:
+        parts += (workdir / name).glob(".*.part")
+        parts += (workdir / name).glob("*/.*.part")
+    for part in parts:
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def finish(
