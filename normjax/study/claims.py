@@ -1,7 +1,8 @@
 """Claims: what one process works on, no other takes. Imports no jax.
 
-A claim is a lock of the system on a file. It ends with its process, however that ends,
-so nobody waits for one that is gone. The files stay; one that is there is no claim.
+A claim is a lock of the operating system on a file. The system releases it when its
+process ends, for whatever reason, so nobody waits for a process that has died. The
+files stay in their folder; only a locked file is a claim.
 """
 
 import contextlib

@@ -32,7 +32,7 @@ def join(
     Without arguments jax finds them out from SLURM, Open MPI, Kubernetes or a TPU. Call
     it before anything touches a device: SLURM and Open MPI give each process of a
     machine its own GPU. Nothing connects the processes afterwards: `jax.devices()` are
-    those of this one, and the end of one is nothing to the others.
+    those of this one, and if one process dies, the others go on.
 
     `num_processes=1` alone meets nobody: who shares a workdir need not begin together.
 

@@ -28,9 +28,12 @@ def prepare(
     looks: Sequence[Look],
     alone: bool,
 ) -> tuple[list[str], list[Work]]:
-    """Writes what the study wants; what there is to say of it, and what is missing.
+    """Writes what the study wants, after damaged files were set aside.
 
-    A process that is alone in the folder removes what others left half written.
+    A process that is alone in the folder removes files that others left half written.
+
+    Returns:
+        The lines to print before training, and the groups that are missing.
     """
     about = describe(study)
     lines = headline(study, about["environment"])

@@ -152,8 +152,8 @@ def train_units(
 ) -> dict[str, str]:
     """Trains what is missing of units that no other process has claimed.
 
-    The second time over the list is for those whose process was ended meanwhile; the
-    first process waits there for whoever still works.
+    The list is gone over twice. The second time takes over the units of processes that
+    have died meanwhile; there the first process waits for those that still train.
     """
     locks = pathlib.Path(workdir) / LOCKS
     index, count = process or (0, 1)

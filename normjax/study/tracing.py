@@ -1,6 +1,5 @@
 """What an arm would compile, traced without arithmetic: its size, and its mistakes.
 
-
 The norm and the optimizer may be a user's. Whatever they do wrong that shows without
 numbers is found here, and is one line that names them.
 """
