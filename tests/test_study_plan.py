@@ -108,8 +108,23 @@ MISTAKES = {
     ),
     "factor of a protocol": (
         {"protocols": {"as_published": {"norms": {}}}},
-        "protocols.as_published='norms': must be one of norm, optimizer, penalty,"
-        " placement; did you mean 'norm'?",
+        "protocols.as_published='norms': must be one of depth, kernel_init, model,"
+        " norm, optimizer, penalty, placement, sampling; did you mean 'norm'?",
+    ),
+    "depth of several widths": (
+        {"arms": {"depth": (2, 3)}},
+        "model.widths=(128, 128): must be one width if model.depth or arms.depth"
+        " repeats it; set model.widths=(128,).",
+    ),
+    "depth": (
+        {"arms": {"depth": (2, -1)}, "model": {"widths": (8,)}},
+        "arms.depth=-1: must be from 0 (as many as widths) to 1000; set arms.depth=2.",
+    ),
+    "unstated": (
+        {"unstated": ("kernel_int",)},
+        "unstated='kernel_int': must be one of batch_size, depth, kernel_init, model,"
+        " norm, optimizer, penalty, placement, protocol, sampling;"
+        " did you mean 'kernel_init'?",
     ),
     "probe": (
         {"probes": ("third_momnt",)},
@@ -451,6 +466,21 @@ def test_batch_sizes_are_arms_with_rates_in_proportion():
     assert [a.program.batch_size for a in plan.study(one).arms] == [8]
     (alone,) = plan.study(normjax.config(batch_size=16)).arms
     assert alone.factors["batch_size"] == 16
+
+
+def test_a_field_may_be_a_factor_and_equals_the_field_alone():
+    """Each arm is that of a study which sets the field itself."""
+    arms = {"kernel_init": "he_normal,lecun_normal", "depth": (1, 2)}
+    varied = study(arms=arms | {"sampling": "replacement"}, model={"widths": (8,)})
+    assert [arm.name for arm in varied.arms] == [
+        *("1-he_normal", "1-lecun_normal", "2-he_normal", "2-lecun_normal"),
+    ]
+    for arm in varied.arms:
+        model = {k: arm.factors[k] for k in ("kernel_init", "depth")}
+        (alone,) = study(model=model | {"widths": (8,)}, sampling="replacement").arms
+        assert arm.id == alone.id
+        assert len(arm.program.model.widths) == model["depth"]
+        assert "kernel_init" not in alone.factors
 
 
 def test_steps_with_replacement_are_rounded():

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from normjax import files
+from normjax.study.fields import NUMBER_FACTORS
 from normjax.study.groups import Group, Lane
 
 Level = str | int | float  # of a factor; a batch size is a number
-INTEGER_COLUMNS = ("batch_size", "seed", "epoch", "step", "diverged_at_step")
+INTEGER_COLUMNS = ("seed", "epoch", "step", "diverged_at_step", *NUMBER_FACTORS)
 CURVES = tuple(  # measurements after an epoch, in epochs.csv
     f"{split}_{measure}"
     for split in ("train", "validation", "test")

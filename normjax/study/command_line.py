@@ -42,7 +42,7 @@ Trains every arm of a study over its seeds, and writes a record and a page.
                            those of SLURM, Open MPI, Kubernetes or a TPU pod, or with
 --coordinator=HOST:PORT --num_processes=N --process=K
 
-Fields: {", ".join(DEFAULTS)}; normjax/study/config.py explains them."""
+Fields: {", ".join(DEFAULTS)}; normjax/study/fields.py explains them."""
 
 
 def parse(argv: Sequence[str]) -> list[str]:

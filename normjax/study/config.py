@@ -1,4 +1,4 @@
-"""What a user may choose: every field of a config, its default, type and rule."""
+"""What a user may choose: a config, checked field by field (see `fields`)."""
 
 import copy
 from collections.abc import Mapping
@@ -11,91 +11,8 @@ from normjax.data import splits
 from normjax.errors import InputError, pick, suggest
 from normjax.files import flat
 from normjax.study.audits import audit_named
+from normjax.study.fields import DEFAULTS, FIELD_RULES, NUMBER_FACTORS, OPEN
 from normjax.training import probes
-
-DEFAULTS: dict[str, Any] = {
-    "study": "study",  # its name, on the page and in the record
-    "question": "",  # one sentence
-    "audit": "",  # dotted name of a module with claims: see report.audit_interface
-    "root_seed": 0,  # of the split of the data and of all seeds
-    "num_seeds": 10,
-    "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
-    "num_epochs": 10,
-    "batch_size": 128,  # examples per step; what is left of an epoch is dropped
-    "reference_batch_size": 0,  # rates are times batch size / this; 0: as given
-    "sampling": "permutation",  # of the training split in each epoch; or "replacement"
-    "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
-    "probes": (),
-    "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see plan.mapping)
-    "lanes_per_group": 0,  # trained and kept together; 0: at most 1000 that fit
-    "checkpoint_seconds": 120.0,  # of training between checkpoints; 0: every epoch
-    "protocols": {},  # name -> factor -> level -> what is built in its place
-    "data": {
-        "name": "digits",
-        "dir": "",  # of TFDS sets; TFDS_DATA_DIR or the library's default if empty
-        "num_train": 0,  # 0: all that validation leaves
-        "num_validation": 200,
-        "num_test": 0,  # the first of the test split; 0: all
-        "scaling": "unit",
-    },
-    "model": {
-        "name": "mlp",
-        "widths": (128, 128),  # of hidden layers, convolutions or stages
-        "kernel_size": 3,  # of the convolutions of a CNN, odd
-        "convs_per_pool": 1,  # of a CNN: convolutions before a max-pool
-        "kernel_init": "he_normal",
-        "batch_norm": "",  # a row of layers.PRESETS; empty: decay 0.9, eps 1e-5
-        "convolution": "auto",  # a row of ops.conv.IMPLEMENTATIONS, or auto
-    },
-    "arms": {  # factor -> its levels; each combination compiles once
-        "protocol": ("corrected",),  # corrected, or a name of protocols
-        "norm": ("none",),
-        "placement": ("pre",),
-        "optimizer": ("sgd",),
-        "penalty": ("none",),
-        "batch_size": (),  # whole numbers; empty: batch_size alone
-    },
-    "baseline": {},  # factor -> level: the arm that paired differences are taken to
-    "settings": dict.fromkeys(  # traced: their grid shares a compilation; () = default
-        (
-            *("learning_rate", "momentum", "decay", "b1", "b2", "b3", "eps"),
-            *("l2", "weight_decay", "dropout_rate", "init_scale"),
-        ),
-        (),
-    ),
-}
-OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
-
-LIMIT = 2**31  # of whole numbers that jax counts with
-POSITIVE = ("from 1 to 2^31 - 1", lambda x: 1 <= x < LIMIT)
-FIELD_RULES = {  # field -> (rule, test)
-    "num_seeds": ("from 1 to 10000", lambda x: 1 <= x <= 10_000),
-    "num_epochs": ("from 1 to 1000000", lambda x: 1 <= x <= 1_000_000),
-    "batch_size": POSITIVE,
-    "target_accuracy": ("in (0, 1]", lambda x: 0 < x <= 1),
-    "root_seed": ("from 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
-    "data.num_train": ("at least 0 (0: all that remain)", lambda x: x >= 0),
-    "data.num_validation": POSITIVE,
-    "data.num_test": ("at least 0 (0: all)", lambda x: x >= 0),
-    "lanes_per_group": ("from 0 (what fits) to 100000", lambda x: 0 <= x <= 100_000),
-    "checkpoint_seconds": ("at least 0 (0: every epoch)", lambda x: x >= 0),
-    "reference_batch_size": (
-        "from 0 (rates as given) to 2^31 - 1",
-        lambda x: 0 <= x < LIMIT,
-    ),
-    "model.widths": (
-        "one or more whole numbers from 1 to 2^31 - 1",
-        lambda x: len(x) > 0 and all(type(w) is int and 1 <= w < LIMIT for w in x),
-    ),
-    "model.kernel_size": ("odd, from 1 to 999", lambda x: 1 <= x < 1000 and x % 2 == 1),
-    "model.convs_per_pool": POSITIVE,
-    "seeds": (
-        "distinct whole numbers from 0 to 2^32 - 1",
-        lambda x: (
-            all(type(s) is int and 0 <= s < 2**32 for s in x) and len(set(x)) == len(x)
-        ),
-    ),
-}
 
 
 def config(**choices: Any) -> ConfigDict:
@@ -139,13 +56,16 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     chosen = {name: plain_data(str(name), value) for name, value in given.items()}
     check_names(chosen)
     check_values(chosen)
-    sizes = as_tuple(chosen["arms"]["batch_size"])
-    levels = {factor: words(chosen["arms"][factor]) for factor in DEFAULTS["arms"]}
-    chosen["arms"] = levels | {"batch_size": sizes}
+    chosen["arms"] = {
+        factor: kind(chosen["arms"][factor])
+        for factor in DEFAULTS["arms"]
+        for kind in (as_tuple if factor in NUMBER_FACTORS else words,)
+    }
     chosen["settings"] = {k: as_tuple(grid) for k, grid in chosen["settings"].items()}
-    chosen["probes"] = words(chosen["probes"])
-    for name in chosen["probes"]:
-        pick("probes", probes.PROBES, name)
+    for field, known in (("probes", probes.PROBES), ("unstated", chosen["arms"])):
+        chosen[field] = words(chosen[field])
+        for name in chosen[field]:
+            pick(field, known, name)
     pick("sampling", splits.SAMPLINGS, chosen["sampling"])
     pick("data.scaling", splits.SCALINGS, chosen["data"]["scaling"])
     audit_named(chosen["audit"])
@@ -185,7 +105,7 @@ def check_values(chosen: dict[str, Any]) -> None:
         if group in (*OPEN, "arms"):
             continue  # checked where they are used
         value = given[field]
-        words_given = field == "probes" and isinstance(value, str)
+        words_given = field in ("probes", "unstated") and isinstance(value, str)
         numeric = isinstance(default, float) and type(value) is int
         if type(value) is not type(default) and not (numeric or words_given):
             raise wrong_type(field, value)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from normjax import layers, models
+from normjax.data import splits
 from normjax.errors import InputError, pick, pick_or_import
+from normjax.files import flat
 from normjax.optimizers import recipes
 from normjax.study.columns import Level
-from normjax.study.config import DEFAULTS
+from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES
 from normjax.types import Optimizer
 
 Factors = dict[str, Level]  # factor -> the level of one arm
@@ -22,7 +24,8 @@ PENALTY_SETTINGS: dict[str, dict[str, float | None]] = {  # settings and default
     "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
 }
 MAX_ARMS = 1_000
-REPLACEABLE = ("norm", "placement", "optimizer", "penalty")  # by a protocol
+FIXED = ("protocol", "batch_size")  # factors whose levels no protocol replaces
+REPLACEABLE = tuple(name for name in DEFAULTS["arms"] if name not in FIXED)
 
 
 def norm(field: str, name: Level, preset: str = "") -> layers.Norm:
@@ -57,6 +60,11 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
             rule = f"must be a whole number from 1 to the {num_train} training examples"
             raise InputError(field, level, rule, f"set {field}={min(128, num_train)}")
 
+    def depth(field: str, level: object) -> None:
+        rule, test = FIELD_RULES["model.depth"]
+        if type(level) is not int or not test(level):
+            raise InputError(field, level, f"must be {rule}", f"set {field}=2")
+
     return {
         "protocol": table({"corrected": {}, **protocols}),
         "norm": norm,
@@ -64,17 +72,31 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
         "optimizer": optimizer_named,
         "penalty": table(PENALTY_SETTINGS),
         "batch_size": batch_size,
+        "sampling": table(splits.SAMPLINGS),
+        "model": table(models.MODELS),
+        "depth": depth,
+        "kernel_init": table(models.KERNEL_INITS),
     }
 
 
 def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
-    """The levels of every factor; repeated ones and unknown ones are refused."""
-    sizes = chosen["arms"]["batch_size"]
-    levels = chosen["arms"] | {"batch_size": sizes or (chosen["batch_size"],)}
+    """The levels of every factor; repeated ones and unknown ones are refused.
+
+    A factor of FACTOR_FIELDS without levels is none, but for the batch size, which
+    every arm has.
+    """
+    for factor, path in FACTOR_FIELDS.items():
+        check[factor](path, flat(chosen)[path])
+    sizes = chosen["arms"]["batch_size"] or (chosen["batch_size"],)
+    levels = {
+        factor: those
+        for factor, those in (chosen["arms"] | {"batch_size": sizes}).items()
+        if those or factor not in FACTOR_FIELDS
+    }
     for factor, those in levels.items():
         field = f"arms.{factor}"
         for level in those:
-            check[factor](field if chosen["arms"][factor] else factor, level)
+            check[factor](field, level)
         if not those or len(set(those)) < len(those):
             rule = "must hold one or more different levels"
             example = DEFAULTS["arms"][factor] or (32, 128)
@@ -129,3 +151,14 @@ def substitute(protocols: Mapping[str, Any], factors: Factors) -> Factors:
     """The levels that are built: those of the arm, but for its protocol's changes."""
     changes = protocols.get(str(factors["protocol"]), {})
     return {f: changes.get(f, {}).get(level, level) for f, level in factors.items()}
+
+
+def choices_of(chosen: dict[str, Any], built: Factors) -> dict[str, Any]:
+    """The config of one arm: with its levels in the fields that its factors vary."""
+    made = dict(chosen)
+    for factor, path in FACTOR_FIELDS.items():
+        if factor in built:
+            group, _, name = path.rpartition(".")
+            level = {name: built[factor]}
+            made |= {group: made[group] | level} if group else level
+    return made

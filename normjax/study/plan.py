@@ -108,6 +108,7 @@ def arm(
 ) -> Arm:
     """One combination of levels, resolved to what is compiled and what is traced."""
     built = levels.substitute(chosen["protocols"], factors)
+    chosen = levels.choices_of(chosen, built)
     program = program_of(chosen, built, data, num_classes)
     grid = setting_values(chosen, built, program)
     num_parameters, convolutions = trace(program, factors, grid, data)
@@ -128,7 +129,7 @@ def program_of(
     chosen: dict[str, Any], built: Factors, data: Data, num_classes: int
 ) -> Program:
     """What an arm compiles, before it is known how its lanes are mapped."""
-    batch_size, num_train = int(built["batch_size"]), len(data.train.labels)
+    batch_size, num_train = chosen["batch_size"], len(data.train.labels)
     steps = num_train / batch_size
     levels.check_steps(chosen["num_epochs"], steps)
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
@@ -156,12 +157,22 @@ def network(choices: dict[str, Any], built: Factors, num_classes: int) -> nn.Mod
     known = {field.name for field in dataclasses.fields(made)} - {"name"}  # flax's own
     init = pick("model.kernel_init", models.KERNEL_INITS, choices["kernel_init"])
     fields = {name: value for name, value in choices.items() if name in known} | {
+        "widths": widths(choices),
         "kernel_init": init,
         "norm": levels.norm("arms.norm", built["norm"], choices["batch_norm"]),
         "placement": built["placement"],
         "dropout": built["penalty"] == "dropout",
     }
     return constructor(num_classes=num_classes, **fields)
+
+
+def widths(choices: dict[str, Any]) -> tuple[int, ...]:
+    """The widths of a model, or as many of its one width as its depth says."""
+    given, depth = choices["widths"], choices["depth"]
+    if depth and len(given) > 1:
+        rule = "must be one width if model.depth or arms.depth repeats it"
+        raise InputError("model.widths", given, rule, f"set model.widths=({given[0]},)")
+    return given * depth if depth else given
 
 
 def mapping(asked: str) -> str:

@@ -1,0 +1,103 @@
+"""The fields of a config: their defaults, which give their types, and their rules."""
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    "study": "study",  # its name, on the page and in the record
+    "question": "",  # one sentence
+    "audit": "",  # dotted name of a module with claims: see report.audit_interface
+    "root_seed": 0,  # of the split of the data and of all seeds
+    "num_seeds": 10,
+    "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
+    "num_epochs": 10,
+    "batch_size": 128,  # examples per step; what is left of an epoch is dropped
+    "reference_batch_size": 0,  # rates are times batch size / this; 0: as given
+    "sampling": "permutation",  # of the training split in each epoch; or "replacement"
+    "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
+    "probes": (),
+    "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see plan.mapping)
+    "lanes_per_group": 0,  # trained and kept together; 0: at most 1000 that fit
+    "checkpoint_seconds": 120.0,  # of training between checkpoints; 0: every epoch
+    "protocols": {},  # name -> factor -> level -> what is built in its place
+    "data": {
+        "name": "digits",
+        "dir": "",  # of TFDS sets; TFDS_DATA_DIR or the library's default if empty
+        "num_train": 0,  # 0: all that validation leaves
+        "num_validation": 200,
+        "num_test": 0,  # the first of the test split; 0: all
+        "scaling": "unit",
+    },
+    "model": {
+        "name": "mlp",
+        "widths": (128, 128),  # of hidden layers, convolutions or stages
+        "kernel_size": 3,  # of the convolutions of a CNN, odd
+        "convs_per_pool": 1,  # of a CNN: convolutions before a max-pool
+        "depth": 0,  # hidden layers, all of the one width; 0: as many as widths
+        "kernel_init": "he_normal",
+        "batch_norm": "",  # a row of layers.PRESETS; empty: decay 0.9, eps 1e-5
+        "convolution": "auto",  # a row of ops.conv.IMPLEMENTATIONS, or auto
+    },
+    "arms": {  # factor -> its levels; each combination compiles once
+        "protocol": ("corrected",),  # corrected, or a name of protocols
+        "norm": ("none",),
+        "placement": ("pre",),
+        "optimizer": ("sgd",),
+        "penalty": ("none",),
+        # of the fields that FACTOR_FIELDS names; empty: the field's own value alone
+        "batch_size": (),
+        "sampling": (),
+        "model": (),
+        "depth": (),
+        "kernel_init": (),
+    },
+    "unstated": (),  # factors that a source left open: see audit.claims
+    "baseline": {},  # factor -> level: the arm that paired differences are taken to
+    "settings": dict.fromkeys(  # traced: their grid shares a compilation; () = default
+        (
+            *("learning_rate", "momentum", "decay", "b1", "b2", "b3", "eps"),
+            *("l2", "weight_decay", "dropout_rate", "init_scale"),
+        ),
+        (),
+    ),
+}
+FACTOR_FIELDS = {  # factor -> the field in whose place its levels are
+    "batch_size": "batch_size",
+    "sampling": "sampling",
+    "model": "model.name",
+    "depth": "model.depth",
+    "kernel_init": "model.kernel_init",
+}
+NUMBER_FACTORS = ("batch_size", "depth")  # whose levels are whole numbers
+OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
+
+LIMIT = 2**31  # of whole numbers that jax counts with
+POSITIVE = ("from 1 to 2^31 - 1", lambda x: 1 <= x < LIMIT)
+FIELD_RULES = {  # field -> (rule, test)
+    "num_seeds": ("from 1 to 10000", lambda x: 1 <= x <= 10_000),
+    "num_epochs": ("from 1 to 1000000", lambda x: 1 <= x <= 1_000_000),
+    "batch_size": POSITIVE,
+    "target_accuracy": ("in (0, 1]", lambda x: 0 < x <= 1),
+    "root_seed": ("from 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
+    "data.num_train": ("at least 0 (0: all that remain)", lambda x: x >= 0),
+    "data.num_validation": POSITIVE,
+    "data.num_test": ("at least 0 (0: all)", lambda x: x >= 0),
+    "lanes_per_group": ("from 0 (what fits) to 100000", lambda x: 0 <= x <= 100_000),
+    "checkpoint_seconds": ("at least 0 (0: every epoch)", lambda x: x >= 0),
+    "reference_batch_size": (
+        "from 0 (rates as given) to 2^31 - 1",
+        lambda x: 0 <= x < LIMIT,
+    ),
+    "model.widths": (
+        "one or more whole numbers from 1 to 2^31 - 1",
+        lambda x: len(x) > 0 and all(type(w) is int and 1 <= w < LIMIT for w in x),
+    ),
+    "model.depth": ("from 0 (as many as widths) to 1000", lambda x: 0 <= x <= 1_000),
+    "model.kernel_size": ("odd, from 1 to 999", lambda x: 1 <= x < 1000 and x % 2 == 1),
+    "model.convs_per_pool": POSITIVE,
+    "seeds": (
+        "distinct whole numbers from 0 to 2^32 - 1",
+        lambda x: (
+            all(type(s) is int and 0 <= s < 2**32 for s in x) and len(set(x)) == len(x)
+        ),
+    ),
+}
