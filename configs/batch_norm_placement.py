@@ -61,10 +61,11 @@ def get_config(text: str = "") -> ConfigDict:
         data={
             "name": name,
             "num_train": num_train,
+            "subset": "per_seed",
             "num_validation": 200 if name == "digits" else num_validation,
             "num_test": num_test,
         },
-        model={"name": model, **fields},
+        model={"name": model, "kernel_init": "glorot_uniform", **fields},
         arms={
             "protocol": ("corrected", "as_published")
             if model == "mlp"

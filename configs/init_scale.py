@@ -35,6 +35,7 @@ def get_config(text: str = "") -> ConfigDict:
         data={
             "name": dataset,
             "num_train": 1_000,
+            "subset": "per_seed",
             "num_validation": 200 if dataset == "digits" else 1_000,
             "scaling": "mean_image",
         },

@@ -44,6 +44,7 @@ def get_config(text: str = "") -> ConfigDict:
         data={
             "name": dataset,
             "num_train": num_train,
+            "subset": "per_seed",
             "num_validation": 200 if dataset == "digits" else num_validation,
             "num_test": num_test,
             "scaling": "pixelwise" if dataset == "cifar10" else "unit",

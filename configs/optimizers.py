@@ -43,7 +43,7 @@ def get_config(text: str = "") -> ConfigDict:
             "num_train": 0 if full else 512,
             "num_validation": 200 if dataset == "digits" else 10_000,
         },
-        model={"widths": (128, 128)},
+        model={"widths": (128, 128), "kernel_init": "glorot_uniform"},
         arms={
             "protocol": ("corrected", "as_published"),
             "optimizer": ("sgd", "adam", "rmsprop", "third_moment"),

@@ -38,9 +38,15 @@ def get_config(text: str = "") -> ConfigDict:
             "num_train": 6_000 if full else 512,
             "num_validation": 1_000 if full else 200,
             "num_test": 0 if full else 200,
+            "subset": "per_seed",
             "scaling": "pixelwise",
         },
-        model={"name": "cnn", "widths": (16, 32), "kernel_size": 5},
+        model={
+            "name": "cnn",
+            "widths": (16, 32),
+            "kernel_size": 5,
+            "kernel_init": "torch_default",  # the source has torch.nn's layers
+        },
         arms={"norm": ("none", "batch"), "placement": ("pooled",)},
         baseline={"norm": "none"},
         settings={"learning_rate": (0.04,), "momentum": (0.0,)},

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from normjax import layers
 from normjax.errors import InputError
 from normjax.layers.common import Initializer
+from normjax.layers.initial_weights import BiasInit, zero_bias
 from normjax.ops import pooling
 
 Step = Callable[[Array], Array]
@@ -39,6 +40,7 @@ class Model(nn.Module):
     placement: str = "pre"  # a row of PLACEMENTS
     dropout: bool = False  # compiled in; its rate is an argument of the call
     kernel_init: Initializer = nn.initializers.he_normal()
+    bias_init: BiasInit = zero_bias
     convolution: str = "auto"  # a row of ops.conv.IMPLEMENTATIONS
 
     @nn.compact
@@ -58,9 +60,8 @@ class Model(nn.Module):
             return layers.Dropout(name=name)(x, dropout_rate, train=train)
 
         x = self.hidden(inputs, norm, drop, train)
-        return layers.Dense(
-            self.num_classes, kernel_init=self.kernel_init, name="logits"
-        )(x.reshape(x.shape[0], -1))
+        x = x.reshape(x.shape[0], -1)
+        return self.dense(x, self.num_classes, train, name="logits")
 
     def hidden(self, inputs: Array, norm: Named, drop: Drop, train: bool) -> Array:
         """The inputs of the last layer, before they are flattened."""
@@ -77,12 +78,22 @@ class Model(nn.Module):
             x = step(x)
         return x
 
+    def dense(self, x: Array, width: int, train: bool, **fields) -> Array:
+        """A dense layer; `fields` are others of `layers.Dense`."""
+        return layers.Dense(
+            width,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init(x.shape[-1]),
+            **fields,
+        )(x, train=train)
+
     def conv(self, x: Array, width: int, size: int, train: bool, **fields) -> Array:
         """A convolution with square kernels; `fields` are others of `layers.Conv`."""
         return layers.Conv(
             width,
             (size, size),
             kernel_init=self.kernel_init,
+            bias_init=self.bias_init(size * size * x.shape[-1]),
             kernel_norm=self.norm.kernel,
             implementation=self.convolution,
             **fields,
@@ -106,12 +117,8 @@ class MLP(Model):
     def hidden(self, inputs: Array, norm: Named, drop: Drop, train: bool) -> Array:
         x = inputs.reshape(inputs.shape[0], -1)
         for i, width in enumerate(self.widths):
-            x = layers.Dense(
-                width,
-                kernel_init=self.kernel_init,
-                kernel_norm=self.norm.kernel,
-                name=f"dense_{i}",
-            )(x, train=train)
+            fields = {"kernel_norm": self.norm.kernel, "name": f"dense_{i}"}
+            x = self.dense(x, width, train, **fields)
             x = drop(self.activation(x, norm(f"norm_{i}")), f"dropout_{i}")
         return x
 
@@ -213,13 +220,3 @@ def check_pools(x: Array, num_pools: int) -> None:
 
 # Maps a name to a model class; its other fields (widths, norm, ...) are the config's.
 MODELS = {"mlp": MLP, "cnn": CNN, "resnet20": functools.partial(ResNet, blocks=3)}
-
-KERNEL_INITS = {
-    "glorot_normal": nn.initializers.glorot_normal(),
-    "glorot_uniform": nn.initializers.glorot_uniform(),
-    "he_normal": nn.initializers.he_normal(),
-    "he_uniform": nn.initializers.he_uniform(),
-    "lecun_normal": nn.initializers.lecun_normal(),
-    "normal": nn.initializers.normal(1.0),  # N(0, 1): the setting init_scale scales it
-    "orthogonal": nn.initializers.orthogonal(),
-}

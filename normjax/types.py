@@ -32,7 +32,7 @@ class Scaling(NamedTuple):
 class Data(NamedTuple):
     """All that training reads; shared by every lane, replicated over the devices."""
 
-    train: Split
+    train: Split  # or the pool of which each seed draws its own: Program.num_train
     validation: Split
     test: Split
     scaling: Scaling
@@ -84,3 +84,4 @@ class Program(NamedTuple):
     sampling: str = "permutation"  # a row of splits.SAMPLINGS
     probes: tuple[str, ...] = ()  # rows of probes.PROBES
     mapping: str = "vmap"  # of the lanes on a device: a row of lanes.MAPPINGS
+    num_train: int = 0  # examples that each seed draws for itself; 0: all, shared

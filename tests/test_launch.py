@@ -128,7 +128,7 @@ MISTAKES = {
     "inner field": (
         [QUICK, "--config.data.nam=mnist"],
         "--config.data.nam: must be one of the fields dir, name, num_test, num_train,"
-        " num_validation, scaling; did you mean 'name'?",
+        " num_validation, scaling, subset; did you mean 'name'?",
     ),
     "group": (
         [QUICK, "--config.data=mnist"],

@@ -17,6 +17,7 @@ from normjax.errors import InputError
 from normjax.optimizers import recipes
 from normjax.study import plan
 from normjax.study.config import DEFAULTS, arguments
+from normjax.study.description import describe
 from normjax.training import probes
 
 PROTOCOLS = ("corrected", "as_published")
@@ -47,7 +48,7 @@ MISTAKES = {
     "inner field": (
         {"data": {"nam": "mnist"}},
         "data.nam: must be one of the fields dir, name, num_test, num_train,"
-        " num_validation, scaling; did you mean 'name'?",
+        " num_validation, scaling, subset; did you mean 'name'?",
     ),
     "group": (
         {"data": "mnist"},
@@ -440,6 +441,47 @@ def test_only_the_training_split_depends_on_num_train():
     assert len(small.train.labels) == 100
     assert (small.validation.inputs == large.validation.inputs).all()
     assert (small.train.inputs == large.train.inputs[:100]).all()
+
+
+def test_seeds_with_their_own_examples_leave_validation_out():
+    """The pool is all that validation leaves; arms and counts are of num_train."""
+    sizes = {"num_train": 100, "num_validation": 200}
+    arms = {"norm": "none,batch"}
+    made = study(data=sizes | {"subset": "per_seed"}, arms=arms, batch_size=10)
+    shared = study(data=sizes, arms=arms, batch_size=10)
+    whole = study(data=sizes | {"num_train": 0}, arms=arms)
+    assert [arm.program.num_train for arm in made.arms] == [100, 100]
+    assert [arm.program.steps_per_epoch for arm in made.arms] == [10, 10]
+    assert describe(made)["num_examples"]["train"] == 100
+    for ours, right in zip(jax.tree.leaves(made.data), jax.tree.leaves(whole.data)):
+        np.testing.assert_array_equal(ours, right)
+    np.testing.assert_array_equal(
+        made.data.validation.inputs, shared.data.validation.inputs
+    )
+    assert len({arm.id for arm in (*made.arms, *shared.arms, *whole.arms)}) == 6
+
+
+def test_a_subset_of_all_examples_is_the_whole_split():
+    """Whoever draws it: the networks are the same."""
+    for num_train in (0, len(study().data.train.labels)):
+        per_seed = study(data={"num_train": num_train, "subset": "per_seed"})
+        assert per_seed.arms[0].id == study().arms[0].id
+
+
+def test_a_batch_is_at_most_a_seeds_own_examples():
+    sizes = {"num_train": 100, "subset": "per_seed"}
+    with pytest.raises(InputError) as caught:
+        study(data=sizes, arms={"batch_size": 101})
+    assert str(caught.value) == (
+        "arms.batch_size=101: must be a whole number from 1 to the 100 training"
+        " examples; set arms.batch_size=100."
+    )
+    with pytest.raises(InputError) as caught:
+        study(data={"subset": "per_sed"})
+    assert str(caught.value) == (
+        "data.subset='per_sed': must be one of per_seed, shared; did you mean"
+        " 'per_seed'?"
+    )
 
 
 def test_a_program_holds_nothing_that_is_traced():

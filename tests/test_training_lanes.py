@@ -164,6 +164,92 @@ def test_the_orders_of_two_epochs_differ_and_cover_the_split_once():
     assert (orders[0] != orders[1]).any()
 
 
+def own_rows(key, num_train=40):
+    return splits.own_rows(lanes.subset_key(key), 70, num_train)
+
+
+def test_seeds_draw_their_own_examples_by_a_key_of_their_own():
+    """Different ones, none twice; under jit and vmap as alone; the keys are apart.
+
+    A constant from 0 to 2 would be a mutant: it gives the key of kernels, of the
+    order or of dropout, because threefry splits a key by folding in these numbers.
+    """
+    drawn = [np.asarray(own_rows(key)) for key in KEYS]
+    assert all(len(np.unique(rows)) == 40 for rows in drawn)
+    assert all(rows.min() >= 0 and rows.max() < 70 for rows in drawn)
+    assert len({tuple(np.sort(rows)) for rows in drawn}) == len(KEYS)
+    mesh = devices.mesh_for(4)
+    sizes = {"num_examples": 70, "num_train": 40}
+    together = lanes.subset_lanes(KEYS[:4], **sizes, mesh=mesh)
+    np.testing.assert_array_equal(together, drawn[:4])
+    assert "program" not in inspect.signature(lanes.subset_lanes).parameters
+    bits = lambda key: tuple(np.asarray(jax.random.key_data(key)))
+    purposes = {bits(key) for key in lanes.keys_of(KEYS[0])}
+    assert bits(lanes.subset_key(KEYS[0])) not in purposes
+    assert purposes == {bits(jax.random.fold_in(KEYS[0], i)) for i in (0, 1, 2)}
+
+
+OWN = {"num_train": 40, "steps_per_epoch": 5, "probes": ("train_split", "mode_gap")}
+
+
+@pytest.mark.parametrize("mapping", ["map", "vmap"])
+def test_a_lane_with_its_own_examples_is_a_lane_on_these_alone(mapping):
+    """Probes too. Another seed's examples, and those shared by all, are other numbers.
+
+    Copied before or while it trains, an example is the same: the budget is that of a
+    lane alone and in the batch, and exact where lanes are mapped.
+    """
+    budget = 0 if mapping == "map" else 236 * EPS32
+    changes = {"mapping": mapping, "norm": "batch"}
+    _, together = run(KEYS, settings(5), **OWN, **changes)
+    found = {}
+    for name, rows in {
+        "own": own_rows(KEYS[3]),
+        "others": own_rows(KEYS[2]),
+        "shared": jnp.arange(40),
+    }.items():
+        data = small_data()
+        data = data._replace(train=lane.take(data.train, rows))
+        made = program(**OWN | changes | {"num_train": 0})
+        alone = lanes.train(KEYS[3:4], settings(1), data, program=made, num_epochs=3)
+        reports = [report for _, report in alone]
+        alone = jax.tree.map(lambda *x: np.stack(x, -1), *reports)
+        pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(together))
+        found[name] = max(np.abs(a[0] - b[3]).max() for a, b in pairs)
+    assert found["own"] <= budget
+    assert min(found["others"], found["shared"]) > 1e-3
+
+
+def test_a_penalty_counts_the_own_examples():
+    """The n of l2 is the number that a lane trains on, not that of the pool."""
+    made = program("none", penalties=("l2",), num_train=40)
+    traced = {k: jnp.float32(x[0]) for k, x in settings(l2=0.7).items()}
+    params = initial(made, traced).params
+    zero = jax.tree.map(jnp.zeros_like, params)
+    num_train = lane.num_train(made, small_data())
+    tx = lane.optimizer(made, traced, num_train=num_train)
+    update, _ = tx.update(zero, tx.init(params), params)
+    kernel = params["dense_0"]["kernel"]
+    np.testing.assert_allclose(
+        update["dense_0"]["kernel"], -0.1 * 0.7 / 40 * kernel, rtol=4 * EPS32
+    )
+
+
+def test_without_own_examples_the_program_is_as_before():
+    """No examples are taken outside of the steps."""
+    made, traced = program("none"), dict.fromkeys(settings(), jnp.float32(0.1))
+    state, rows = initial(made, traced), jnp.zeros((8, 8), jnp.int32)
+    key, data = KEYS[0], small_data()
+
+    def taken(*subset, **fields):
+        one = lambda *args: lanes.epoch(*args, program=made._replace(**fields))
+        jaxpr = jax.make_jaxpr(one)(state, rows, key, traced, data, *subset)
+        return [x.params.get("name") for x in jaxpr.eqns].count("_take")
+
+    assert taken() == 0
+    assert taken(jnp.arange(40, dtype=jnp.int32), num_train=40) == 2
+
+
 def momentum(g, memory, _):
     """SGD: the past velocity times 0.9, plus the gradient."""
     memory = 0.9 * memory + g

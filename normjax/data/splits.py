@@ -3,7 +3,8 @@
 Inputs stay as they are stored; `scale_inputs` is applied to a batch, on the device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from normjax.errors import InputError, pick
 from normjax.types import Data, Scaling, Split
 
 CHUNK = 1024  # examples widened to float64 at a time
+SUBSETS = ("shared", "per_seed")  # who trains on the same part of the training rows
 
 Affine = tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]
 
@@ -27,6 +29,7 @@ def split(
     num_validation: int,
     num_test: int = 0,
     scaling: str = "unit",
+    subset: str = "shared",
 ) -> Data:
     """Training and validation rows from a permutation by `key`; test rows as stored.
 
@@ -41,6 +44,9 @@ def split(
         num_validation: examples to hold out of the training rows, at least 1.
         num_test: examples to test on, the first as stored; 0 takes all.
         scaling: a row of `SCALINGS`; it is fitted on the training split alone.
+        subset: "shared", or "per_seed": then the training split is the pool of all
+            rows that validation leaves, on which the scaling is fitted too, and each
+            seed draws its own `num_train` of them by `own_rows`.
 
     Raises:
         InputError: the sizes do not fit the set, a label is out of range, or the
@@ -55,7 +61,9 @@ def split(
         raise InputError("num_test", num_test, rule, "set {field}=0")
     _check_labels("y_train", data_set.y_train, data_set.num_classes)
     _check_labels("y_test", data_set.y_test, data_set.num_classes)
-    stop = num_validation + num_train if num_train else available
+    pick("subset", dict.fromkeys(SUBSETS), subset)
+    part = num_train and subset == "shared"
+    stop = num_validation + num_train if part else available
     rows = np.asarray(jax.random.permutation(key, available))
     held_out, rows = rows[:num_validation], rows[num_validation:stop]
     inputs, shape = data_set.x_train[rows], data_set.x_train.shape[1:]
@@ -67,6 +75,22 @@ def split(
     validation = place(data_set.x_train[held_out], data_set.y_train[held_out])
     test = place(data_set.x_test[tested], data_set.y_test[tested])
     return Data(train, validation, test, fitted)
+
+
+def num_own(sizes: Mapping[str, Any], data: Data) -> int:
+    """Examples that each seed draws for itself; 0 if all train on the whole split.
+
+    `sizes` has the arguments `num_train` and `subset` of `split`.
+    """
+    part = 0 < sizes["num_train"] < len(data.train.labels)
+    return sizes["num_train"] if part and sizes["subset"] == "per_seed" else 0
+
+
+def own_rows(
+    key: Key[Array, ""], num_examples: int, num_train: int
+) -> Int[Array, " train"]:
+    """Rows of a seed's own training examples: `num_train` different ones."""
+    return _permutation(key, num_examples, (1, num_train))[0]
 
 
 def scale_inputs(x: Shaped[Array, "..."], scaling: Scaling) -> Float32[Array, "..."]:

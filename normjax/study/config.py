@@ -68,6 +68,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
             pick(field, known, name)
     pick("sampling", splits.SAMPLINGS, chosen["sampling"])
     pick("data.scaling", splits.SCALINGS, chosen["data"]["scaling"])
+    pick("data.subset", dict.fromkeys(splits.SUBSETS), chosen["data"]["subset"])
     audit_named(chosen["audit"])
     return chosen
 

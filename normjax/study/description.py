@@ -6,7 +6,7 @@ from typing import Any
 from normjax.files import shortest
 from normjax.study.environment import environment
 from normjax.study.plan import Study
-from normjax.training import probes
+from normjax.training import lane, probes
 
 
 def describe(study: Study) -> dict[str, Any]:
@@ -24,8 +24,9 @@ def describe(study: Study) -> dict[str, Any]:
         "probes": {name: probes.PROBES[name].conditions for name in measured},
         "seeds": list(study.seeds),
         "num_examples": {
-            name: len(getattr(study.data, name).labels)
-            for name in ("train", "validation", "test")
+            "train": lane.num_train(study.arms[0].program, study.data),
+            "validation": len(study.data.validation.labels),
+            "test": len(study.data.test.labels),
         },
         "arm_order": [arm.name for arm in study.arms],
         "arms": {

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
         "name": "digits",
         "dir": "",  # of TFDS sets; TFDS_DATA_DIR or the library's default if empty
         "num_train": 0,  # 0: all that validation leaves
+        "subset": "shared",  # of that many: the same for all seeds; or "per_seed"
         "num_validation": 200,
         "num_test": 0,  # the first of the test split; 0: all
         "scaling": "unit",
@@ -33,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
         "kernel_size": 3,  # of the convolutions of a CNN, odd
         "convs_per_pool": 1,  # of a CNN: convolutions before a max-pool
         "depth": 0,  # hidden layers, all of the one width; 0: as many as widths
-        "kernel_init": "he_normal",
+        "kernel_init": "he_normal",  # of layers.initial_weights, with biases
         "batch_norm": "",  # a row of layers.PRESETS; empty: decay 0.9, eps 1e-5
         "convolution": "auto",  # a row of ops.conv.IMPLEMENTATIONS, or auto
     },

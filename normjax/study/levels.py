@@ -8,6 +8,7 @@ from normjax import layers, models
 from normjax.data import splits
 from normjax.errors import InputError, pick, pick_or_import
 from normjax.files import flat
+from normjax.layers import initial_weights
 from normjax.optimizers import recipes
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES
@@ -75,7 +76,7 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
         "sampling": table(splits.SAMPLINGS),
         "model": table(models.MODELS),
         "depth": depth,
-        "kernel_init": table(models.KERNEL_INITS),
+        "kernel_init": table(initial_weights.INITS),
     }
 
 

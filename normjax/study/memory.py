@@ -51,7 +51,7 @@ def lanes_that_fit(arm: Arm, data: Data) -> int:
 
 def lane_needs(arm: Arm, data: Data) -> Needs:
     """The bytes of one lane, from the shapes of its state and of its activations."""
-    program, num_train = arm.program, len(data.train.labels)
+    program, num_train = arm.program, lane.num_train(arm.program, data)
     settings = dict.fromkeys(arm.settings, jax.ShapeDtypeStruct((), np.float32))
     shape = data.train.inputs.shape[1:]
 
@@ -74,10 +74,11 @@ def lane_needs(arm: Arm, data: Data) -> Needs:
     # training keeps every activation for the gradient; an evaluation drops them
     training = 2 * sum(activations(program.batch_size))
     evaluation = 2 * max(activations(lane.EVAL_BATCH))
-    rows = 4 * program.steps_per_epoch * program.batch_size
+    rows = 4 * (program.steps_per_epoch * program.batch_size + program.num_train)
+    own = tree_bytes(data.train) * program.num_train // len(data.train.labels)
     return Needs(
         kept=2 * tree_bytes(state) + rows,
-        working=3 * tree_bytes(state.params) + max(training, evaluation),
+        working=3 * tree_bytes(state.params) + max(training, evaluation) + own,
     )
 
 

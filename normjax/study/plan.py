@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from normjax import files, models
 from normjax.data import sources, splits
 from normjax.errors import InputError, pick, suggest
+from normjax.layers import initial_weights
 from normjax.ops import conv
 from normjax.optimizers import recipes
 from normjax.study import levels, settings
@@ -68,7 +69,8 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
         data = splits.split(stored, split_key, **sizes)
     except InputError as error:
         raise error.within("data") from error
-    checks = levels.level_checks(chosen["protocols"], len(data.train.labels))
+    num_train = splits.num_own(chosen["data"], data) or len(data.train.labels)
+    checks = levels.level_checks(chosen["protocols"], num_train)
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
@@ -129,8 +131,8 @@ def program_of(
     chosen: dict[str, Any], built: Factors, data: Data, num_classes: int
 ) -> Program:
     """What an arm compiles, before it is known how its lanes are mapped."""
-    batch_size, num_train = chosen["batch_size"], len(data.train.labels)
-    steps = num_train / batch_size
+    own, batch_size = splits.num_own(chosen["data"], data), chosen["batch_size"]
+    steps = (own or len(data.train.labels)) / batch_size
     levels.check_steps(chosen["num_epochs"], steps)
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
     return Program(
@@ -141,6 +143,7 @@ def program_of(
         steps_per_epoch=round(steps) if sampling == "replacement" else int(steps),
         sampling=sampling,
         probes=chosen["probes"],
+        num_train=own,
     )
 
 
@@ -155,10 +158,11 @@ def network(choices: dict[str, Any], built: Factors, num_classes: int) -> nn.Mod
     pick("model.convolution", convolutions, choices["convolution"])
     made = getattr(constructor, "func", constructor)  # behind a partial
     known = {field.name for field in dataclasses.fields(made)} - {"name"}  # flax's own
-    init = pick("model.kernel_init", models.KERNEL_INITS, choices["kernel_init"])
+    init = pick("model.kernel_init", initial_weights.INITS, choices["kernel_init"])
     fields = {name: value for name, value in choices.items() if name in known} | {
         "widths": widths(choices),
-        "kernel_init": init,
+        "kernel_init": init.kernel,
+        "bias_init": init.bias,
         "norm": levels.norm("arms.norm", built["norm"], choices["batch_norm"]),
         "placement": built["placement"],
         "dropout": built["penalty"] == "dropout",

@@ -42,7 +42,7 @@ def trace(
         widths = getattr(model, "widths", ...)
         raise InputError("model.widths", widths, rule, "make it narrower")
     with _blame("optimizer", factors["optimizer"], f"penalty={factors['penalty']}"):
-        _optimizer(program, params, list(settings), len(data.train.labels))
+        _optimizer(program, params, list(settings), lane.num_train(program, data))
     return num_parameters, convolutions
 
 

@@ -13,7 +13,16 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from normjax.data import splits
 from normjax.optimizers import recipes
-from normjax.types import Metrics, Number, Program, Scaling, Settings, Split, TrainState
+from normjax.types import (
+    Data,
+    Metrics,
+    Number,
+    Program,
+    Scaling,
+    Settings,
+    Split,
+    TrainState,
+)
 
 EVAL_BATCH = 1_000  # examples: large enough for the matrix product, small in memory
 
@@ -51,6 +60,11 @@ def optimizer(
     """The optax chain of a lane; its scalars are traced."""
     chosen, penalties = program.optimizer, program.penalties
     return recipes.chain(chosen, settings, num_train=num_train, penalties=penalties)
+
+
+def num_train(program: Program, data: Data) -> int:
+    """Examples that a lane trains on: its own ones, or the whole training split."""
+    return program.num_train or len(data.train.labels)
 
 
 def example_metrics(

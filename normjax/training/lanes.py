@@ -22,6 +22,9 @@ from normjax.training import lane, probes
 from normjax.training.devices import LANES, divide, mesh_for, place
 from normjax.types import Data, EpochMetrics, Metrics, Program, Settings, TrainState
 
+# folded into a lane's key; 0 to 2 would be its `Keys`, as threefry splits by folding
+SUBSET = 1_000
+
 
 class Keys(NamedTuple):
     """The keys of one lane, by purpose."""
@@ -36,20 +39,30 @@ def keys_of(key: Key[Array, ""]) -> Keys:
     return Keys(*jax.random.split(key, 3))
 
 
+def subset_key(key: Key[Array, ""]) -> Key[Array, ""]:
+    """The key by which a seed draws its own examples: none of `keys_of`."""
+    return jax.random.fold_in(key, SUBSET)
+
+
 def epoch(
     state: TrainState,
     rows: Int[Array, "steps batch"],
     key: Key[Array, ""],
     settings: Settings,
     data: Data,
+    subset: Int[Array, " examples"] | None = None,
     *,
     program: Program,
 ) -> tuple[TrainState, EpochMetrics]:
     """Trains one lane for one epoch, then evaluates it.
 
     `rows` are those of the training split that each step takes; `key` is that of
-    dropout, the same in every epoch.
+    dropout, the same in every epoch. `subset` are the lane's own rows of `data.train`,
+    which are its training split: a copy of these examples, of one lane at a time where
+    lanes are mapped and of all lanes where they are vmapped.
     """
+    if subset is not None:
+        data = data._replace(train=lane.take(data.train, subset))
     tx = lane.optimizer(program, settings, num_train=len(data.train.labels))
     fixed: dict[str, Any] = {"program": program, "scaling": data.scaling}
 
@@ -124,9 +137,28 @@ def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh) -> 
     return divide(one, mesh, (0, None))(keys, number)
 
 
+@functools.partial(jax.jit, static_argnames=("mesh", "num_examples", "num_train"))
+def subset_lanes(keys, *, num_examples: int, num_train: int, mesh: Mesh) -> Array:
+    """Rows `[lanes, num_train]` of each lane's own examples, by the keys of lanes."""
+
+    def one(key):
+        return splits.own_rows(subset_key(key), num_examples, num_train)
+
+    return divide(one, mesh, (0,))(keys)
+
+
 @functools.partial(jax.jit, static_argnames=("program", "mesh"))
 def epoch_lanes(
-    state, real, rows, keys, settings, data, *, program: Program, mesh: Mesh
+    state,
+    real,
+    rows,
+    keys,
+    settings,
+    data,
+    subset=None,
+    *,
+    program: Program,
+    mesh: Mesh,
 ) -> tuple[TrainState, EpochMetrics]:
     """`epoch` for every lane; those that are not `real` are the padding.
 
@@ -135,8 +167,8 @@ def epoch_lanes(
     lanes of the MLP 784-128-128-10 under Adam.
     """
     one = functools.partial(epoch_unless_padding, program=program)
-    lanes = divide(one, mesh, (0, 0, 0, 0, 0, None), program.mapping)
-    return lanes(real, state, rows, keys, settings, data)
+    lanes = divide(one, mesh, (0, 0, 0, 0, 0, None, 0), program.mapping)
+    return lanes(real, state, rows, keys, settings, data, subset)
 
 
 def train(
@@ -166,7 +198,7 @@ def train(
         leaves: those of the state after them, `[lanes, ...]`; None starts anew.
         devices: all of them by default.
     """
-    num_lanes, num_train = len(keys), len(data.train.labels)
+    num_lanes, num_train = len(keys), lane.num_train(program, data)
     mesh = mesh_for(num_lanes, devices)
     padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, -num_lanes % mesh.size))
     real, own, traced = jax.device_put(
@@ -186,13 +218,18 @@ def train(
     if leaves is not None:
         now = jax.device_put([x[padded] for x in leaves], NamedSharding(mesh, LANES))
         state = jax.tree.unflatten(jax.tree.structure(state), now)
+    subset = None
+    if program.num_train:
+        pool = {"num_examples": len(data.train.labels), "num_train": num_train}
+        own_keys = jax.device_put(keys[padded], NamedSharding(mesh, LANES))
+        subset = subset_lanes(own_keys, **pool, mesh=mesh)
     size = (program.batch_size, program.steps_per_epoch, program.sampling)
     for number in range(first_epoch, num_epochs):
         rows = order_lanes(
             own.order, np.int32(number), num_examples=num_train, size=size, mesh=mesh
         )
         state, report = epoch_lanes(
-            state, real, rows, own.dropout, traced, data, **compiled
+            state, real, rows, own.dropout, traced, data, subset=subset, **compiled
         )
         yield state, jax.tree.map(lambda x: np.asarray(x)[:num_lanes], report)
 

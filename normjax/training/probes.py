@@ -31,7 +31,7 @@ class Context(NamedTuple):
     program: Program
     tx: optax.GradientTransformation
     settings: Settings  # of the lane
-    data: Data
+    data: Data  # its training split is the lane's own
     rows: Int[Array, "steps batch"]  # of the training split, in the epoch just over
 
 
