@@ -9,7 +9,7 @@ from _numerics import UNIT32
 
 from normjax.checks import optimizers
 from normjax.errors import InputError, pick_or_import
-from normjax.optimizers import recipes
+from normjax.optimizers import chains, recipes
 
 pytestmark = pytest.mark.compiled_as_users_do
 
@@ -19,7 +19,7 @@ def traced(**settings) -> dict[str, jax.Array]:
 
 
 def chain(recipe, settings, *, num_train=1, **choices):
-    return recipes.chain(recipe, settings, num_train=num_train, **choices)
+    return chains.chain(recipe, settings, num_train=num_train, **choices)
 
 
 def run(recipe, settings, g, **choices):

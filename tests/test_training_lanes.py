@@ -10,7 +10,7 @@ import pytest
 
 from normjax import layers, models
 from normjax.data import splits
-from normjax.optimizers import recipes
+from normjax.optimizers import penalties, recipes
 from normjax.training import devices, lane, lanes
 from normjax.types import Data, Program, Scaling, Split
 
@@ -217,7 +217,7 @@ def test_an_epoch_is_the_textbook_loop(name):
     )
     keys = lanes.keys_of(KEYS[0])
     params, _ = lane.init(keys.init, 1.0, data.train.inputs[:1], model=made.model)
-    is_kernel = recipes.kernels(params)
+    is_kernel = penalties.kernels(params)
     memory = jax.tree.map(jnp.zeros_like, params)
     rows = splits.order(
         jax.random.fold_in(keys.order, 0),

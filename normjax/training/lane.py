@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from normjax.data import splits
-from normjax.optimizers import recipes
+from normjax.optimizers import chains
 from normjax.types import Metrics, Number, Program, Scaling, Settings, Split, TrainState
 
 EVAL_BATCH = 1_000  # examples: large enough for the matrix product, small in memory
@@ -49,8 +49,14 @@ def optimizer(
     program: Program, settings: Settings, *, num_train: int
 ) -> optax.GradientTransformation:
     """The optax chain of a lane; its scalars are traced."""
-    chosen, penalties = program.optimizer, program.penalties
-    return recipes.chain(chosen, settings, num_train=num_train, penalties=penalties)
+    return chains.chain(
+        program.optimizer,
+        settings,
+        num_train=num_train,
+        penalties=program.penalties,
+        schedule=program.schedule,
+        num_steps=program.num_steps,
+    )
 
 
 def example_metrics(
