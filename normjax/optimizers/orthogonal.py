@@ -35,10 +35,10 @@ def muon(
     values near 1, by five Newton-Schulz steps. That is for kernels of two axes or more:
     of a convolution, all but the last axis are inputs. The last layer is a kernel like
     any other, which Jordan leaves to Adam. All other parameters take the steps of Adam
-    with Nesterov's momentum, `b1` and `b2`. By `rms` both kinds of step are about as
-    long as Adam's (Liu et al.), so that one learning rate serves them. Weights decay by
-    the penalty `weight_decay`. By `optax.contrib.muon`; torch has no correction of m
-    and iterates in bfloat16.
+    with Nesterov's momentum, `b1` and `b2`. By `rms` the steps of matrices are about as
+    long as Adam's after its first ones (Liu et al.), so that one learning rate serves
+    both. Weights decay by the penalty `weight_decay`. By `optax.contrib.muon`; torch
+    has no correction of m and iterates in bfloat16.
 
     References:
         Jordan et al., 2024. Muon: An optimizer for hidden layers in neural networks.

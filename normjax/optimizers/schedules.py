@@ -68,8 +68,8 @@ def warmup_cosine(
         arXiv:1706.02677. (The warm-up.)
 
     >>> rate = {"learning_rate": 0.5, "num_steps": 30, "warmup_fraction": 0.1}
-    >>> print([float(warmup_cosine(n, **rate).round(3)) for n in range(4)])
-    [0.125, 0.25, 0.375, 0.5]
+    >>> print(*(f"{warmup_cosine(n, **rate):.3f}" for n in range(4)))
+    0.125 0.250 0.375 0.500
     """
     n, warmup = _count(step), warmup_fraction * num_steps
     rise = jnp.minimum(1.0, (n + 1) / (warmup + 1))
@@ -88,7 +88,7 @@ def linear(
 
     As `optax.linear_schedule` from the peak to `final_fraction` of it.
 
-    >>> print(linear(25, learning_rate=0.5, num_steps=100).round(3))
+    >>> print(f"{linear(25, learning_rate=0.5, num_steps=100):.3f}")
     0.375
     """
     share = jnp.minimum(1.0, _count(step) / num_steps)
@@ -132,8 +132,8 @@ def boundaries(
         arXiv:1512.03385.
 
     >>> rate = {"learning_rate": 0.5, "num_steps": 100}
-    >>> print([float(boundaries(n, **rate).round(4)) for n in (49, 50, 75)])
-    [0.5, 0.05, 0.005]
+    >>> print(*(f"{boundaries(n, **rate):.4f}" for n in (49, 50, 75)))
+    0.5000 0.0500 0.0050
     """
     n = _count(step)
     passed = lambda share: jnp.where(n >= share * num_steps, decay_factor, 1.0)
