@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from normjax.optimizers import recipes, transforms
+from normjax.optimizers import chains, recipes, transforms
 
 WIDTHS = (784, 128, 128, 10)
 LANES = 10
@@ -56,7 +56,7 @@ def run(recipe, gradient, params, learning_rates, held):
 
     def lane(params, learning_rate, held):
         settings = {"learning_rate": learning_rate}
-        tx = recipes.chain(recipe, settings, num_train=1)
+        tx = chains.chain(recipe, settings, num_train=1)
 
         def one_step(carry, step):
             params, state = carry

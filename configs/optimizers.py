@@ -33,8 +33,12 @@ def get_config(text: str = "") -> ConfigDict:
         protocols={
             "as_published": {
                 "optimizer": {
-                    name: f"normjax.audit.protocols.memoryless_{name}"
-                    for name in ("sgd", "adam", "rmsprop")
+                    name: f"normjax.audit.protocols.memoryless_{built}"
+                    for name, built in (
+                        ("sgd", "sgd"),
+                        ("adam", "keras_adam"),
+                        ("rmsprop", "rmsprop"),
+                    )
                 }
             }
         },

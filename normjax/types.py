@@ -80,7 +80,9 @@ class Program(NamedTuple):
     optimizer: Optimizer  # a module-level function: hashed by identity
     batch_size: int
     steps_per_epoch: int
-    penalties: tuple[str, ...] = ()  # rows of recipes.PENALTIES that are compiled in
+    penalties: tuple[str, ...] = ()  # rows of PENALTIES that are compiled in
+    schedule: Callable | None = None  # of the learning rate; None: it is constant
+    num_steps: int = 0  # of the whole training, for the schedule; 0 without one
     sampling: str = "permutation"  # a row of splits.SAMPLINGS
     probes: tuple[str, ...] = ()  # rows of probes.PROBES
     mapping: str = "vmap"  # of the lanes on a device: a row of lanes.MAPPINGS

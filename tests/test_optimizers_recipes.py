@@ -9,7 +9,7 @@ from _numerics import UNIT32
 
 from normjax.checks import optimizers
 from normjax.errors import InputError, pick_or_import
-from normjax.optimizers import recipes
+from normjax.optimizers import chains, recipes
 
 pytestmark = pytest.mark.compiled_as_users_do
 
@@ -19,7 +19,7 @@ def traced(**settings) -> dict[str, jax.Array]:
 
 
 def chain(recipe, settings, *, num_train=1, **choices):
-    return recipes.chain(recipe, settings, num_train=num_train, **choices)
+    return chains.chain(recipe, settings, num_train=num_train, **choices)
 
 
 def run(recipe, settings, g, **choices):
@@ -42,7 +42,8 @@ def run(recipe, settings, g, **choices):
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
 def test_a_chain_without_penalty_is_the_recipe(name):
     """To the bit: that the recipe is right is for its row in `normjax.checks`."""
-    ours = run(recipes.RECIPES[name], {}, optimizers.example_gradients())
+    tx = chain(recipes.RECIPES[name], {})
+    ours = optimizers.compiled_updates(tx, name)(optimizers.example_gradients())
     np.testing.assert_array_equal(ours, optimizers.updates_of(name))
 
 
@@ -107,9 +108,11 @@ def test_a_learning_rate_may_be_a_schedule(name):
 
     Rate, product, decayed weight and sum round once each in either; gradients do not
     cancel the 2, as the steps are at most 1 (Adam) or below 0 where they are larger.
+    AdamW has the decay itself, in both.
     """
     schedule = lambda count: 0.5 / (1 + count)
-    choices = {"penalties": ("weight_decay",)}
+    decays = "weight_decay" in recipes.settings_of(recipes.RECIPES[name])
+    choices = {} if decays else {"penalties": ("weight_decay",)}
     settings = traced(weight_decay=0.5)
     params = {"kernel": jnp.full(24, 4.0)}
 
@@ -129,18 +132,24 @@ def test_a_learning_rate_may_be_a_schedule(name):
 
     one, ours = lane(jnp.asarray(optimizers.example_gradients()[:4]))
     rates = np.float32([0.5, 0.25, 0.5 / 3, 0.125]).reshape(-1, 1)
-    np.testing.assert_allclose(ours, rates * (one - 2), rtol=8 * UNIT32)
+    np.testing.assert_allclose(
+        ours, rates * (one - (0 if decays else 2)), rtol=8 * UNIT32
+    )
 
 
 @pytest.mark.parametrize("name", [*sorted(recipes.RECIPES), "optax.adamw"])
 def test_settings_are_traced_and_their_grid_is_its_lanes(name):
     """Another value changes every step but compiles nothing; a lane alone is that lane.
 
+    Of lion the sign is taken, so only the rate changes every step. Decays of Adam are
+    for what is no matrix under muon, whose iteration multiplies roundings by up to 500.
+
     Elementwise programs of two widths may round differently: after two steps
     each has at most 20 roundings.
     """
     recipe = pick_or_import("optimizer", recipes.RECIPES, name)
     names = [*recipes.settings_of(recipe), "l2"]
+    used = ["learning_rate"] if name == "lion" else names
 
     @jax.jit
     def grid(settings):
@@ -155,13 +164,77 @@ def test_settings_are_traced_and_their_grid_is_its_lanes(name):
 
     lanes = {key: jnp.array([0.5, 0.25, 0.125]) for key in names}
     together = grid(lanes)
-    for key in names:
-        other = grid({**lanes, key: lanes[key] / 2})["dense"]["kernel"]
-        assert np.all(other != together["dense"]["kernel"]), f"{key} is not used"
+    for key in used:
+        leaf = "bias" if name == "muon" and key in ("b1", "b2") else "kernel"
+        other = grid({**lanes, key: lanes[key] / 2})["dense"][leaf]
+        assert np.all(other != together["dense"][leaf]), f"{key} is not used"
     assert grid._cache_size() == 1
     alone = grid({key: value[1:2] for key, value in lanes.items()})
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
-        np.testing.assert_allclose(a[1:2], b, rtol=2 * 20 * UNIT32)
+        carried = 500 if name == "muon" else 1
+        np.testing.assert_allclose(a[1:2], b, rtol=carried * 2 * 20 * UNIT32)
+
+
+def test_a_gradient_is_clipped_before_the_penalty_is_added():
+    """Of norm 5 to norm 1, or not at all; the l2 of 0.5 * 4 is whole. Exact in 1/2."""
+    params = {"kernel": jnp.full(1, 4.0), "bias": jnp.zeros(1)}
+    grads = {"kernel": jnp.full(1, 3.0), "bias": jnp.full(1, -4.0)}
+
+    def step(limit):
+        settings = traced(learning_rate=1.0, momentum=0.0, l2=0.5, clip_norm=limit)
+        tx = chain(recipes.sgd, settings, penalties=("l2",))
+        found, _ = tx.update(grads, tx.init(params), params)
+        return [float(found[name][0]) for name in ("kernel", "bias")]
+
+    np.testing.assert_allclose(step(1.0), [-0.6 - 2, 0.8], rtol=4 * UNIT32)
+    assert step(8.0) == [-3 - 2, 4]
+
+
+def test_the_norm_is_that_of_all_parameters_and_is_traced():
+    """A limit of half of the norm halves every gradient, in a grid that compiles once.
+
+    Not so if each leaf had its own norm: the bias alone is below the limit.
+    """
+    norm = float(optax.tree.norm(some_params()))
+
+    @jax.jit
+    def grid(limits):
+        def lane(limit):
+            settings = {"learning_rate": 1.0, "momentum": 0.0, "clip_norm": limit}
+            return first_update(recipes.sgd, settings, some_params())
+
+        return jax.vmap(lane)(limits)
+
+    for share in (0.5, 0.25):
+        ours = grid(jnp.array([share * norm, 2 * norm], jnp.float32))
+        for a, g in zip(jax.tree.leaves(ours), jax.tree.leaves(some_params())):
+            np.testing.assert_allclose(a[0], -share * g, rtol=8 * UNIT32)
+            np.testing.assert_array_equal(a[1], -g)
+    assert grid._cache_size() == 1
+
+
+def test_muon_takes_kernels_as_matrices_and_all_else_by_adam():
+    """A convolution is the matrix of its flat inputs; singular values are near 1.
+
+    Five iterations take values from 0.01 on to between 0.65 and 1.25 of the scale.
+    """
+    draw = np.random.default_rng(0)
+    kernel = jnp.asarray(draw.normal(size=(2, 2, 3, 5)), jnp.float32)
+    bias = jnp.asarray(draw.normal(size=(2, 3)), jnp.float32)
+
+    def step(tree):
+        tx = chain(recipes.muon, traced(learning_rate=1.0))
+        return tx.update(tree, tx.init(tree), tree)[0]
+
+    ours = step({"kernel": kernel, "other": bias})
+    flat = step({"kernel": kernel.reshape(12, 5)})["kernel"]
+    np.testing.assert_array_equal(ours["kernel"].reshape(12, 5), flat)
+    values = np.linalg.svd(flat, compute_uv=False) / (0.2 * 12**0.5)
+    assert values.min() > 0.65
+    assert values.max() < 1.25
+    ahead = 0.9 * 0.1 / (1 - 0.9**2) + 0.1 / (1 - 0.9)
+    expected = -ahead * np.sign(bias)
+    np.testing.assert_allclose(ours["other"], expected, rtol=1e-4)  # optax' 1 - b2
 
 
 def test_state_is_float32_for_bfloat16_parameters():

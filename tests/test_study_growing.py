@@ -129,6 +129,8 @@ def test_what_decides_no_number_is_no_reason_to_train_again(tmp_path, monkeypatc
         {"model": {"widths": (9,)}},
         {"arms": {"norm": ("layer",)}},
         {"settings": {"learning_rate": (0.3,)}},
+        {"settings": RATE | {"clip_norm": (0.1,)}},
+        {"schedule": "cosine"},
     ],
 )
 def test_what_decides_numbers_gives_other_networks(tmp_path, change):
@@ -181,6 +183,16 @@ def test_a_group_that_is_stopped_goes_on_from_its_checkpoint(whole, tmp_path, lo
     record, _ = complete(tmp_path, **WHOLE)
     assert same(record, whole)
     assert checkpoints.pending(tmp_path) == ([], [])
+
+
+def test_a_schedule_goes_on_where_it_was_stopped(tmp_path):
+    """The number of steps is in the optimizer's state, and so in the checkpoint."""
+    warmed = {"num_seeds": 1, "schedule": "warmup_cosine"}
+    at_once, _ = complete(tmp_path / "at once", **warmed)
+    with pytest.raises(train.Stopped):
+        complete(tmp_path / "stopped", interrupts=Asks(2), **warmed)
+    record, _ = complete(tmp_path / "stopped", **warmed)
+    assert same(record, at_once)
 
 
 def test_a_checkpoint_after_every_epoch_changes_nothing(whole, tmp_path, monkeypatch):

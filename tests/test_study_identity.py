@@ -21,7 +21,7 @@ import normjax
 from normjax import files, layers
 from normjax.audit import protocols
 from normjax.data import splits
-from normjax.optimizers import recipes
+from normjax.optimizers import recipes, schedules
 from normjax.study import identity, plan
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -86,7 +86,10 @@ def test_the_published_fault_is_another_network_and_what_it_leaves_is_the_same()
 
 @pytest.mark.parametrize(
     "field",
-    ["model", "optimizer", "batch_size", "steps_per_epoch", "penalties", "probes"],
+    [
+        *("model", "optimizer", "batch_size", "steps_per_epoch", "penalties"),
+        *("schedule", "num_steps", "probes"),
+    ],
 )
 def test_every_part_of_a_program_is_in_its_id(field):
     program = plan.study(normjax.config()).arms[0].program
@@ -94,6 +97,7 @@ def test_every_part_of_a_program_is_in_its_id(field):
         "model": program.model.clone(dropout=True),
         "optimizer": recipes.adam,
         "penalties": ("l2",),
+        "schedule": schedules.cosine,
         "probes": ("mode_gap",),
     }.get(field, 7)
     shared = {"data_digest": "1", "root_seed": 2, "num_epochs": 3}

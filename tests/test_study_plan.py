@@ -14,7 +14,7 @@ import normjax
 from normjax import layers
 from normjax.audit import protocols
 from normjax.errors import InputError
-from normjax.optimizers import recipes
+from normjax.optimizers import recipes, schedules
 from normjax.study import plan
 from normjax.study.config import DEFAULTS, arguments
 from normjax.study.description import describe
@@ -37,6 +37,7 @@ def message(**choices) -> str:
 
 NORMS = ", ".join(sorted(layers.NORMS))
 RECIPES = ", ".join(sorted(recipes.RECIPES))
+SCHEDULES = ", ".join(sorted(schedules.SCHEDULES))
 PROBES = ", ".join(sorted(probes.PROBES))
 SETTINGS = "init_scale, learning_rate, momentum"
 MISTAKES = {
@@ -110,7 +111,8 @@ MISTAKES = {
     "factor of a protocol": (
         {"protocols": {"as_published": {"norms": {}}}},
         "protocols.as_published='norms': must be one of depth, kernel_init, model,"
-        " norm, optimizer, penalty, placement, sampling; did you mean 'norm'?",
+        " norm, optimizer, penalty, placement, sampling, schedule;"
+        " did you mean 'norm'?",
     ),
     "depth of several widths": (
         {"arms": {"depth": (2, 3)}},
@@ -124,7 +126,7 @@ MISTAKES = {
     "unstated": (
         {"unstated": ("kernel_int",)},
         "unstated='kernel_int': must be one of batch_size, depth, kernel_init, model,"
-        " norm, optimizer, penalty, placement, protocol, sampling;"
+        " norm, optimizer, penalty, placement, protocol, sampling, schedule;"
         " did you mean 'kernel_init'?",
     ),
     "probe": (
@@ -210,6 +212,59 @@ MISTAKES = {
         "model: convolutions need images, got examples of shape (5,);"
         " use model.name=mlp.",
     ),
+    "schedule": (
+        {"schedule": "cosin"},
+        f"schedule='cosin': must be one of {SCHEDULES}; did you mean 'cosine'?",
+    ),
+    "schedule as a factor": (
+        {"arms": {"schedule": "constant,warmup"}},
+        f"arms.schedule='warmup': must be one of {SCHEDULES};"
+        " did you mean 'warmup_cosine'?",
+    ),
+    "what is no schedule": (
+        {"schedule": "optax.sgdr_schedule"},
+        "schedule='optax.sgdr_schedule': must be a function of step, learning_rate and"
+        " num_steps, or must make a function of the step from peak_value, init_value or"
+        f" learning_rate; use one of {SCHEDULES}, or a factory such as"
+        " optax.cosine_decay_schedule.",
+    ),
+    "schedule that branches on a setting": (
+        {"arms": {"schedule": "optax.exponential_decay"}},
+        "arms.schedule='optax.exponential_decay': must work on traced numbers"
+        " (TracerBoolConversionError: Attempted boolean conversion of traced array with"
+        " shape bool[]); let it choose by jax.numpy.where in place of `if`.",
+    ),
+    "schedule of several rates": (
+        {"schedule": f"{__name__}.two_rates"},
+        f"schedule='{__name__}.two_rates': must give one rate for a step, not"
+        " float32[2]; return a scalar.",
+    ),
+    "schedule without a rate": (
+        {"schedule": "cosine", "arms": {"optimizer": "optax.identity"}},
+        "schedule='cosine': needs the setting learning_rate, which identity has not;"
+        " use constant.",
+    ),
+    "schedule of an optimizer that computes with its rate": (
+        {"schedule": "cosine", "arms": {"optimizer": f"{__name__}.twice"}},
+        f"arms.optimizer='{__name__}.twice': cannot be used with penalty=none and"
+        " schedule=cosine (TypeError: unsupported operand type(s) for *: 'int' and"
+        " 'function'); mend it, or choose another.",
+    ),
+    "schedule without its setting": (
+        {"schedule": "optax.linear_schedule"},
+        "settings.end_value: must be given, for optimizer=sgd with penalty=none has no"
+        " default for it; set settings.end_value=0.001.",
+    ),
+    "warm-up over all steps": (
+        {"schedule": "warmup_cosine", "settings": {"warmup_fraction": (1.0,)}},
+        "settings.warmup_fraction=1.0: must be a float32 in [0, 1);"
+        " set settings.warmup_fraction=0.1.",
+    ),
+    "gradients without a norm": (
+        {"settings": {"clip_norm": (0.0,)}},
+        "settings.clip_norm=0.0: must be a float32 above 0;"
+        " set settings.clip_norm=0.001.",
+    ),
     "smoothness without a rate": (
         {"probes": ("smoothness",), "arms": {"optimizer": "optax.identity"}},
         "probes='smoothness': needs the setting learning_rate, which"
@@ -251,6 +306,16 @@ MISTAKES = {
         " penalty=none has no default for it; set settings.learning_rate=0.001.",
     ),
 }
+
+
+def two_rates(step, *, learning_rate):
+    """No schedule, for it gives two rates."""
+    return learning_rate * np.ones(2, np.float32)
+
+
+def twice(learning_rate=0.1):
+    """A user's recipe that takes no schedule."""
+    return optax.sgd(2 * learning_rate)
 
 
 def warmed_up(learning_rate=0.1):

@@ -10,7 +10,7 @@ import pytest
 
 from normjax import layers, models
 from normjax.data import splits
-from normjax.optimizers import recipes
+from normjax.optimizers import penalties, recipes, schedules
 from normjax.training import devices, lane, lanes
 from normjax.types import Data, Program, Scaling, Split
 
@@ -303,7 +303,7 @@ def test_an_epoch_is_the_textbook_loop(name):
     )
     keys = lanes.keys_of(KEYS[0])
     params, _ = lane.init(keys.init, 1.0, data.train.inputs[:1], model=made.model)
-    is_kernel = recipes.kernels(params)
+    is_kernel = penalties.kernels(params)
     memory = jax.tree.map(jnp.zeros_like, params)
     rows = splits.order(
         jax.random.fold_in(keys.order, 0),
@@ -381,6 +381,24 @@ def test_a_second_grid_of_settings_does_not_compile_again():
     assert (lanes.epoch_lanes._cache_size(), lanes.init_lanes._cache_size()) == before
     run(KEYS, settings(5), norm="rms")
     assert lanes.epoch_lanes._cache_size() == before[0] + 1
+
+
+def test_a_grid_of_a_schedule_is_one_program_and_counts_over_epochs():
+    """A rate that falls to nothing after the first of two epochs leaves its network.
+
+    Eight steps of a few roundings of numbers of size 1, as in the textbook loop. A
+    count that began anew in each epoch would train through the second one.
+    """
+    made = {"norm": "none", "schedule": schedules.boundaries, "num_steps": 16}
+    grid = {"decay_factor": 1e-30, "first_boundary": [0.25, 0.5], "second_boundary": 1}
+    run(KEYS[:2], settings(2, **grid | {"first_boundary": 0.75}), num_epochs=2, **made)
+    before = lanes.epoch_lanes._cache_size()
+    state, _ = run(KEYS[np.array([0, 0])], settings(2, **grid), num_epochs=2, **made)
+    assert lanes.epoch_lanes._cache_size() == before
+    first, _ = run(KEYS[:1], settings(1), norm="none", num_epochs=1)
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(first.params)):
+        np.testing.assert_allclose(a[1], b[0], rtol=0, atol=32 * EPS32)
+        assert np.max(np.abs(a[0] - b[0])) > 1e-3
 
 
 def test_a_lane_that_diverges_is_frozen_and_the_others_do_not_notice():

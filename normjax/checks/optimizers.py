@@ -15,13 +15,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from normjax.checks import rounding
+from normjax.checks import newton_schulz, rounding
+from normjax.checks.averages import average, corrections, exact_corrections
 from normjax.checks.rounding import Rounded, rounded
 from normjax.checks.rows import Check, worst
 from normjax.optimizers import recipes
 
 NUM_STEPS = 50
 MAKERS: Mapping[str, Any] = recipes.RECIPES
+START = {"adamw": 0.5}  # where the kernel is at first, if not at 0
+SHAPES = {"muon": newton_schulz.SHAPE}  # of the kernel, if it is not a vector
 Formula = Callable[[list[Rounded]], list[Rounded]]  # gradients -> updates, by step
 
 
@@ -37,29 +40,6 @@ def example_gradients() -> np.ndarray:
     return (sign * size).astype(np.float32)
 
 
-def average(powers: Sequence[Rounded], decay: Rounded) -> list[Rounded]:
-    """`a <- decay a + (1 - decay) g`, from 0, after each step."""
-    state, states = powers[0] * 0.0, []
-    for power in powers:
-        state = decay * state + (1 - decay) * power
-        states.append(state)
-    return states
-
-
-def corrections(decay: Rounded, steps: int) -> list[Rounded]:
-    """`1 - decay^t`: it cancels, so a decay of 0.999 costs 1000 units at t = 1."""
-    powers = [decay]
-    for _ in range(steps - 1):
-        powers.append(powers[-1] * decay)
-    return [1 - power for power in powers]
-
-
-def exact_corrections(decay: Rounded, steps: int) -> list[Rounded]:
-    """`1 - decay^t` as `-expm1(t log1p(-(1 - decay)))`: a few units."""
-    log = rounding.monotone(np.log1p, -(1 - decay))
-    return [-rounding.monotone(np.expm1, float(t) * log) for t in range(1, steps + 1)]
-
-
 def traces(g: Sequence[Rounded]) -> list[Rounded]:
     """`trace <- g + 0.9 trace`, from 0, after each step."""
     trace, found = g[0] * 0.0, []
@@ -67,6 +47,11 @@ def traces(g: Sequence[Rounded]) -> list[Rounded]:
         trace = row + 0.9 * trace
         found.append(trace)
     return found
+
+
+def nesterov(g: list[Rounded]) -> list[Rounded]:
+    """`trace <- g + 0.9 trace; step = -0.1 (g + 0.9 trace)`."""
+    return [(row + 0.9 * trace) * -0.1 for row, trace in zip(g, traces(g))]
 
 
 def sgd(g: list[Rounded]) -> list[Rounded]:
@@ -87,6 +72,22 @@ def adam(g: list[Rounded]) -> list[Rounded]:
         m / a / (rounding.root(v / b) + 1e-8) * -1e-3
         for m, a, v, b in corrected_averages(g)
     ]
+
+
+def adamw(g: list[Rounded]) -> list[Rounded]:
+    """`step = Adam's - 1e-3 * 0.01 * w`, of a kernel that starts at START."""
+    kernel, steps = rounded(np.full(g[0].value.shape, START["adamw"])), []
+    for step in adam(g):
+        steps.append(step + kernel * 0.01 * -1e-3)
+        kernel = kernel + steps[-1]
+    return steps
+
+
+def lion(g: list[Rounded]) -> list[Rounded]:
+    """`step = -1e-4 sign(0.9 mu + 0.1 g)`, mu before this gradient came in, by 0.99."""
+    past = [g[0] * 0.0, *average(g, rounded(0.99))]
+    blends = [0.9 * mu + (1 - rounded(0.9)) * row for mu, row in zip(past, g)]
+    return [rounding.sign(blend) * -1e-4 for blend in blends]
 
 
 def rmsprop(g: list[Rounded]) -> list[Rounded]:
@@ -113,7 +114,11 @@ def third_moment(g: list[Rounded], *, eps: float = 1e-8) -> list[Rounded]:
 
 FORMULAS: dict[str, Formula] = {
     "sgd": sgd,
+    "nesterov": nesterov,
     "adam": adam,
+    "adamw": adamw,
+    "lion": lion,
+    "muon": newton_schulz.muon,
     "rmsprop": rmsprop,
     "third_moment": third_moment,
 }
@@ -124,24 +129,31 @@ def expected_updates(formula: Formula) -> Rounded:
     return rounding.join(formula([rounded(row) for row in example_gradients()]))
 
 
-def path(updates: Rounded) -> Rounded:
-    """Where parameters that start at 0 are after each update, each sum rounded."""
-    value = np.cumsum(updates.value, 0)
+def path(updates: Rounded, start: float = 0.0) -> Rounded:
+    """Where parameters are after each update, each sum rounded."""
+    value = start + np.cumsum(updates.value, 0)
     own = np.cumsum(updates.unit * np.abs(value), 0)
     return Rounded(value, np.cumsum(updates.error, 0) + own)
 
 
-def compiled_updates(tx: optax.GradientTransformation) -> Callable:
-    """The updates of a transformation as a compiled function of all gradients."""
+def compiled_updates(tx: optax.GradientTransformation, name: str = "") -> Callable:
+    """The updates of a transformation as a compiled function of all gradients.
+
+    They are those of a kernel, which they move, with the shape and the start that the
+    recipe of that name needs.
+    """
 
     def run(g: Float[Array, "steps n"]) -> Float[Array, "steps n"]:
-        params = jnp.zeros_like(g[0])
+        kernels = g.reshape(len(g), *SHAPES.get(name, g.shape[1:]))
+        params = {"kernel": jnp.full_like(kernels[0], START.get(name, 0.0))}
 
-        def step(state, g):
-            updates, state = tx.update(g, state, params)
-            return state, updates
+        def step(carry, g):
+            params, state = carry
+            updates, state = tx.update({"kernel": g}, state, params)
+            return (optax.apply_updates(params, updates), state), updates["kernel"]
 
-        return jax.lax.scan(step, tx.init(params), g)[1]
+        updates = jax.lax.scan(step, (params, tx.init(params)), kernels)[1]
+        return updates.reshape(g.shape)
 
     program = jax.jit(run)
     return lambda g: program(jnp.asarray(g))
@@ -150,7 +162,7 @@ def compiled_updates(tx: optax.GradientTransformation) -> Callable:
 @functools.cache
 def updates_of(name: str) -> np.ndarray:
     """The updates of a recipe, with its defaults, on `example_gradients`."""
-    return np.asarray(compiled_updates(MAKERS[name]())(example_gradients()))
+    return np.asarray(compiled_updates(MAKERS[name](), name)(example_gradients()))
 
 
 def check(name: str, subject: Callable, formula: Formula) -> Check:
@@ -162,11 +174,20 @@ def check(name: str, subject: Callable, formula: Formula) -> Check:
 
 
 def every_check() -> list[Check]:
-    """One for each row of FORMULAS, and one at an eps where the cubic term matters."""
+    """One for each row of FORMULAS, and two for what their defaults do not show.
+
+    The third moment at an eps where the cubic term matters, and Muon's steps of what
+    is no matrix.
+    """
     found = [
-        check(name, compiled_updates(MAKERS[name]()), formula)
+        check(name, compiled_updates(MAKERS[name](), name), formula)
         for name, formula in FORMULAS.items()
     ]
     large = functools.partial(third_moment, eps=0.1)
     subject = compiled_updates(MAKERS["third_moment"](eps=0.1))
-    return [*found, check("third_moment, eps 0.1", subject, large)]
+    vectors = compiled_updates(MAKERS["muon"]())
+    return [
+        *found,
+        check("third_moment, eps 0.1", subject, large),
+        check("muon, vectors", vectors, newton_schulz.adam_of_vectors),
+    ]

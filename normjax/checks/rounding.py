@@ -109,6 +109,12 @@ def root(x: Rounded) -> Rounded:
     return monotone(lambda a: np.sqrt(np.maximum(a, 0)), x)
 
 
+def sign(x: Rounded) -> Rounded:
+    """-1, 0 or 1; nothing is known of the sign of what may be on either side of 0."""
+    value = np.sign(x.value)
+    return Rounded(value, np.where(np.abs(x.value) > x.error, 0.0, 2.0), x.unit)
+
+
 def select(where: np.ndarray, a: Rounded, b: Rounded | float) -> Rounded:
     """`a` where true, else `b`, without a rounding."""
     b = a.of(b)

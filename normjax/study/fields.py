@@ -11,6 +11,7 @@ DEFAULTS: dict[str, Any] = {
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
     "num_epochs": 10,
     "batch_size": 128,  # examples per step; what is left of an epoch is dropped
+    "schedule": "constant",  # of the learning rate, which is its peak
     "reference_batch_size": 0,  # rates are times batch size / this; 0: as given
     "sampling": "permutation",  # of the training split in each epoch; or "replacement"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
@@ -47,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
         # of the fields that FACTOR_FIELDS names; empty: the field's own value alone
         "batch_size": (),
         "sampling": (),
+        "schedule": (),
         "model": (),
         "depth": (),
         "kernel_init": (),
@@ -57,6 +59,8 @@ DEFAULTS: dict[str, Any] = {
         (
             *("learning_rate", "momentum", "decay", "b1", "b2", "b3", "eps"),
             *("l2", "weight_decay", "dropout_rate", "init_scale"),
+            *("clip_norm", "warmup_fraction", "final_fraction"),
+            *("decay_factor", "first_boundary", "second_boundary"),
         ),
         (),
     ),
@@ -64,6 +68,7 @@ DEFAULTS: dict[str, Any] = {
 FACTOR_FIELDS = {  # factor -> the field in whose place its levels are
     "batch_size": "batch_size",
     "sampling": "sampling",
+    "schedule": "schedule",
     "model": "model.name",
     "depth": "model.depth",
     "kernel_init": "model.kernel_init",

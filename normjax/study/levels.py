@@ -9,9 +9,10 @@ from normjax.data import splits
 from normjax.errors import InputError, pick, pick_or_import
 from normjax.files import flat
 from normjax.layers import initial_weights
-from normjax.optimizers import recipes
+from normjax.optimizers import recipes, schedules
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES
+from normjax.study.tracing import trace_schedule
 from normjax.types import Optimizer
 
 Factors = dict[str, Level]  # factor -> the level of one arm
@@ -50,6 +51,14 @@ def optimizer_named(field: str, name: Level) -> Optimizer:
     return recipe
 
 
+def schedule_named(field: str, name: Level) -> Callable | None:
+    """The schedule of that name; None if the rate is constant."""
+    schedule = pick_or_import(field, schedules.SCHEDULES, str(name))
+    if schedule is not None:
+        trace_schedule(field, str(name), schedule)
+    return schedule
+
+
 def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
     """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
 
@@ -74,6 +83,7 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
         "penalty": table(PENALTY_SETTINGS),
         "batch_size": batch_size,
         "sampling": table(splits.SAMPLINGS),
+        "schedule": schedule_named,
         "model": table(models.MODELS),
         "depth": depth,
         "kernel_init": table(initial_weights.INITS),

@@ -19,7 +19,8 @@ from normjax.data import sources, splits
 from normjax.errors import InputError, pick, suggest
 from normjax.layers import initial_weights
 from normjax.ops import conv
-from normjax.optimizers import recipes
+from normjax.optimizers import chains
+from normjax.optimizers.penalties import PENALTIES
 from normjax.study import levels, settings
 from normjax.study.config import resolve
 from normjax.study.identity import identity
@@ -135,12 +136,16 @@ def program_of(
     steps = (own or len(data.train.labels)) / batch_size
     levels.check_steps(chosen["num_epochs"], steps)
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
+    per_epoch = round(steps) if sampling == "replacement" else int(steps)
+    schedule = levels.schedule_named("schedule", chosen["schedule"])
     return Program(
         model=network(chosen["model"], built, num_classes),
         optimizer=levels.optimizer_named("arms.optimizer", built["optimizer"]),
-        penalties=(penalty,) if penalty in recipes.PENALTIES else (),
+        penalties=(penalty,) if penalty in PENALTIES else (),
+        schedule=schedule,
+        num_steps=0 if schedule is None else chosen["num_epochs"] * per_epoch,
         batch_size=batch_size,
-        steps_per_epoch=round(steps) if sampling == "replacement" else int(steps),
+        steps_per_epoch=per_epoch,
         sampling=sampling,
         probes=chosen["probes"],
         num_train=own,
@@ -197,7 +202,12 @@ def setting_values(
 ) -> dict[str, np.ndarray]:
     """The grid of traced numbers of an arm, leaves `[settings]`."""
     brought = PENALTY_SETTINGS[str(built["penalty"])] | {"init_scale": 1.0}
-    used = recipes.settings_of(program.optimizer) | brought
+    if chosen["settings"].get("clip_norm"):
+        brought["clip_norm"] = None  # compiled in where it is asked for
+    try:
+        used = chains.settings_of(program.optimizer, program.schedule) | brought
+    except InputError as error:
+        raise error.at("schedule", chosen["schedule"]) from error
     choice = f"optimizer={built['optimizer']} with penalty={built['penalty']}"
     num_seeds = chosen["num_seeds"]
     grid = settings.setting_grid(chosen["settings"], used, choice, num_seeds)

@@ -18,9 +18,13 @@ Rule = tuple[str, Callable[[float], bool]]
 ABOVE_0: Rule = ("above 0", lambda x: x > 0)
 AT_LEAST_0: Rule = ("at least 0", lambda x: x >= 0)
 FRACTION: Rule = ("in [0, 1)", lambda x: 0 <= x < 1)
+SHARE: Rule = ("in [0, 1]", lambda x: 0 <= x <= 1)
 SETTING_RULES: dict[str, Rule] = {  # a setting that is not here may be any float32
     **dict.fromkeys(("learning_rate", "init_scale"), ABOVE_0),
+    **dict.fromkeys(("clip_norm", "decay_factor"), ABOVE_0),
     **dict.fromkeys(("momentum", "decay", "b1", "b2", "b3", "dropout_rate"), FRACTION),
+    **dict.fromkeys(("warmup_fraction",), FRACTION),
+    **dict.fromkeys(("final_fraction", "first_boundary", "second_boundary"), SHARE),
     **dict.fromkeys(("eps", "l2", "weight_decay"), AT_LEAST_0),
 }
 

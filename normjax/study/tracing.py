@@ -17,6 +17,8 @@ import numpy as np
 from normjax import layers
 from normjax.errors import InputError, reason
 from normjax.layers.registry import class_of
+from normjax.optimizers import schedules
+from normjax.optimizers.chains import name_of
 from normjax.training import lane
 from normjax.types import Data, Program
 
@@ -41,9 +43,29 @@ def trace(
         rule = f"must give at most 2^31 - 1 parameters, not {num_parameters:,}"
         widths = getattr(model, "widths", ...)
         raise InputError("model.widths", widths, rule, "make it narrower")
-    with _blame("optimizer", factors["optimizer"], f"penalty={factors['penalty']}"):
+    used_with = f"penalty={factors['penalty']}"
+    if program.schedule is not None:
+        used_with += f" and schedule={name_of(program.schedule)}"
+    with _blame("optimizer", factors["optimizer"], used_with):
         _optimizer(program, params, list(settings), lane.num_train(program, data))
     return num_parameters, convolutions
+
+
+def trace_schedule(field: str, name: str, schedule: Callable) -> None:
+    """Refuses what gives no learning rate for traced settings and steps."""
+
+    def rate(step, settings):
+        peak = {"learning_rate": settings.pop("learning_rate"), "num_steps": 100}
+        return schedules.rate_of(schedule, settings, **peak)(step)
+
+    with _blame("schedule", name, "traced settings", field=field):
+        names = ("learning_rate", *schedules.settings_of(schedule))
+        traced = dict.fromkeys(names, jax.ShapeDtypeStruct((), np.float32))
+        found = jax.eval_shape(rate, jax.ShapeDtypeStruct((), np.int32), traced)
+        if found.shape:
+            given = _array_text((found.dtype, found.shape))
+            rule = f"must give one rate for a step, not {given}"
+            raise InputError("schedule", ..., rule, "return a scalar")
 
 
 def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
@@ -161,13 +183,20 @@ def _check_no_keys(what: str, tree: Any) -> None:
 
 @contextmanager
 def _blame(
-    factor: str, level: Any, where: str, *, of_model: Collection[str] = ()
+    factor: str,
+    level: Any,
+    where: str,
+    *,
+    of_model: Collection[str] = (),
+    field: str = "",
 ) -> Iterator[None]:
     """Re-raises an error from a level's norm or optimizer as one of `arms.<factor>`.
 
+    Of another `field`, if that is given.
+
     What is said of the model's inputs, or of a field `of_model`, is one of `model`.
     """
-    field = f"arms.{factor}"
+    field = field or f"arms.{factor}"
     try:
         with warnings.catch_warnings(action="ignore"):  # they come again in training
             yield

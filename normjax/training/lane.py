@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from normjax.data import splits
-from normjax.optimizers import recipes
+from normjax.optimizers import chains
 from normjax.types import (
     Data,
     Metrics,
@@ -58,8 +58,14 @@ def optimizer(
     program: Program, settings: Settings, *, num_train: int
 ) -> optax.GradientTransformation:
     """The optax chain of a lane; its scalars are traced."""
-    chosen, penalties = program.optimizer, program.penalties
-    return recipes.chain(chosen, settings, num_train=num_train, penalties=penalties)
+    return chains.chain(
+        program.optimizer,
+        settings,
+        num_train=num_train,
+        penalties=program.penalties,
+        schedule=program.schedule,
+        num_steps=program.num_steps,
+    )
 
 
 def num_train(program: Program, data: Data) -> int:

@@ -67,7 +67,8 @@ def measure_smoothness(state: TrainState, context: Context) -> Measured:
     """`gradients.smoothness_along` a step of gradient descent.
 
     The gradient is that of the mean cross-entropy over the training split, and the step
-    u is -learning_rate times that of one batch.
+    u is -learning_rate times that of one batch; the rate is the setting, which is the
+    peak of a schedule.
 
     Santurkar et al. take the largest such quotient over a range of step lengths, at
     every training step; here there is one step length, the learning rate, after every
@@ -182,8 +183,9 @@ PROBES = {
             batch_norm=TRAINS,
             loss=f"mean cross-entropy over the training split, {PENALTY},"
             f" in batches of at most {PROBE_BATCH} examples",
-            direction="minus the learning rate times the gradient of the mean"
-            f" cross-entropy of one batch, {PENALTY}, whatever the optimizer",
+            direction="minus the learning rate, the peak of a schedule, times the"
+            f" gradient of the mean cross-entropy of one batch, {PENALTY}, whatever the"
+            " optimizer",
             batch=FIRST,
         ),
     ),

@@ -23,6 +23,7 @@ from normjax.checks import (
     peers_optimizers,
     rounding,
 )
+from normjax.checks.averages import average
 from normjax.checks.references import EPS
 from normjax.checks.rounding import Rounded, rounded
 from normjax.checks.rows import Check, Row, worst
@@ -59,7 +60,7 @@ def keras_sgd_halved(kinds):
 
 def rmsprop_eps_outside(g: list[Rounded]) -> list[Rounded]:
     """`step = -1e-3 g / (sqrt(nu) + 1e-7)`."""
-    nu = optimizers.average([row * row for row in g], rounded(0.9))
+    nu = average([row * row for row in g], rounded(0.9))
     return [row / (rounding.root(v) + 1e-7) * -1e-3 for row, v in zip(g, nu)]
 
 

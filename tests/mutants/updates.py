@@ -44,6 +44,28 @@ def adam(
     return -RATE * mu / divisor(nu)
 
 
+def decayed(g: np.ndarray, *, strength: float) -> np.ndarray:
+    """AdamW with another strength."""
+    kernel, steps = np.full(g.shape[1:], optimizers.START["adamw"]), []
+    for step in adam(g):
+        steps.append(step - RATE * strength * kernel)
+        kernel = kernel + steps[-1]
+    return np.array(steps)
+
+
+def lion(
+    g: np.ndarray,
+    *,
+    decays: tuple[float, float] = (0.9, 0.99),
+    late: bool = False,
+) -> np.ndarray:
+    """Lion with other decays, or with the sign of mu after its update."""
+    mu = average(g, decays[1], corrected=False)
+    past = np.concatenate([np.zeros_like(mu[:1]), mu[:-1]])
+    blend = decays[0] * past + (1 - decays[0]) * g
+    return -1e-4 * np.sign(mu if late else blend)
+
+
 def centered_rmsprop(g: np.ndarray) -> np.ndarray:
     """RMSprop by the variance of the gradient, not by its mean square."""
     nu, mu = (average(g**order, 0.9, corrected=False) for order in (2, 1))
@@ -72,6 +94,23 @@ UPDATES = {
     "decays swapped": _of("adam", WEIGHTS, adam, decays=(0.999, 0.9)),
     "eps inside of Adam's root": _of(
         "adam", "eps elsewhere, or none", adam, divisor=lambda nu: np.sqrt(nu + 1e-8)
+    ),
+    "nesterov: the trace alone": _of("nesterov", "looks ahead", sgd),
+    "adamw: the strength of optax": _of("adamw", WEIGHTS, decayed, strength=1e-4),
+    "lion: decays swapped": _of("lion", WEIGHTS, lion, decays=(0.99, 0.9)),
+    "lion: the sign of what mu becomes": _of("lion", "looks ahead", lion, late=True),
+    "muon: steps of Adam": Mutant(
+        "optimizer: muon", MOMENT, lambda g: optimizers.updates_of("adam")
+    ),
+    "muon: the scale of Jordan": Mutant(
+        "optimizer: muon",
+        WEIGHTS,
+        lambda g: optimizers.updates_of("muon") * (1.5**0.5 / (0.2 * 6**0.5)),
+    ),
+    "muon: vectors without Nesterov's momentum": Mutant(
+        "optimizer: muon, vectors",
+        "looks ahead",
+        lambda g: optimizers.updates_of("adam"),
     ),
     "mu not corrected": _of("adam", CORRECTION, adam, corrected=(False, True)),
     "centered RMSprop": _of("rmsprop", MOMENT, centered_rmsprop),
