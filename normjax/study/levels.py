@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from normjax import layers, models
-from normjax.data import splits
+from normjax.data import augmentation, splits
 from normjax.errors import InputError, pick, pick_or_import
 from normjax.files import flat
 from normjax.optimizers import recipes
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES
-from normjax.types import Optimizer
+from normjax.training import precision
+from normjax.types import Augmentation, Optimizer
 
 Factors = dict[str, Level]  # factor -> the level of one arm
 Levels = dict[str, tuple[Level, ...]]  # factor -> its levels
@@ -49,6 +50,25 @@ def optimizer_named(field: str, name: Level) -> Optimizer:
     return recipe
 
 
+def augmentation_named(field: str, name: Level) -> Augmentation | None:
+    """The function of that name; None for none."""
+    found = pick_or_import(field, augmentation.AUGMENTATIONS, str(name))
+    if found is not None and not callable(found):
+        rule = f"must be a function (key, images) -> images, not {type(found).__name__}"
+        raise InputError(field, name, rule, "name a function")
+    return found
+
+
+def last_examples(last_batch: str, sampling: str, num_train: int, size: int) -> int:
+    """Examples in the last, smaller batch of an epoch; 0 if there is none."""
+    if last_batch == "dropped":
+        return 0
+    if sampling == "replacement":
+        rule = "must be dropped with sampling=replacement, whose batches are all full"
+        raise InputError("last_batch", last_batch, rule, "set last_batch=dropped")
+    return num_train % size
+
+
 def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
     """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
 
@@ -76,6 +96,8 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
         "model": table(models.MODELS),
         "depth": depth,
         "kernel_init": table(models.KERNEL_INITS),
+        "augmentation": augmentation_named,
+        "precision": table(precision.PRECISIONS),
     }
 
 

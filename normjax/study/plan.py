@@ -111,7 +111,10 @@ def arm(
     chosen = levels.choices_of(chosen, built)
     program = program_of(chosen, built, data, num_classes)
     grid = setting_values(chosen, built, program)
-    num_parameters, convolutions = trace(program, factors, grid, data)
+    augmented = chosen["augmentation"]
+    num_parameters, convolutions = trace(
+        program, factors, grid, data, augmentation=augmented
+    )
     known_by = identity(program, **shared)
     return Arm(
         name="-".join(str(factors[name]) for name in varying or factors),
@@ -133,14 +136,19 @@ def program_of(
     steps = num_train / batch_size
     levels.check_steps(chosen["num_epochs"], steps)
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
+    last = levels.last_examples(chosen["last_batch"], sampling, num_train, batch_size)
+    whole = round(steps) if sampling == "replacement" else int(steps)
     return Program(
         model=network(chosen["model"], built, num_classes),
         optimizer=levels.optimizer_named("arms.optimizer", built["optimizer"]),
         penalties=(penalty,) if penalty in recipes.PENALTIES else (),
         batch_size=batch_size,
-        steps_per_epoch=round(steps) if sampling == "replacement" else int(steps),
+        steps_per_epoch=whole + (last > 0),
         sampling=sampling,
         probes=chosen["probes"],
+        augmentation=levels.augmentation_named("augmentation", chosen["augmentation"]),
+        precision=chosen["precision"],
+        last_batch=last,
     )
 
 
@@ -193,6 +201,8 @@ def setting_values(
 ) -> dict[str, np.ndarray]:
     """The grid of traced numbers of an arm, leaves `[settings]`."""
     brought = PENALTY_SETTINGS[str(built["penalty"])] | {"init_scale": 1.0}
+    if chosen["settings"].get("label_smoothing"):  # compiled in only where it is given
+        brought = brought | {"label_smoothing": 0.1}
     used = recipes.settings_of(program.optimizer) | brought
     choice = f"optimizer={built['optimizer']} with penalty={built['penalty']}"
     num_seeds = chosen["num_seeds"]

@@ -21,6 +21,7 @@ FRACTION: Rule = ("in [0, 1)", lambda x: 0 <= x < 1)
 SETTING_RULES: dict[str, Rule] = {  # a setting that is not here may be any float32
     **dict.fromkeys(("learning_rate", "init_scale"), ABOVE_0),
     **dict.fromkeys(("momentum", "decay", "b1", "b2", "b3", "dropout_rate"), FRACTION),
+    "label_smoothing": FRACTION,
     **dict.fromkeys(("eps", "l2", "weight_decay"), AT_LEAST_0),
 }
 
