@@ -129,7 +129,7 @@ def _covered(
 ) -> Bool[Array, "batch length"]:
     """Which of `length` pixels in a row a square of that side covers."""
     first = centre[:, None] - side // 2
-    pixel = jnp.arange(length, dtype=jnp.int32)
+    pixel = jnp.arange(length, dtype=jnp.int32)[None]
     return (pixel >= first) & (pixel < first + side)
 
 

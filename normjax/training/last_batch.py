@@ -34,7 +34,10 @@ def mean_with(
     `sizes` are the examples of a full batch and of the last one.
     """
     batch, rest = sizes
-    there = jnp.isfinite(last)
-    number = batch * jnp.sum(jnp.isfinite(metrics)) + rest * there
-    total = batch * jnp.nansum(metrics) + rest * jnp.where(there, last, 0)
-    return total / number
+    number = batch * _count(metrics) + rest * _count(last)
+    return (batch * jnp.nansum(metrics) + rest * jnp.nansum(last)) / number
+
+
+def _count(x: Float[Array, "..."]) -> Float[Array, ""]:
+    """How many numbers are not nan."""
+    return jnp.sum(~jnp.isnan(x)).astype(jnp.float32)
