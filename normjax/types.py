@@ -6,13 +6,17 @@ from typing import NamedTuple, TypeAlias
 import flax.linen as nn
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree, ScalarLike, Shaped
+from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike, Shaped
 
 Vector = Float[Array, " features"]
 Number = float | Float[Array, "..."] | Float[np.ndarray, "..."]
 Settings = dict[str, Number]  # traced numbers by name: learning_rate, ...
 ScalarOrSchedule: TypeAlias = ScalarLike | optax.Schedule  # of the steps taken
 Optimizer = Callable[..., optax.GradientTransformation]  # keywords are its settings
+Augmentation = Callable[  # of a batch of scaled images
+    [Key[Array, ""], Float[Array, "batch height width channels"]],
+    Float[Array, "batch height width channels"],
+]
 
 
 class Split(NamedTuple):
@@ -45,12 +49,13 @@ class Network(NamedTuple):
     params: PyTree
     stats: PyTree  # mutable flax collections, {"batch_stats": ...} or {}
     scaling: Scaling
+    precision: str = "float32"  # a row of precision.PRECISIONS
 
 
 class Metrics(NamedTuple):
     """Means over examples."""
 
-    loss: Float[Array, "..."]  # cross-entropy in nats, without any penalty
+    loss: Float[Array, "..."]  # cross-entropy in nats, no penalty, labels not smoothed
     accuracy: Float[Array, "..."]  # fraction in [0, 1]
 
 
@@ -85,5 +90,8 @@ class Program(NamedTuple):
     num_steps: int = 0  # of the whole training, for the schedule; 0 without one
     sampling: str = "permutation"  # a row of splits.SAMPLINGS
     probes: tuple[str, ...] = ()  # rows of probes.PROBES
+    augmentation: Augmentation | None = None  # a module-level function, as above
+    precision: str = "float32"  # a row of precision.PRECISIONS
+    last_batch: int = 0  # examples of an epoch's last, smaller step; 0: there is none
     mapping: str = "vmap"  # of the lanes on a device: a row of lanes.MAPPINGS
     num_train: int = 0  # examples that each seed draws for itself; 0: all, shared

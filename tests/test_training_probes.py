@@ -263,9 +263,9 @@ def test_a_lane_that_diverged_is_measured_where_it_stopped():
 
 def test_an_epoch_measures_its_last_state_on_its_own_rows():
     one = functools.partial(lanes.epoch, program=LINEAR)
-    traced, key = settings(momentum=0.5), jax.random.key(0)
+    traced, keys = settings(momentum=0.5), lanes.StepKeys(jax.random.key(0), None)
     state, report = jax.jit(one, compiler_options=FAST)(
-        start(LINEAR), ROWS, key, traced, DATA
+        start(LINEAR), ROWS, keys, traced, DATA
     )
     right = measured(LINEAR, state=state, momentum=0.5)
     other = measured(LINEAR, state=state, rows=ROWS[::-1], momentum=0.5)

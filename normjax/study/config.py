@@ -11,7 +11,13 @@ from normjax.data import splits
 from normjax.errors import InputError, pick, suggest
 from normjax.files import flat
 from normjax.study.audits import audit_named
-from normjax.study.fields import DEFAULTS, FIELD_RULES, NUMBER_FACTORS, OPEN
+from normjax.study.fields import (
+    DEFAULTS,
+    FIELD_RULES,
+    LAST_BATCHES,
+    NUMBER_FACTORS,
+    OPEN,
+)
 from normjax.training import probes
 
 
@@ -67,6 +73,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
         for name in chosen[field]:
             pick(field, known, name)
     pick("sampling", splits.SAMPLINGS, chosen["sampling"])
+    pick("last_batch", dict.fromkeys(LAST_BATCHES), chosen["last_batch"])
     pick("data.scaling", splits.SCALINGS, chosen["data"]["scaling"])
     pick("data.subset", dict.fromkeys(splits.SUBSETS), chosen["data"]["subset"])
     audit_named(chosen["audit"])

@@ -10,10 +10,13 @@ DEFAULTS: dict[str, Any] = {
     "num_seeds": 10,
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
     "num_epochs": 10,
-    "batch_size": 128,  # examples per step; what is left of an epoch is dropped
+    "batch_size": 128,  # examples per step
+    "last_batch": "dropped",  # what is left of an epoch; or "kept", as a smaller step
     "schedule": "constant",  # of the learning rate, which is its peak
     "reference_batch_size": 0,  # rates are times batch size / this; 0: as given
     "sampling": "permutation",  # of the training split in each epoch; or "replacement"
+    "augmentation": "none",  # a row of data.augmentation, or a dotted name
+    "precision": "float32",  # in which networks compute; or "bfloat16"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
     "probes": (),
     "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see plan.mapping)
@@ -52,13 +55,15 @@ DEFAULTS: dict[str, Any] = {
         "model": (),
         "depth": (),
         "kernel_init": (),
+        "augmentation": (),
+        "precision": (),
     },
     "unstated": (),  # factors that a source left open: see audit.claims
     "baseline": {},  # factor -> level: the arm that paired differences are taken to
     "settings": dict.fromkeys(  # traced: their grid shares a compilation; () = default
         (
             *("learning_rate", "momentum", "decay", "b1", "b2", "b3", "eps"),
-            *("l2", "weight_decay", "dropout_rate", "init_scale"),
+            *("l2", "weight_decay", "dropout_rate", "init_scale", "label_smoothing"),
             *("clip_norm", "warmup_fraction", "final_fraction"),
             *("decay_factor", "first_boundary", "second_boundary"),
         ),
@@ -72,7 +77,10 @@ FACTOR_FIELDS = {  # factor -> the field in whose place its levels are
     "model": "model.name",
     "depth": "model.depth",
     "kernel_init": "model.kernel_init",
+    "augmentation": "augmentation",
+    "precision": "precision",
 }
+LAST_BATCHES = ("dropped", "kept")
 NUMBER_FACTORS = ("batch_size", "depth")  # whose levels are whole numbers
 OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
 

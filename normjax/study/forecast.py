@@ -13,7 +13,7 @@ from normjax.study.train import settings_of
 from normjax.study.work import Work, epochs_left
 from normjax.training import lanes
 
-STEPS = 2, 12  # of the two short epochs whose difference gives the time of a step
+STEPS = 2, 12  # at most, of the two short epochs whose difference times a step
 
 
 def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]]]:
@@ -60,17 +60,17 @@ def measured_seconds(
     """
     num_devices = len(jax.devices())
     mapped = arm.program.mapping == "map"
-    times, compiling = [], []
-    for steps in STEPS:
+    times, compiling, whole = [], [], arm.program.steps_per_epoch
+    short, long = (min(steps, whole) for steps in STEPS)
+    for steps in (short, long):
         program = arm.program._replace(steps_per_epoch=steps)
         wanted = work[0].lanes[:num_devices] if mapped else work[0].lanes
         few = Work(arm._replace(program=program), wanted)
         spent = _epoch_seconds(study, few)
         compiling.append(spent[0] - spent[1])
         times.append(min(spent[1:]))
-    step = max(0.0, times[1] - times[0]) / (STEPS[1] - STEPS[0])
-    rest = max(0.0, times[0] - STEPS[0] * step)
-    epoch = rest + arm.program.steps_per_epoch * step
+    step = max(0.0, times[1] - times[0]) / max(1, long - short)
+    epoch = max(0.0, times[0] - short * step) + whole * step
     total = 0.0
     for each in work:
         turns = math.ceil(len(each.lanes) / num_devices) if mapped else 1

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from normjax import layers, models
-from normjax.data import splits
+from normjax.data import augmentation, splits
 from normjax.errors import InputError, pick, pick_or_import
 from normjax.files import flat
 from normjax.layers import initial_weights
@@ -13,7 +13,8 @@ from normjax.optimizers import recipes, schedules
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES
 from normjax.study.tracing import trace_schedule
-from normjax.types import Optimizer
+from normjax.training import precision
+from normjax.types import Augmentation, Optimizer
 
 Factors = dict[str, Level]  # factor -> the level of one arm
 Levels = dict[str, tuple[Level, ...]]  # factor -> its levels
@@ -59,6 +60,25 @@ def schedule_named(field: str, name: Level) -> Callable | None:
     return schedule
 
 
+def augmentation_named(field: str, name: Level) -> Augmentation | None:
+    """The function of that name; None for none."""
+    found = pick_or_import(field, augmentation.AUGMENTATIONS, str(name))
+    if found is not None and not callable(found):
+        rule = f"must be a function (key, images) -> images, not {type(found).__name__}"
+        raise InputError(field, name, rule, "name a function")
+    return found
+
+
+def last_examples(last_batch: str, sampling: str, num_train: int, size: int) -> int:
+    """Examples in the last, smaller batch of an epoch; 0 if there is none."""
+    if last_batch == "dropped":
+        return 0
+    if sampling == "replacement":
+        rule = "must be dropped with sampling=replacement, whose batches are all full"
+        raise InputError("last_batch", last_batch, rule, "set last_batch=dropped")
+    return num_train % size
+
+
 def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
     """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
 
@@ -87,6 +107,8 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
         "model": table(models.MODELS),
         "depth": depth,
         "kernel_init": table(initial_weights.INITS),
+        "augmentation": augmentation_named,
+        "precision": table(precision.PRECISIONS),
     }
 
 

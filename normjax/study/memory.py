@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
+from normjax.data.augmentation import augment
 from normjax.study.plan import Arm
-from normjax.training import lane
-from normjax.types import Data
+from normjax.training import lane, precision
+from normjax.types import Data, Program
 
 MOST_LANES = 1_000  # of a group: more are no faster, and a group is one file
 USABLE = 0.5  # of what is free: XLA's buffers and the host's copies take the rest
@@ -65,14 +66,15 @@ def lane_needs(arm: Arm, data: Data) -> Needs:
 
     def activations(size: int) -> list[int]:
         def forward(params, stats, x):
-            return program.model.apply({"params": params, **stats}, x, train=False)
+            options = {"precision": program.precision, "train": False}
+            return precision.apply(program.model, params, stats, x, **options)
 
         x = jax.ShapeDtypeStruct((size, *shape), np.float32)
         traced = jax.make_jaxpr(forward)(state.params, state.stats, x)
         return [0, *_outputs(traced.jaxpr)]
 
     # training keeps every activation for the gradient; an evaluation drops them
-    training = 2 * sum(activations(program.batch_size))
+    training = 2 * sum(activations(program.batch_size)) + _augmented(program, shape)
     evaluation = 2 * max(activations(lane.EVAL_BATCH))
     rows = 4 * (program.steps_per_epoch * program.batch_size + program.num_train)
     own = tree_bytes(data.train) * program.num_train // len(data.train.labels)
@@ -80,6 +82,16 @@ def lane_needs(arm: Arm, data: Data) -> Needs:
         kept=2 * tree_bytes(state) + rows,
         working=3 * tree_bytes(state.params) + max(training, evaluation) + own,
     )
+
+
+def _augmented(program: Program, shape: tuple[int, ...]) -> int:
+    """Bytes that an augmentation takes for a batch of examples of that shape."""
+    function = program.augmentation
+    if function is None:
+        return 0
+    batch = jax.ShapeDtypeStruct((program.batch_size, *shape), np.float32)
+    once = lambda key, inputs: augment(function, key, inputs)
+    return sum(_outputs(jax.make_jaxpr(once)(jax.random.key(0), batch).jaxpr))
 
 
 def tree_bytes(tree: Any) -> int:

@@ -114,7 +114,10 @@ def arm(
     chosen = levels.choices_of(chosen, built)
     program = program_of(chosen, built, data, num_classes)
     grid = setting_values(chosen, built, program)
-    num_parameters, convolutions = trace(program, factors, grid, data)
+    augmented = chosen["augmentation"]
+    num_parameters, convolutions = trace(
+        program, factors, grid, data, augmentation=augmented
+    )
     known_by = identity(program, **shared)
     return Arm(
         name="-".join(str(factors[name]) for name in varying or factors),
@@ -133,10 +136,13 @@ def program_of(
 ) -> Program:
     """What an arm compiles, before it is known how its lanes are mapped."""
     own, batch_size = splits.num_own(chosen["data"], data), chosen["batch_size"]
-    steps = (own or len(data.train.labels)) / batch_size
+    num_train = own or len(data.train.labels)
+    steps = num_train / batch_size
     levels.check_steps(chosen["num_epochs"], steps)
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
-    per_epoch = round(steps) if sampling == "replacement" else int(steps)
+    last = levels.last_examples(chosen["last_batch"], sampling, num_train, batch_size)
+    whole = round(steps) if sampling == "replacement" else int(steps)
+    per_epoch = whole + (last > 0)
     schedule = levels.schedule_named("schedule", chosen["schedule"])
     return Program(
         model=network(chosen["model"], built, num_classes),
@@ -149,6 +155,9 @@ def program_of(
         sampling=sampling,
         probes=chosen["probes"],
         num_train=own,
+        augmentation=levels.augmentation_named("augmentation", chosen["augmentation"]),
+        precision=chosen["precision"],
+        last_batch=last,
     )
 
 
@@ -202,8 +211,10 @@ def setting_values(
 ) -> dict[str, np.ndarray]:
     """The grid of traced numbers of an arm, leaves `[settings]`."""
     brought = PENALTY_SETTINGS[str(built["penalty"])] | {"init_scale": 1.0}
+    if chosen["settings"].get("label_smoothing"):  # compiled in only where it is given
+        brought = brought | {"label_smoothing": 0.1}
     if chosen["settings"].get("clip_norm"):
-        brought["clip_norm"] = None  # compiled in where it is asked for
+        brought = brought | {"clip_norm": None}
     try:
         used = chains.settings_of(program.optimizer, program.schedule) | brought
     except InputError as error:

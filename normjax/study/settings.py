@@ -23,7 +23,7 @@ SETTING_RULES: dict[str, Rule] = {  # a setting that is not here may be any floa
     **dict.fromkeys(("learning_rate", "init_scale"), ABOVE_0),
     **dict.fromkeys(("clip_norm", "decay_factor"), ABOVE_0),
     **dict.fromkeys(("momentum", "decay", "b1", "b2", "b3", "dropout_rate"), FRACTION),
-    **dict.fromkeys(("warmup_fraction",), FRACTION),
+    **dict.fromkeys(("warmup_fraction", "label_smoothing"), FRACTION),
     **dict.fromkeys(("final_fraction", "first_boundary", "second_boundary"), SHARE),
     **dict.fromkeys(("eps", "l2", "weight_decay"), AT_LEAST_0),
 }

@@ -4,6 +4,7 @@ The norm and the optimizer may be a user's. Whatever they do wrong that shows wi
 numbers is found here, and is one line that names them.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,29 +16,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from normjax import layers
+from normjax.data.augmentation import AUGMENTATIONS, augment
 from normjax.errors import InputError, reason
 from normjax.layers.registry import class_of
 from normjax.optimizers import schedules
 from normjax.optimizers.chains import name_of
-from normjax.training import lane
+from normjax.training import lane, precision
 from normjax.types import Data, Program
 
 MOST = 2**31 - 1  # parameters of a network: 8 GB of float32
 
 
 def trace(
-    program: Program, factors: dict[str, Any], settings: dict[str, Any], data: Data
+    program: Program,
+    factors: dict[str, Any],
+    settings: dict[str, Any],
+    data: Data,
+    *,
+    augmentation: str = "none",
 ) -> tuple[int, dict[str, str]]:
     """Parameters of one network and how it convolves, by layer.
 
     Raises:
-        InputError: from a norm or an optimizer that cannot be used on these shapes,
-            or not on traced settings.
+        InputError: from a norm, an optimizer or an `augmentation`, by its name in the
+            config, that cannot be used on these shapes, or not on traced settings.
     """
-    shape = (program.batch_size, *data.train.inputs.shape[1:])
-    model, size = program.model, f"batch_size={program.batch_size}"
-    with _blame("norm", factors["norm"], size, of_model=model.__dataclass_fields__):
-        params, convolutions = _network(model, shape)
+    shape, model = data.train.inputs.shape[1:], program.model
+    _trace_augmentation(program, (program.batch_size, *shape), augmentation)
+    for size in filter(None, (program.last_batch, program.batch_size)):
+        last = size == program.last_batch
+        where = f"a last batch of {size}" if last else f"batch_size={size}"
+        if program.precision != "float32":
+            where += f" and precision={program.precision}"
+        fields = model.__dataclass_fields__
+        with _blame("norm", factors["norm"], where, of_model=fields):
+            params, convolutions = _network(program, (size, *shape))
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     if num_parameters > MOST:
         rule = f"must give at most 2^31 - 1 parameters, not {num_parameters:,}"
@@ -68,9 +81,26 @@ def trace_schedule(field: str, name: str, schedule: Callable) -> None:
             raise InputError("schedule", ..., rule, "return a scalar")
 
 
-def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
+def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> None:
+    """Refuses an augmentation that cannot be used on a batch of that shape."""
+    function = program.augmentation
+    if function is None:
+        return
+    batch = jax.ShapeDtypeStruct(shape, np.float32)
+    once = lambda key, inputs: augment(function, key, inputs)
+    where = f"batches of {list(shape)}"
+    with _blame("augmentation", name, where, field="augmentation"):
+        jax.eval_shape(once, jax.random.key(0), batch)
+        if function not in AUGMENTATIONS.values():  # lanes batch a user's function
+            several = jax.ShapeDtypeStruct((1, *shape), np.float32)
+            jax.eval_shape(
+                jax.vmap(once), jax.random.split(jax.random.key(0), 1), several
+            )
+
+
+def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
     """Shapes of the parameters, and layer -> implementation of its convolution."""
-    convolutions: dict[str, str] = {}
+    model, convolutions = program.model, dict[str, str]()
     norm = class_of(model.norm.layer) if model.norm.layer else None
 
     def note(call, args, kwargs, context):
@@ -84,7 +114,7 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
 
     # a user's norm is differentiated and batched too, which takes four times as long
     tested = model.norm in layers.NORMS.values()
-    network = _every_use(model, note, tested)
+    network = _every_use(program, note, tested)
     example = jax.ShapeDtypeStruct(shape, np.float32)
     params, stats, new = jax.eval_shape(network, jax.random.key(0), example)
     if not tested:
@@ -96,8 +126,10 @@ def _network(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
     return params, convolutions
 
 
-def _every_use(model: nn.Module, note: Callable, tested: bool) -> Callable:
+def _every_use(program: Program, note: Callable, tested: bool) -> Callable:
     """Calls the model as training does: parameters, statistics, and the new ones."""
+    model = program.model
+    apply = functools.partial(precision.apply, model, precision=program.precision)
 
     def network(key, inputs):
         with nn.intercept_methods(note):
@@ -106,14 +138,13 @@ def _every_use(model: nn.Module, note: Callable, tested: bool) -> Callable:
         stats = {k: v for k, v in variables.items() if k != "params"}
 
         def loss(params):
-            variables = {"params": params, **stats}
             options = {"mutable": list(stats), "rngs": {"dropout": key}}
-            logits, new = model.apply(variables, inputs, train=True, **options)
+            logits, new = apply(params, stats, inputs, train=True, **options)
             return jnp.mean(logits.astype(jnp.float32)), dict(new)
 
         if tested:
             return params, stats, loss(params)[1]
-        model.apply(variables, inputs, train=False)
+        apply(params, stats, inputs, train=False)
         with nn.intercept_methods(note):
             _, new = jax.grad(loss, has_aux=True)(params)
         return params, stats, new
@@ -190,7 +221,7 @@ def _blame(
     of_model: Collection[str] = (),
     field: str = "",
 ) -> Iterator[None]:
-    """Re-raises an error from a level's norm or optimizer as one of `arms.<factor>`.
+    """Re-raises an error from a level's code as one of `field`, or `arms.<factor>`.
 
     Of another `field`, if that is given.
 

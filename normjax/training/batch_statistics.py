@@ -16,7 +16,7 @@ from normjax.errors import InputError
 from normjax.layers.batch_variants import GhostBatchNorm
 from normjax.layers.registry import arguments
 from normjax.ops import batch_variants, moments, validate
-from normjax.training import lane
+from normjax.training import lane, precision
 from normjax.types import Metrics, Network, Split
 
 COLLECTION = "input_moments"  # a collection of its own, gone after each batch
@@ -93,9 +93,10 @@ def _apply(network: Network, batch: Split, *, train: bool, mutable: list) -> tup
     nearest size that does, see `batch_variants.ghost_size_for`.
     """
     with nn.intercept_methods(_fit_ghosts):
-        return network.model.apply(
-            {"params": network.params, **network.stats},
-            splits.scale_inputs(batch.inputs, network.scaling),
+        inputs = splits.scale_inputs(batch.inputs, network.scaling)
+        return precision.apply(
+            *(network.model, network.params, network.stats, inputs),
+            precision=network.precision,
             train=train,
             mutable=mutable,
             rngs={"dropout": jax.random.key(0)},  # at rate 0 it has no effect

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from normjax.data import splits
+from normjax.data import augmentation, splits
 from normjax.optimizers import chains
+from normjax.training import precision
 from normjax.types import (
     Data,
     Metrics,
@@ -81,6 +82,23 @@ def example_metrics(
     return nats, jnp.argmax(logits, axis=-1) == labels
 
 
+def smoothed_cross_entropy(
+    nats: Float[Array, " batch"], logits: Float[Array, "batch classes"], amount: Number
+) -> Float[Array, " batch"]:
+    """Cross-entropy in nats against `(1 - amount) one_hot + amount / num_classes`.
+
+        nats - amount (nats + mean_k(log_softmax(logits)_k))
+
+    where `nats` is the cross-entropy against the labels.
+
+    References:
+        Szegedy et al., 2016. Rethinking the Inception Architecture for Computer
+        Vision, section 7. arXiv:1512.00567.
+    """
+    uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+    return nats + amount * (uniform - nats)
+
+
 def all_finite(tree) -> Bool[Array, ""]:
     """Whether every floating number of a tree is finite."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
@@ -97,30 +115,40 @@ def step(
     program: Program,
     tx: optax.GradientTransformation,
     scaling: Scaling,
+    augmentation_key: Key[Array, ""] | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One gradient step on the mean cross-entropy of `batch`, and its metrics.
 
-    The metrics are those before the update, of the network as it trains (batch
-    statistics, dropout on). If the new state holds a number that is not finite,
-    the lane keeps its last finite state from here on, `diverged_at_step` becomes
-    the number of this step (from 1) and the metrics are nan.
+    `key` is that of dropout, `augmentation_key` that of the program's augmentation,
+    both of this step. With the setting `label_smoothing` the gradient is that of
+    `smoothed_cross_entropy`. The metrics are those before the update, of the network as
+    it trains (batch statistics, dropout on, inputs augmented), without smoothing and
+    penalties. If the new state holds a number that is not finite, the lane keeps its
+    last finite state from here on, `diverged_at_step` becomes the number of this step
+    (from 1) and the metrics are nan.
     """
     inputs = splits.scale_inputs(batch.inputs, scaling)
+    if program.augmentation is not None:
+        assert augmentation_key is not None
+        inputs = augmentation.augment(program.augmentation, augmentation_key, inputs)
 
     def loss_fn(params):
-        logits, stats = program.model.apply(
-            {"params": params, **state.stats},
-            inputs,
+        logits, stats = precision.apply(
+            *(program.model, params, state.stats, inputs),
+            precision=program.precision,
             train=True,
             dropout_rate=settings.get("dropout_rate", 0.0),
             mutable=list(state.stats),
             rngs={"dropout": key},
         )
         nats, correct = example_metrics(logits, batch.labels)
-        return jnp.mean(nats), (stats, jnp.mean(correct))
+        loss = objective = jnp.mean(nats)
+        if "label_smoothing" in settings:
+            amount = settings["label_smoothing"]
+            objective = jnp.mean(smoothed_cross_entropy(nats, logits, amount))
+        return objective, (loss, stats, jnp.mean(correct))
 
-    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, (stats, accuracy)), grads = value_and_grad(state.params)
+    grads, (loss, stats, accuracy) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     new = (params, dict(stats), opt_state)
@@ -149,9 +177,10 @@ def evaluate(
     def one_batch(total, i):
         start = jnp.minimum(i * size, num_examples - size)
         take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)
-        logits = program.model.apply(
-            {"params": state.params, **state.stats},
-            splits.scale_inputs(take(split.inputs), scaling),
+        inputs = splits.scale_inputs(take(split.inputs), scaling)
+        logits = precision.apply(
+            *(program.model, state.params, state.stats, inputs),
+            precision=program.precision,
             train=False,
         )
         new = start + jnp.arange(size, dtype=jnp.int32) >= i * size

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from normjax.data import splits
-from normjax.training import lane, probes
+from normjax.training import lane, last_batch, probes
 from normjax.training.devices import LANES, divide, mesh_for, place
 from normjax.types import Data, EpochMetrics, Metrics, Program, Settings, TrainState
 
@@ -32,11 +32,26 @@ class Keys(NamedTuple):
     init: Key[Array, "..."]  # used once, for the kernels
     order: Key[Array, "..."]  # of the examples: epoch n uses fold_in(key, n)
     dropout: Key[Array, "..."]  # step t uses fold_in(key, t)
+    augmentation: Key[Array, "..."]  # the same
+
+
+class StepKeys(NamedTuple):
+    """Those that the steps of a program use."""
+
+    dropout: Key[Array, "..."]
+    augmentation: Key[Array, "..."] | None
 
 
 def keys_of(key: Key[Array, ""]) -> Keys:
     """Keys of one seed: the same in every arm, so that arms are compared in pairs."""
-    return Keys(*jax.random.split(key, 3))
+    init, order, dropout = jax.random.split(key, 3)
+    return Keys(init, order, dropout, augmentation=jax.random.fold_in(key, 3))
+
+
+def step_keys(keys: Keys, program: Program) -> StepKeys:
+    """Nothing is drawn, nor passed to the program, where nothing is augmented."""
+    augmented = program.augmentation is not None
+    return StepKeys(keys.dropout, keys.augmentation if augmented else None)
 
 
 def subset_key(key: Key[Array, ""]) -> Key[Array, ""]:
@@ -47,7 +62,7 @@ def subset_key(key: Key[Array, ""]) -> Key[Array, ""]:
 def epoch(
     state: TrainState,
     rows: Int[Array, "steps batch"],
-    key: Key[Array, ""],
+    keys: StepKeys,
     settings: Settings,
     data: Data,
     subset: Int[Array, " examples"] | None = None,
@@ -56,10 +71,11 @@ def epoch(
 ) -> tuple[TrainState, EpochMetrics]:
     """Trains one lane for one epoch, then evaluates it.
 
-    `rows` are those of the training split that each step takes; `key` is that of
-    dropout, the same in every epoch. `subset` are the lane's own rows of `data.train`,
-    which are its training split: a copy of these examples, of one lane at a time where
-    lanes are mapped and of all lanes where they are vmapped.
+    `rows` are those of the training split that each step takes, or `[examples, 1]` if
+    the program has a smaller last batch; `keys` are the same in every epoch. `subset`
+    are the lane's own rows of `data.train`, which are its training split: a copy of
+    these examples, of one lane at a time where lanes are mapped and of all lanes where
+    they are vmapped.
     """
     if subset is not None:
         data = data._replace(train=lane.take(data.train, subset))
@@ -68,13 +84,23 @@ def epoch(
 
     def one_step(state, rows):
         batch = lane.take(data.train, rows)
-        at_step = jax.random.fold_in(key, state.step)
-        return lane.step(state, batch, at_step, settings, tx=tx, **fixed)
+        now = jax.tree.map(lambda key: jax.random.fold_in(key, state.step), keys)
+        drawn: dict[str, Any] = {"augmentation_key": now.augmentation, "tx": tx}
+        return lane.step(state, batch, now.dropout, settings, **drawn, **fixed)
 
+    if program.last_batch:
+        rows, last = last_batch.divide_rows(rows, program)
     state, metrics = jax.lax.scan(one_step, state, rows)
+    train = Metrics(*(jnp.nanmean(x) for x in metrics))
+    if program.last_batch:
+        state, others = one_step(state, last)
+        sizes = program.batch_size, program.last_batch
+        train = Metrics(
+            *(last_batch.mean_with(*x, sizes) for x in zip(metrics, others))
+        )
     context = probes.Context(program, tx, settings, data, rows)
     return state, EpochMetrics(
-        train=Metrics(*(jnp.nanmean(x) for x in metrics)),
+        train=train,
         validation=lane.evaluate(state, data.validation, **fixed),
         test=lane.evaluate(state, data.test, **fixed),
         probes=probes.measure_all(state, context),
@@ -223,13 +249,15 @@ def train(
         pool = {"num_examples": len(data.train.labels), "num_train": num_train}
         own_keys = jax.device_put(keys[padded], NamedSharding(mesh, LANES))
         subset = subset_lanes(own_keys, **pool, mesh=mesh)
-    size = (program.batch_size, program.steps_per_epoch, program.sampling)
+    size = last_batch.order_size(program)
     for number in range(first_epoch, num_epochs):
         rows = order_lanes(
             own.order, np.int32(number), num_examples=num_train, size=size, mesh=mesh
         )
         state, report = epoch_lanes(
-            state, real, rows, own.dropout, traced, data, subset=subset, **compiled
+            *(state, real, rows, step_keys(own, program), traced, data),
+            subset=subset,
+            **compiled,
         )
         yield state, jax.tree.map(lambda x: np.asarray(x)[:num_lanes], report)
 

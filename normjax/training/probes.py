@@ -86,11 +86,11 @@ def measure_smoothness(state: TrainState, context: Context) -> Measured:
         setting = "the setting learning_rate, its step's length"
         rule = f"must have an optimizer with {setting}"
         raise InputError("probes", "smoothness", rule, "leave the probe out")
-    direction = jax.tree.map(lambda g: -rate * g, batch_gradient(state, context))
+    exact = network_of(state, context)._replace(precision="float32")
+    direction = jax.tree.map(lambda g: -rate * g, batch_gradient(exact, context))
 
     def gradient(params):
-        network = network_of(state, context)._replace(params=params)
-        split = context.data.train
+        network, split = exact._replace(params=params), context.data.train
         return gradients.split_gradient(network, split, batch_size=PROBE_BATCH)
 
     return gradients.smoothness_along(gradient, state.params, direction)
@@ -104,7 +104,7 @@ def measure_magnitudes(state: TrainState, context: Context) -> Measured:
     in its present state, penalties included; `parameter_norm.<layer>` that of the
     parameters. Both are in their unit.
     """
-    gradient = batch_gradient(state, context)
+    gradient = batch_gradient(network_of(state, context), context)
     update, _ = context.tx.update(gradient, state.opt_state, state.params)
     trees = {"gradient": gradient, "update": update, "parameter": state.params}
     return {
@@ -148,22 +148,24 @@ def measure_precise_test(state: TrainState, context: Context) -> Measured:
 
 def network_of(state: TrainState, context: Context) -> Network:
     """The network of the lane as it is."""
-    model, scaling = context.program.model, context.data.scaling
-    return Network(model, state.params, state.stats, scaling)
+    program, scaling = context.program, context.data.scaling
+    variables = state.params, state.stats
+    return Network(program.model, *variables, scaling, program.precision)
 
 
-def batch_gradient(state: TrainState, context: Context) -> PyTree:
-    """Gradient of the mean cross-entropy of the epoch's first batch."""
+def batch_gradient(network: Network, context: Context) -> PyTree:
+    """Gradient of the mean cross-entropy of the epoch's first batch, as stored."""
     batch = lane.take(context.data.train, context.rows[0])
-    network = network_of(state, context)
-    total = jax.grad(gradients.loss_sum)(state.params, network, batch)
+    total = jax.grad(gradients.loss_sum)(network.params, network, batch)
     return jax.tree.map(lambda x: x / len(batch.labels), total)
 
 
 def network_conditions(**conditions: str) -> dict[str, str]:
     """Adds the conditions that all measurements of the network share."""
     weights = "after the epoch; of a lane that diverged, the last finite ones"
-    return {"weights": weights, "dropout": "off", **conditions}
+    inputs = "scaled, not augmented"
+    shared = {"weights": weights, "dropout": "off", "inputs": inputs}
+    return {**shared, "precision": "that of training", **conditions}
 
 
 TRAINS = "training mode: each batch is normalized by its own moments"
@@ -187,6 +189,7 @@ PROBES = {
             f" gradient of the mean cross-entropy of one batch, {PENALTY}, whatever the"
             " optimizer",
             batch=FIRST,
+            precision="float32, for bfloat16 would round the step away",
         ),
     ),
     "magnitudes": Probe(
