@@ -38,6 +38,8 @@ def message(**choices) -> str:
 NORMS = ", ".join(sorted(layers.NORMS))
 RECIPES = ", ".join(sorted(recipes.RECIPES))
 SCHEDULES = ", ".join(sorted(schedules.SCHEDULES))
+FACTORS = ", ".join(sorted(DEFAULTS["arms"]))
+REPLACEABLE = ", ".join(sorted({*DEFAULTS["arms"]} - {"protocol", "batch_size"}))
 PROBES = ", ".join(sorted(probes.PROBES))
 SETTINGS = "init_scale, learning_rate, momentum"
 MISTAKES = {
@@ -110,8 +112,7 @@ MISTAKES = {
     ),
     "factor of a protocol": (
         {"protocols": {"as_published": {"norms": {}}}},
-        "protocols.as_published='norms': must be one of depth, kernel_init, model,"
-        " norm, optimizer, penalty, placement, sampling, schedule;"
+        f"protocols.as_published='norms': must be one of {REPLACEABLE};"
         " did you mean 'norm'?",
     ),
     "depth of several widths": (
@@ -125,9 +126,7 @@ MISTAKES = {
     ),
     "unstated": (
         {"unstated": ("kernel_int",)},
-        "unstated='kernel_int': must be one of batch_size, depth, kernel_init, model,"
-        " norm, optimizer, penalty, placement, protocol, sampling, schedule;"
-        " did you mean 'kernel_init'?",
+        f"unstated='kernel_int': must be one of {FACTORS}; did you mean 'kernel_init'?",
     ),
     "probe": (
         {"probes": ("third_momnt",)},

@@ -186,7 +186,7 @@ def test_seeds_draw_their_own_examples_by_a_key_of_their_own():
     bits = lambda key: tuple(np.asarray(jax.random.key_data(key)))
     purposes = {bits(key) for key in lanes.keys_of(KEYS[0])}
     assert bits(lanes.subset_key(KEYS[0])) not in purposes
-    assert purposes == {bits(jax.random.fold_in(KEYS[0], i)) for i in (0, 1, 2)}
+    assert purposes == {bits(jax.random.fold_in(KEYS[0], i)) for i in range(4)}
 
 
 OWN = {"num_train": 40, "steps_per_epoch": 5, "probes": ("train_split", "mode_gap")}
@@ -239,11 +239,11 @@ def test_without_own_examples_the_program_is_as_before():
     """No examples are taken outside of the steps."""
     made, traced = program("none"), dict.fromkeys(settings(), jnp.float32(0.1))
     state, rows = initial(made, traced), jnp.zeros((8, 8), jnp.int32)
-    key, data = KEYS[0], small_data()
+    keys, data = lanes.StepKeys(KEYS[0], None), small_data()
 
     def taken(*subset, **fields):
         one = lambda *args: lanes.epoch(*args, program=made._replace(**fields))
-        jaxpr = jax.make_jaxpr(one)(state, rows, key, traced, data, *subset)
+        jaxpr = jax.make_jaxpr(one)(state, rows, keys, traced, data, *subset)
         return [x.params.get("name") for x in jaxpr.eqns].count("_take")
 
     assert taken() == 0
