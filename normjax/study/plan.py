@@ -70,7 +70,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     except InputError as error:
         raise error.within("data") from error
     num_train = splits.num_own(chosen["data"], data) or len(data.train.labels)
-    checks = levels.level_checks(chosen["protocols"], num_train)
+    checks = levels.level_checks(chosen, num_train)
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
@@ -109,7 +109,7 @@ def arm(
     shared: dict[str, Any],
 ) -> Arm:
     """One combination of levels, resolved to what is compiled and what is traced."""
-    built = levels.substitute(chosen["protocols"], factors)
+    built = levels.substitute(chosen, factors)
     chosen = levels.choices_of(chosen, built)
     program = program_of(chosen, built, data, num_classes)
     grid = setting_values(chosen, built, program)
@@ -132,13 +132,16 @@ def program_of(
 ) -> Program:
     """What an arm compiles, before it is known how its lanes are mapped."""
     own, batch_size = splits.num_own(chosen["data"], data), chosen["batch_size"]
-    steps = (own or len(data.train.labels)) / batch_size
+    num_train = own or len(data.train.labels)
+    steps = num_train / batch_size
     levels.check_steps(chosen["num_epochs"], steps)
     penalty, sampling = str(built["penalty"]), chosen["sampling"]
+    compiled = "l2" if penalty == "l2_batch" else penalty
     return Program(
         model=network(chosen["model"], built, num_classes),
         optimizer=levels.optimizer_named("arms.optimizer", built["optimizer"]),
-        penalties=(penalty,) if penalty in recipes.PENALTIES else (),
+        penalties=(compiled,) if compiled in recipes.PENALTIES else (),
+        l2_count=batch_size if penalty == "l2_batch" else 0,
         batch_size=batch_size,
         steps_per_epoch=round(steps) if sampling == "replacement" else int(steps),
         sampling=sampling,

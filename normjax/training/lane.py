@@ -59,7 +59,8 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """The optax chain of a lane; its scalars are traced."""
     chosen, penalties = program.optimizer, program.penalties
-    return recipes.chain(chosen, settings, num_train=num_train, penalties=penalties)
+    count = program.l2_count or num_train
+    return recipes.chain(chosen, settings, num_train=count, penalties=penalties)
 
 
 def num_train(program: Program, data: Data) -> int:
