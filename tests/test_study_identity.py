@@ -86,7 +86,10 @@ def test_the_published_fault_is_another_network_and_what_it_leaves_is_the_same()
 
 @pytest.mark.parametrize(
     "field",
-    ["model", "optimizer", "batch_size", "steps_per_epoch", "penalties", "probes"],
+    (
+        *("model", "optimizer", "batch_size", "steps_per_epoch", "penalties", "probes"),
+        *("num_train", "l2_count"),
+    ),
 )
 def test_every_part_of_a_program_is_in_its_id(field):
     program = plan.study(normjax.config()).arms[0].program
