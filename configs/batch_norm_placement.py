@@ -12,7 +12,8 @@ The MLP of the source has batch norm on each of three hidden layers. As publishe
 and variance are over the whole activation tensor, and all layers share the moving ones.
 Its CNN has four 3x3 convolutions with the batch norm of Keras, where there is no fault.
 A tenth, the default of the CNN, is 6,000 training and 2,000 test images; all of them
-are for an accelerator.
+are for an accelerator. Initial weights are Keras' default, as in the source's CNN; its
+MLP does not say. unstated=yes judges the claims under three others besides.
 """
 
 from ml_collections import ConfigDict
@@ -34,14 +35,17 @@ SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
     "smoke": (2, 2, 512, 200, 200),
 }
 
+INITS = ("glorot_uniform", "normal_tenth", "he_normal", "torch_default")
+
 
 def get_config(text: str = "") -> ConfigDict:
-    """Arguments: model=mlp|cnn, size=full|tenth|smoke, dataset=mnist|..."""
-    model, size, dataset = arguments(
+    """Arguments: model=mlp|cnn, size=full|tenth|smoke, dataset=..., unstated=no|yes."""
+    model, size, dataset, unstated = arguments(
         text,
         model=tuple(MODELS),
         size=("default", *SIZES),
         dataset=("published", "fashion_mnist", "mnist", "digits"),
+        unstated=("no", "yes"),
     )
     fields, published, usual = MODELS[model]
     size = usual if size == "default" else size
@@ -72,7 +76,9 @@ def get_config(text: str = "") -> ConfigDict:
             else "corrected",
             "norm": ("batch",),
             "placement": ("pre", "post"),
+            "kernel_init": INITS if unstated == "yes" else (),
         },
+        unstated=("kernel_init",) if unstated == "yes" else (),
         baseline={"placement": "pre"},
         settings={"learning_rate": (0.1,), "momentum": (0.9,)},
     )

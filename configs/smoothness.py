@@ -8,7 +8,8 @@ Finds  it does: the local smoothness is lower by 3.21 [2.65, 3.77], a third, ten
 The ConvNet of the source on a random tenth of Fashion-MNIST, batch norm after each
 max-pool, plain SGD with batches drawn with replacement. After each pass the local
 smoothness `||grad f(w + u) - grad f(w)|| / ||u||`, u a step of gradient descent; the
-source's own formula for the norm is a second measure of the same run.
+source's own formula for the norm is a second measure of the same run. Initial weights
+are those of torch.nn, which the source used; unstated=yes has three others besides.
 """
 
 from ml_collections import ConfigDict
@@ -16,11 +17,16 @@ from ml_collections import ConfigDict
 import normjax
 from normjax.study.config import arguments
 
+INITS = ("torch_default", "glorot_uniform", "he_normal", "normal_tenth")
+
 
 def get_config(text: str = "") -> ConfigDict:
-    """Arguments: size=full|smoke, dataset=fashion_mnist|mnist|digits."""
-    size, dataset = arguments(
-        text, size=("full", "smoke"), dataset=("fashion_mnist", "mnist", "digits")
+    """Arguments: size=full|smoke, dataset=fashion_mnist|mnist|..., unstated=no|yes."""
+    size, dataset, unstated = arguments(
+        text,
+        size=("full", "smoke"),
+        dataset=("fashion_mnist", "mnist", "digits"),
+        unstated=("no", "yes"),
     )
     full = size == "full"
     return normjax.config(
@@ -47,7 +53,12 @@ def get_config(text: str = "") -> ConfigDict:
             "kernel_size": 5,
             "kernel_init": "torch_default",  # the source has torch.nn's layers
         },
-        arms={"norm": ("none", "batch"), "placement": ("pooled",)},
+        arms={
+            "norm": ("none", "batch"),
+            "placement": ("pooled",),
+            "kernel_init": INITS if unstated == "yes" else (),
+        },
+        unstated=("kernel_init",) if unstated == "yes" else (),
         baseline={"norm": "none"},
         settings={"learning_rate": (0.04,), "momentum": (0.0,)},
     )

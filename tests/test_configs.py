@@ -73,6 +73,20 @@ def test_an_unknown_argument_is_refused(name):
         get_config(name, "dataset=iris")
 
 
+def test_what_the_sources_leave_open_is_a_factor_of_at_most_100_arms():
+    """Arms that are equal are trained once; the baseline of each choice is there."""
+    for name, number in (("optimizers", 91), ("smoothness", 8), (CNN[:20], 16)):
+        config = get_config(name, "size=smoke,dataset=digits,unstated=yes")
+        (factor,) = config.unstated
+        assert not get_config(name).unstated
+        arms = plan.study(config).arms
+        assert len({arm.id for arm in arms}) == number <= 100
+        ours = plan.study(get_config(name, "size=smoke,dataset=digits")).arms
+        usual = arms[0].factors[factor]
+        same = {arm.id for arm in arms if arm.factors[factor] == usual}
+        assert same == {arm.id for arm in ours}
+
+
 # the quick start is run by tests/test_launch.py
 SMOKES = {f"{name}:size=smoke": {} for name in CONFIGS if name != "quickstart"} | {
     # levels that say no more about whether a config runs are left out

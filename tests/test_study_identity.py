@@ -88,7 +88,7 @@ def test_the_published_fault_is_another_network_and_what_it_leaves_is_the_same()
     "field",
     [
         *("model", "optimizer", "batch_size", "steps_per_epoch", "penalties"),
-        *("schedule", "num_steps", "probes"),
+        *("schedule", "num_steps", "probes", "num_train", "l2_count"),
     ],
 )
 def test_every_part_of_a_program_is_in_its_id(field):

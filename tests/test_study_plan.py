@@ -18,7 +18,7 @@ from normjax.optimizers import recipes, schedules
 from normjax.study import plan
 from normjax.study.config import DEFAULTS, arguments
 from normjax.study.description import describe
-from normjax.training import probes
+from normjax.training import lane, probes
 
 PROTOCOLS = ("corrected", "as_published")
 
@@ -93,8 +93,8 @@ MISTAKES = {
     ),
     "penalty": (
         {"arms": {"penalty": "l1"}},
-        "arms.penalty='l1': must be one of dropout, l2, none, weight_decay;"
-        " choose one of them.",
+        "arms.penalty='l1': must be one of dropout, l2, l2_batch, none,"
+        " weight_decay; choose one of them.",
     ),
     "penalty without a strength": (
         {"arms": {"penalty": "l2"}},
@@ -546,6 +546,67 @@ def test_a_batch_is_at_most_a_seeds_own_examples():
         "data.subset='per_sed': must be one of per_seed, shared; did you mean"
         " 'per_seed'?"
     )
+
+
+READINGS = {
+    "lecun": {"kernel_init": {"he_normal": "lecun_normal"}},
+    "mean": {"penalty": {"l2": "l2_batch"}},
+}
+READ = {
+    "readings": READINGS,
+    "unstated": ("reading",),
+    "settings": {"l2": 0.7},
+    "arms": {
+        "reading": ("ours", "lecun", "mean"),
+        "kernel_init": "he_normal",
+        "penalty": ("none", "l2"),
+    },
+}
+
+
+def test_a_reading_replaces_what_it_names_and_nothing_else():
+    """Where it changes nothing the networks are ours; elsewhere those of the choice."""
+    made = {arm.name: arm for arm in study(**READ).arms}
+    assert made["none-mean"].id == made["none-ours"].id
+    assert len({arm.id for arm in made.values()}) == 5
+    lecun = study(arms={"kernel_init": "lecun_normal"}).arms[0]
+    assert made["none-lecun"].id == lecun.id
+    assert made["l2-mean"].program.penalties == ("l2",)
+    assert made["l2-mean"].program.l2_count == 32
+    assert {arm.program.l2_count for x, arm in made.items() if x != "l2-mean"} == {0}
+
+
+def test_a_penalty_by_the_batch_is_a_larger_one():
+    """A strength of 0.7 / (2 batch) is one of 0.7 n / batch, divided by 2 n."""
+    names, num_train = ("l2", "l2_batch"), len(study().data.train.labels)
+    params, steps = {"kernel": np.float32([1.0, -3.0])}, []
+    for name, l2 in zip(names, (0.7 * num_train / 32, 0.7)):
+        (arm,) = study(arms={"penalty": name}, settings={"l2": l2}).arms
+        traced = {k: jax.numpy.float32(x[0]) for k, x in arm.settings.items()}
+        tx = lane.optimizer(arm.program, traced, num_train=num_train)
+        zero = jax.tree.map(np.zeros_like, params)
+        steps.append(tx.update(zero, tx.init(params), params)[0]["kernel"])
+    np.testing.assert_allclose(steps[0], steps[1], rtol=1e-6)
+    np.testing.assert_allclose(steps[1], -0.1 * 0.7 / 32 * params["kernel"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        (
+            {"ours": {}},
+            "readings.ours={}: must map a factor to {level: what is built}, and not be"
+            ' `ours`; set {"norm": {"batch": "layer"}}.',
+        ),
+        (
+            {"mine": {"penalty": {"l2": "l3"}}},
+            "readings.mine.penalty.l2='l3': must be one of dropout, l2, l2_batch, none,"
+            " weight_decay; choose one of them.",
+        ),
+    ],
+)
+def test_a_reading_that_cannot_be_built_is_refused(readings, expected):
+    assert message(readings=readings) == expected
 
 
 def test_a_program_holds_nothing_that_is_traced():

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Float64, Int, Key, Shaped
 
+from normjax.data import shuffle_buffer
 from normjax.data.cache import DataSet
 from normjax.errors import InputError, pick
 from normjax.types import Data, Scaling, Split
@@ -117,17 +118,19 @@ def order(
 
     `permutation`: the first `num_steps * batch_size` rows of one permutation, so no
     example comes twice. `replacement`: every entry uniform and independent.
+    `shuffle_buffer_25`: as permutation, but in nearly the order of the split, through
+    a buffer as tf.data has it (`shuffle_buffer`).
 
     The key is that of this epoch and lane; everything else is static.
 
     Raises:
-        InputError: a permutation is too short for that many steps.
+        InputError: an order without repeats is too short for that many steps.
     """
     draw = pick("sampling", SAMPLINGS, sampling)
     for name, value in (("batch_size", batch_size), ("num_steps", num_steps)):
         if value < 1:
             raise InputError(name, value, "must be at least 1", f"set {name}=1")
-    if sampling == "permutation" and num_steps * batch_size > num_examples:
+    if sampling != "replacement" and num_steps * batch_size > num_examples:
         fit = num_examples // batch_size
         steps = f"the steps of batch_size={batch_size} that fit the {num_examples}"
         rule = f"must be at most {fit}, {steps} training examples"
@@ -235,4 +238,5 @@ SCALINGS: dict[str, Callable[[np.ndarray], Affine]] = {
 SAMPLINGS: dict[str, Callable[..., Int[Array, "steps batch"]]] = {
     "permutation": _permutation,
     "replacement": _replacement,
+    "shuffle_buffer_25": shuffle_buffer.rows_through_25,
 }

@@ -14,7 +14,7 @@ DEFAULTS: dict[str, Any] = {
     "last_batch": "dropped",  # what is left of an epoch; or "kept", as a smaller step
     "schedule": "constant",  # of the learning rate, which is its peak
     "reference_batch_size": 0,  # rates are times batch size / this; 0: as given
-    "sampling": "permutation",  # of the training split in each epoch; or "replacement"
+    "sampling": "permutation",  # of the training split: a row of splits.SAMPLINGS
     "augmentation": "none",  # a row of data.augmentation, or a dotted name
     "precision": "float32",  # in which networks compute; or "bfloat16"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "lanes_per_group": 0,  # trained and kept together; 0: at most 1000 that fit
     "checkpoint_seconds": 120.0,  # of training between checkpoints; 0: every epoch
     "protocols": {},  # name -> factor -> level -> what is built in its place
+    "readings": {},  # the same, of what a source leaves open: for arms.reading
     "data": {
         "name": "digits",
         "dir": "",  # of TFDS sets; TFDS_DATA_DIR or the library's default if empty
@@ -48,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
         "placement": ("pre",),
         "optimizer": ("sgd",),
         "penalty": ("none",),
+        "reading": (),  # ours, or a name of readings; empty: ours alone
         # of the fields that FACTOR_FIELDS names; empty: the field's own value alone
         "batch_size": (),
         "sampling": (),
@@ -82,7 +84,13 @@ FACTOR_FIELDS = {  # factor -> the field in whose place its levels are
 }
 LAST_BATCHES = ("dropped", "kept")
 NUMBER_FACTORS = ("batch_size", "depth")  # whose levels are whole numbers
-OPEN = ("protocols", "baseline", "settings")  # groups that take names of the user
+OPTIONAL = ("reading", *FACTOR_FIELDS)  # factors that a study may lack
+OPEN = (
+    "protocols",
+    "readings",
+    "baseline",
+    "settings",
+)  # groups that take names of the user
 
 LIMIT = 2**31  # of whole numbers that jax counts with
 POSITIVE = ("from 1 to 2^31 - 1", lambda x: 1 <= x < LIMIT)

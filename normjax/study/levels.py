@@ -11,7 +11,7 @@ from normjax.files import flat
 from normjax.layers import initial_weights
 from normjax.optimizers import recipes, schedules
 from normjax.study.columns import Level
-from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES
+from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES, OPTIONAL
 from normjax.study.tracing import trace_schedule
 from normjax.training import precision
 from normjax.types import Augmentation, Optimizer
@@ -23,11 +23,17 @@ Checks = dict[str, Callable[[str, Level], Any]]  # factor -> check of a field's 
 PENALTY_SETTINGS: dict[str, dict[str, float | None]] = {  # settings and defaults
     "none": {},
     "l2": {"l2": None},  # l2 / (2 num_train) * sum of squared kernels, in the loss
+    "l2_batch": {"l2": None},  # l2 / (2 batch_size) * sum of squared kernels
     "dropout": {"dropout_rate": 0.3},  # after each hidden activation
     "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
 }
 MAX_ARMS = 1_000
-FIXED = ("protocol", "batch_size")  # factors whose levels no protocol replaces
+# factor -> the field of its substitutes, and the level that has none
+SUBSTITUTES = {
+    "protocol": ("protocols", "corrected"),
+    "reading": ("readings", "ours"),
+}
+FIXED = (*SUBSTITUTES, "batch_size")  # factors whose levels no protocol replaces
 REPLACEABLE = tuple(name for name in DEFAULTS["arms"] if name not in FIXED)
 
 
@@ -79,7 +85,7 @@ def last_examples(last_batch: str, sampling: str, num_train: int, size: int) -> 
     return num_train % size
 
 
-def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
+def level_checks(chosen: Mapping[str, Any], num_train: int) -> Checks:
     """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
 
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
@@ -96,7 +102,10 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
             raise InputError(field, level, f"must be {rule}", f"set {field}=2")
 
     return {
-        "protocol": table({"corrected": {}, **protocols}),
+        **{
+            factor: table({usual: {}, **chosen[field]})
+            for factor, (field, usual) in SUBSTITUTES.items()
+        },
         "norm": norm,
         "placement": table(models.PLACEMENTS),
         "optimizer": optimizer_named,
@@ -115,8 +124,8 @@ def level_checks(protocols: Mapping[str, Any], num_train: int) -> Checks:
 def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
     """The levels of every factor; repeated ones and unknown ones are refused.
 
-    A factor of FACTOR_FIELDS without levels is none, but for the batch size, which
-    every arm has.
+    A factor of OPTIONAL without levels is none, but for the batch size, which every arm
+    has.
     """
     for factor, path in FACTOR_FIELDS.items():
         check[factor](path, flat(chosen)[path])
@@ -124,7 +133,7 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
     levels = {
         factor: those
         for factor, those in (chosen["arms"] | {"batch_size": sizes}).items()
-        if those or factor not in FACTOR_FIELDS
+        if those or factor not in OPTIONAL
     }
     for factor, those in levels.items():
         field = f"arms.{factor}"
@@ -139,20 +148,26 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
         rule = f"must make at most {MAX_ARMS:,} combinations, for each is compiled"
         remedy = f"leave out levels, for these make {num_arms:,}"
         raise InputError("arms", ..., rule, remedy)
-    for protocol, changes in chosen["protocols"].items():
-        field = f"protocols.{protocol}"
-        nested = isinstance(changes, Mapping) and all(
-            isinstance(instead, Mapping) for instead in changes.values()
-        )
-        if not nested or protocol == "corrected":
-            rule = "must map a factor to {level: what is built}, and not be `corrected`"
-            raise InputError(field, changes, rule, 'set {"norm": {"batch": "layer"}}')
-        for factor, instead in changes.items():
-            pick(field, dict.fromkeys(REPLACEABLE), factor)
-            for level, built in instead.items():
-                check[factor](f"{field}.{factor}", level)
-                check[factor](f"{field}.{factor}.{level}", built)
+    for group, usual in SUBSTITUTES.values():
+        for name, changes in chosen[group].items():
+            _check_substitutes(f"{group}.{name}", changes, check, name == usual)
     return levels
+
+
+def _check_substitutes(field: str, changes: Any, check: Checks, usual: bool) -> None:
+    """Refuses a protocol or a reading that does not say what it builds for what."""
+    nested = isinstance(changes, Mapping) and all(
+        isinstance(instead, Mapping) for instead in changes.values()
+    )
+    if not nested or usual:
+        own = field.rpartition(".")[2] if usual else "corrected"
+        rule = f"must map a factor to {{level: what is built}}, and not be `{own}`"
+        raise InputError(field, changes, rule, 'set {"norm": {"batch": "layer"}}')
+    for factor, instead in changes.items():
+        pick(field, dict.fromkeys(REPLACEABLE), factor)
+        for level, built in instead.items():
+            check[factor](f"{field}.{factor}", level)
+            check[factor](f"{field}.{factor}.{level}", built)
 
 
 def check_steps(num_epochs: int, steps: float) -> None:
@@ -180,10 +195,16 @@ def baseline(
     return kept, notices
 
 
-def substitute(protocols: Mapping[str, Any], factors: Factors) -> Factors:
-    """The levels that are built: those of the arm, but for its protocol's changes."""
-    changes = protocols.get(str(factors["protocol"]), {})
-    return {f: changes.get(f, {}).get(level, level) for f, level in factors.items()}
+def substitute(chosen: Mapping[str, Any], factors: Factors) -> Factors:
+    """The levels that are built: those of the arm, but for what replaces them.
+
+    Its protocol's changes come first, and those of its reading are of what these left.
+    """
+    built = factors
+    for factor, (field, _) in SUBSTITUTES.items():
+        changes = chosen[field].get(str(factors.get(factor)), {})
+        built = {f: changes.get(f, {}).get(level, level) for f, level in built.items()}
+    return built
 
 
 def choices_of(chosen: dict[str, Any], built: Factors) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     except InputError as error:
         raise error.within("data") from error
     num_train = splits.num_own(chosen["data"], data) or len(data.train.labels)
-    checks = levels.level_checks(chosen["protocols"], num_train)
+    checks = levels.level_checks(chosen, num_train)
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
@@ -110,7 +110,7 @@ def arm(
     shared: dict[str, Any],
 ) -> Arm:
     """One combination of levels, resolved to what is compiled and what is traced."""
-    built = levels.substitute(chosen["protocols"], factors)
+    built = levels.substitute(chosen, factors)
     chosen = levels.choices_of(chosen, built)
     program = program_of(chosen, built, data, num_classes)
     grid = setting_values(chosen, built, program)
@@ -144,10 +144,12 @@ def program_of(
     whole = round(steps) if sampling == "replacement" else int(steps)
     per_epoch = whole + (last > 0)
     schedule = levels.schedule_named("schedule", chosen["schedule"])
+    compiled = "l2" if penalty == "l2_batch" else penalty
     return Program(
         model=network(chosen["model"], built, num_classes),
         optimizer=levels.optimizer_named("arms.optimizer", built["optimizer"]),
-        penalties=(penalty,) if penalty in PENALTIES else (),
+        penalties=(compiled,) if compiled in PENALTIES else (),
+        l2_count=batch_size if penalty == "l2_batch" else 0,
         schedule=schedule,
         num_steps=0 if schedule is None else chosen["num_epochs"] * per_epoch,
         batch_size=batch_size,

@@ -62,7 +62,7 @@ def optimizer(
     return chains.chain(
         program.optimizer,
         settings,
-        num_train=num_train,
+        num_train=program.l2_count or num_train,
         penalties=program.penalties,
         schedule=program.schedule,
         num_steps=program.num_steps,
