@@ -19,14 +19,14 @@ Rows = list[dict[str, Any]]  # of the verdict table
 
 
 def cells_by_choice(
-    cells: Sequence[Cell], unstated: Sequence[str]
+    cells: Sequence[Cell], config: Mapping[str, Any]
 ) -> dict[str, list[Cell]]:
-    """The cells of each combination of the levels of these factors, by its name.
+    """The cells of each combination of the levels of the config's unstated factors.
 
-    `kernel_init=he_normal, sampling=permutation`; the one name is empty if none of the
-    factors varies.
+    It is known by its name, `kernel_init=he_normal, sampling=permutation`. The one name
+    is empty if none of these factors varies.
     """
-    present = [name for name in unstated if name in cells[0].factors]
+    present = [name for name in config.get("unstated", ()) if name in cells[0].factors]
     varying = [x for x in present if len({cell.factors[x] for cell in cells}) > 1]
     found: dict[str, list[Cell]] = {}
     for cell in cells:

@@ -51,7 +51,8 @@ def citation(claim: Claim) -> str:
     if not is_of_paper(claim):
         return source["title"]
     name = f"arXiv:{source['arxiv']}" if "arxiv" in source else source["url"]
-    return f"{source['authors']}, {source['year']}. {source['title']}. {name}"
+    title = source["title"] + ("" if source["title"].endswith("?") else ".")
+    return f"{source['authors']}, {source['year']}. {title} {name}"
 
 
 def applies(claim: Claim, config: Mapping[str, Any]) -> bool:

@@ -78,7 +78,7 @@ def verdict_table(record: Record) -> pd.DataFrame:
     these rows for each of them (`choices.joined_rows`).
     """
     cells = networks.load(record)
-    by_choice = choices.cells_by_choice(cells, record.config.get("unstated", ()))
+    by_choice = choices.cells_by_choice(cells, record.config)
     rows: list[dict[str, Any]] = []
     for claim in claim_data.all_claims():
         if claim_data.applies(claim, record.config):

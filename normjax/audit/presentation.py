@@ -87,7 +87,7 @@ def _remark(row: TableRow) -> str:
     return f"{row['sentence']}: {said}." if said else ""
 
 
-def _estimate(key: str) -> Column:
+def estimate(key: str) -> Column:
     """A comparison's estimate; none in the own row of a claim that has several.
 
     The column is left out if it has no number.
@@ -125,11 +125,11 @@ def _short(protocol: str) -> Column:
 
 
 CLAIMS = {
-    "published": _estimate("published"),
-    "as published": _estimate("as_published"),
+    "published": estimate("published"),
+    "as published": estimate("as_published"),
     "verdict, as published": _verdict("as_published"),
     "over all choices, as published": _standing("as_published"),
-    "corrected": _estimate("corrected"),
+    "corrected": estimate("corrected"),
     "verdict, corrected": _verdict("corrected"),
     "over all choices, corrected": _standing("corrected"),
     "seeds left out": Column(
