@@ -18,7 +18,6 @@ from normjax.audit import (
     measures,
     presentation,
     published_numbers,
-    quantities,
 )
 from normjax.report import formats, page, tables
 from normjax.report.audit_interface import Kind, Reason, Verdict
@@ -220,8 +219,8 @@ def test_the_epochs_of_one_run_decide_nothing(claim, outcome):
     assert " [" in shown[rows["claim"].iloc[-1]]
 
 
-LINEAR = quantities.STATISTICS["test_accuracy"]
-RATIO = quantities.STATISTICS["stability"]
+LINEAR = measures.STATISTICS["test_accuracy"]
+RATIO = measures.STATISTICS["stability"]
 
 
 @pytest.mark.parametrize(
@@ -337,7 +336,7 @@ def test_one_of_eleven_fails_the_claim_only_at_a_level_for_eleven(times):
 @pytest.mark.parametrize("name", ["test_accuracy", "loss_range_ratio", "stability"])
 def test_an_interval_of_several_is_that_of_a_higher_level(name):
     """Student's at 1 - 0.05 / 7, of a ratio that of the logarithm."""
-    statistic = quantities.STATISTICS[name]
+    statistic = measures.STATISTICS[name]
     x = draws(SEEDS, key=5) + 0.4
     usual, wide = (statistics.mean_interval(x, 1 - 0.05 / k) for k in (1, 7))
     if statistic.logarithmic:
@@ -469,9 +468,9 @@ def test_stability_is_that_of_the_other_tables():
 def test_volatility_does_not_see_a_trend():
     x = draws(SEEDS, EVALS, key=3)
     trend = 7 * np.arange(EVALS).reshape(1, EVALS)
-    assert np.allclose(quantities.volatility(x + trend), quantities.volatility(x))
-    assert np.isnan(quantities.volatility(x[:, :2])).all()
-    assert np.isclose(quantities.volatility(np.array([0.0, 3.0, 4.0]))[0], np.sqrt(2))
+    assert np.allclose(measures.volatility(x + trend), measures.volatility(x))
+    assert np.isnan(measures.volatility(x[:, :2])).all()
+    assert np.isclose(measures.volatility(np.array([0.0, 3.0, 4.0]))[0], np.sqrt(2))
 
 
 @pytest.mark.parametrize("probed", [(), (0,), (0, 1)])
@@ -878,7 +877,7 @@ def test_claims_are_whole(claim):
     assert set(claim) <= set(FIELDS) | optional
     assert claim["direction"] in measures.DIRECTIONS
     for protocol in published_numbers.PROTOCOLS:
-        assert claim_data.statistic_name(claim, protocol) in quantities.STATISTICS
+        assert claim_data.statistic_name(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)
     assert claim["direction"] != "within" or claim["margin"] > 0
     assert "margin" in claim or "against" in claim

@@ -7,7 +7,7 @@ reproduces, or of `claims_of_papers.json`. It has
         `at` is "tuned" if it is about arms that were tuned, each on its own;
     sentence: what is claimed;
     source, place: a name in `sources.json`, and where in that source it stands;
-    statistic: a row of `quantities.STATISTICS`, or one for each protocol;
+    statistic: a row of `measures.STATISTICS`, or one for each protocol;
     direction, margin, why: what must be true of it, and the reason of the margin;
     arms, each, of, against: levels that all sides share, those that are compared one
         after the other, and the sides; each `of` is compared with each `against`;

@@ -1,7 +1,7 @@
 """The claims of sources and papers, judged by intervals, and the published numbers.
 
 This is the audit that the configs of normjax name; `report.audit_interface` says what
-an audit must have. An audit of your own may use `measures` and `quantities`.
+an audit must have. An audit of your own may use `measures`.
 
 The claims are data (`claim_data`). A claim holds if all its comparisons do. It does not
 hold if one fails at a level that allows for their number.
@@ -19,12 +19,10 @@ from normjax.audit import (
     measures,
     presentation,
     published_numbers,
-    quantities,
 )
 from normjax.audit.claim_data import Claim, Side, statistic_name
-from normjax.audit.measures import Judgement
+from normjax.audit.measures import STATISTICS, Judgement
 from normjax.audit.published_numbers import AS_PUBLISHED, CORRECTED, PROTOCOLS
-from normjax.audit.quantities import STATISTICS
 from normjax.report import estimates, networks
 from normjax.report.audit_interface import Kind, Reason, Section, Verdict
 from normjax.report.networks import Cell
@@ -93,7 +91,7 @@ def verdict_table(record: Record) -> pd.DataFrame:
 def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """A claim's rows; none if no protocol has all of its arms."""
     if isinstance(claim["statistic"], str):
-        name = quantities.evaluated_statistic(claim["statistic"], cells)
+        name = measures.evaluated_statistic(claim["statistic"], cells)
         claim = claim | {"statistic": name}
     comparisons = claim_data.comparisons(claim)
     published = _published(claim, record, comparisons)
