@@ -102,9 +102,8 @@ def estimate(key: str) -> Column:
     return Column(key, text, lambda values: values.notna().any())
 
 
-def _verdict(protocol: str) -> Column:
+def _verdict(key: str) -> Column:
     """A comparison's verdict; none where the protocol was not run."""
-    key = f"verdict_{protocol}"
     return Column(key, lambda row: str(row[key]))
 
 
@@ -127,10 +126,10 @@ def _short(protocol: str) -> Column:
 CLAIMS = {
     "published": estimate("published"),
     "as published": estimate("as_published"),
-    "verdict, as published": _verdict("as_published"),
+    "verdict, as published": _verdict("verdict_as_published"),
     "over all choices, as published": _standing("as_published"),
     "corrected": estimate("corrected"),
-    "verdict, corrected": _verdict("corrected"),
+    "verdict, corrected": _verdict("verdict_corrected"),
     "over all choices, corrected": _standing("corrected"),
     "seeds left out": Column(
         "left_out",
