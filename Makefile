@@ -4,7 +4,8 @@
 # make notebooks installs what is needed, executes the notebooks at full size
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
-# make docs   installs torch and keras too, writes the tables and the plot of docs/numerics.md
+# make docs   installs torch and keras too, writes docs/claims.md, and the tables and the
+#             plot of docs/numerics.md
 # JAX=cuda13 (or cuda12, tpu) installs jax for that accelerator; the default is the CPU
 PYTHON ?= python3
 VENV ?= .venv
@@ -47,6 +48,7 @@ with-peers-docs: $(installed)
 	$(VENV)/bin/python -m normjax.checks --write docs
 	$(VENV)/bin/python -m tests.mutants --write docs
 	$(VENV)/bin/python -m benchmarks.variance --write docs
+	$(VENV)/bin/python -m normjax.audit docs/results/* --write docs/claims.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -12,14 +12,22 @@ import pytest
 from scipy import stats
 
 from normjax import statistics
-from normjax.audit import claims, measures, presentation, published_numbers
+from normjax.audit import (
+    claim_data,
+    claims,
+    measures,
+    presentation,
+    published_numbers,
+)
 from normjax.report import formats, page, tables
 from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.statistics import Interval
 from normjax.study.record import CURVES, Record
 
 ROOT = pathlib.Path(__file__).parents[1]
-CLAIMS = claims.all_claims()
+ALL = claim_data.all_claims()
+CLAIMS = [x for x in ALL if x["study"] != "rate_by_norm"]  # see test_audit_papers.py
+OF_SOURCES = [x for x in CLAIMS if not claim_data.is_of_paper(x)]
 NAMES = [f"{c['study']}, {c['sentence']}" for c in CLAIMS]
 OUTCOMES = ("holds", "does not hold", "undecided")
 SEEDS, EVALS, SCALES = 10, 6, 4
@@ -59,6 +67,11 @@ MADE = {  # statistic -> (number, noise [seeds, evals]) -> what is measured so
     "volatility_of_roots": lambda v, z: {"smoothness_of_roots": alternating(v, z)},
     "loss_range": lambda v, z: {"ranges": v + 0.01 * z[:, 0]},
     "loss_range_ratio": lambda v, z: {"ranges": np.exp(v + 0.1 * z[:, 0])},
+    "precise_test_accuracy": accuracy("precise_test_accuracy"),
+    "precise_gain": lambda v, z: {
+        "precise_test_accuracy": 0.8 + (v + 0.1 * z) / 100,
+        "test_accuracy": np.full(z.shape, 0.8),
+    },
 }
 
 
@@ -73,7 +86,7 @@ def number(claim: dict, outcome: str) -> float:
         return 0.0 if outcome == "holds" else 3 * margin
     sign = 1 if claim["direction"] == "greater" else -1
     away = {"stability": 4.0, "seconds": 4.0, "loss_range": 0.2}
-    far = away.get(claims.statistic_name(claim, "corrected"), 1.0)
+    far = away.get(claim_data.statistic_name(claim, "corrected"), 1.0)
     return margin + far * (sign if outcome == "holds" else -sign)
 
 
@@ -140,14 +153,16 @@ def made(claim: dict, outcomes: dict[str, str], seeds: int = SEEDS) -> Record:
         for j, (protocol, outcome) in enumerate(outcomes.items()):
             at = base + (number(claim, outcome) if first else 0.0)
             key = 100 * j + i
-            measured = arm(at, claims.statistic_name(claim, protocol), key, seeds)
+            measured = arm(at, claim_data.statistic_name(claim, protocol), key, seeds)
             found |= measured
             if not each:
                 levels = {"protocol": protocol} | claim["arms"] | side
                 arms.append((levels, measured))
         if each:
             arms.append((claim["arms"] | side, found))
-    return record(claim["study"], claim["where"], arms)
+    found = record(claim["study"], claim["where"], arms)
+    search = "grid" if claim.get("at") == "tuned" else "none"
+    return found._replace(config=found.config | {"tuning": {"search": search}})
 
 
 def own(found: Record, claim: dict) -> pd.Series:
@@ -175,6 +190,8 @@ OF_TIME = [c for c in CLAIMS if c["statistic"] == "seconds"]
 def test_every_claim_can_come_out_in_three_ways(claim, i):
     """And the other protocol in another way, from its own arms or its own measure."""
     outcomes = {"corrected": OUTCOMES[i], AS_PUBLISHED: OUTCOMES[(i + 1) % 3]}
+    if claim_data.is_of_paper(claim):
+        del outcomes[AS_PUBLISHED]
     row = own(made(claim, outcomes), claim)
     for protocol, outcome in outcomes.items():
         got = str(row[f"verdict_{protocol}"])
@@ -574,7 +591,7 @@ def test_two_seeds_are_not_enough_for_a_jackknife():
 def test_a_diverged_seed_is_left_out_and_counted(study, start, name):
     claim = named(study, start)
     at = number(claim, "holds")
-    statistic = claims.statistic_name(claim, "corrected")
+    statistic = claim_data.statistic_name(claim, "corrected")
     pair = [arm(2 + at, statistic, 0), arm(2.0, statistic, 1)]
     pair[1][name] = pair[1][name].copy()
     pair[1][name][[2, 5]] = np.nan
@@ -643,7 +660,7 @@ def test_a_claim_that_several_arms_could_be_about_is_not_shown():
 def test_other_data_or_another_model_has_no_claims(change):
     claim = named("deep_mlp", "BN trains")
     found = made(claim, {"corrected": "holds"})
-    assert claims.applies(claim, found.config)
+    assert claim_data.applies(claim, found.config)
     assert claims.verdict_table(found._replace(config=found.config | change)).empty
 
 
@@ -789,21 +806,25 @@ FIELDS = (
     "study",
     "where",
     "sentence",
+    "source",
     "statistic",
     "direction",
     "arms",
     "of",
-    "published",
 )
 
 
 def title(record: Record) -> str:
     """The title of the claims, if the record has any."""
-    rows = pd.DataFrame({"claim": [""], "sentence": [""], "why": [""]})
+    row = dict.fromkeys(("claim", "sentence", "why", "source", "place"), "x")
+    rows = pd.DataFrame([row | {"place": ""}])
     return presentation.claims_section(rows, published_numbers.departures(record)).title
 
 
-@pytest.mark.parametrize("study", sorted({c["study"] for c in CLAIMS}))
+STUDIES = sorted({c["study"] for c in OF_SOURCES if "at" not in c})
+
+
+@pytest.mark.parametrize("study", STUDIES)
 def test_the_title_says_what_a_smoke_run_lacks(study):
     """Of each variant of the config; run as the source did, it says nothing."""
     for text in VARIANTS.get(study, ("",)):
@@ -836,27 +857,43 @@ def test_the_title_says_which_examples_and_batches_are_unlike():
 
 
 def test_no_verdict_is_written_in_the_data():
-    text = (ROOT / "normjax/audit/claims.json").read_text().lower()
-    assert not [x for x in ("hold", "undecided", "verdict") if x in text]
+    for path in (ROOT / "normjax/audit").glob("claims_of_*.json"):
+        text = path.read_text().lower()
+        assert not [x for x in ("hold", "undecided", "verdict") if x in text]
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+ALL_NAMES = [f"{c['study']}, {c['sentence']}" for c in ALL]
+
+
+@pytest.mark.parametrize("claim", ALL, ids=ALL_NAMES)
 def test_claims_are_whole(claim):
     assert set(FIELDS) <= set(claim)
-    optional = {"against", "each", "margin", "why"}
+    optional = {"against", "each", "margin", "why", "at", "published"}
+    if claim_data.is_of_paper(claim):
+        optional |= {"place"}
+        assert claim["place"]
+    else:
+        assert claim["published"]
     assert set(claim) <= set(FIELDS) | optional
     assert claim["direction"] in measures.DIRECTIONS
     for protocol in published_numbers.PROTOCOLS:
-        assert claims.statistic_name(claim, protocol) in measures.STATISTICS
+        assert claim_data.statistic_name(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)
-    if claim["direction"] == "within" or "against" not in claim:
-        assert claim["margin"] > 0
+    assert claim["direction"] != "within" or claim["margin"] > 0
+    assert "margin" in claim or "against" in claim
+    assert claim.get("at", "tuned") == "tuned"
+    assert ALL_NAMES.count(f"{claim['study']}, {claim['sentence']}") == 1
     assert not [x for x in claim["of"] if x in claim.get("against", [])]
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+@pytest.mark.parametrize("claim", ALL, ids=ALL_NAMES)
 def test_what_was_published_is_there(claim):
-    """For every data set and every side."""
+    """For every data set and every side; of a paper, for every comparison or none."""
+    if claim_data.is_of_paper(claim):
+        numbers = claim.get("published")
+        comparisons = claim_data.comparisons(claim)
+        assert numbers is None or len(numbers) == len(comparisons)
+        return
     sides = [
         side | each
         for side in (*claim["of"], *claim.get("against", []))
@@ -885,13 +922,15 @@ VARIANTS = {  # study -> arguments of its config that its claims are about
 }
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
+@pytest.mark.parametrize("claim", ALL, ids=ALL_NAMES)
 def test_claims_are_about_the_configs(claim):
     """A variant of the config matches, and has each side as exactly one arm."""
+    if not (ROOT / f"configs/{claim['study']}.py").exists():
+        pytest.skip("the config is not written yet")
     found = 0
     for text in VARIANTS.get(claim["study"], ("",)):
         config = get_config(claim["study"], text).to_dict()
-        if not claims.applies(claim, config):
+        if not claim_data.applies(claim, config):
             continue
         found += 1
         levels = {"protocol": ("corrected",)}
@@ -904,4 +943,7 @@ def test_claims_are_about_the_configs(claim):
                 assert set(chosen.get(factor, known)) <= set(known)
                 assert len(chosen.get(factor, known)) < 2
             assert set(chosen) <= set(arms)
-    assert found == len(claim["where"]["data.name"])
+    if claim_data.is_of_paper(claim):
+        assert found
+    else:
+        assert found == len(claim["where"]["data.name"])

@@ -1,25 +1,26 @@
-"""The sources' claims, judged by intervals: published, ours as published, corrected.
+"""The claims of sources and papers, judged by intervals, and the published numbers.
 
-This is the audit that the configs of the sources name; `report.audit_interface` says
-what an audit must have. An audit of your own may use `measures`.
+This is the audit that the configs of normjax name; `report.audit_interface` says what
+an audit must have. An audit of your own may use `measures`.
 
-The claims are data, `claims.json`: the study and the `where` of its config, a sentence,
-the statistic and the direction that decide it, and the arms to compare, `of` x
-`against`, at `each` of some levels that both sides share. A claim holds if all its
-comparisons do. It does not hold if one fails at a level that allows for their number.
+The claims are data (`claim_data`). A claim holds if all its comparisons do. It does not
+hold if one fails at a level that allows for their number.
 """
 
-import itertools
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from normjax import files
-from normjax.audit import measures, presentation, published_numbers
+from normjax.audit import (
+    choices,
+    claim_data,
+    measures,
+    presentation,
+    published_numbers,
+)
+from normjax.audit.claim_data import Claim, Side, statistic_name
 from normjax.audit.measures import STATISTICS, Judgement
 from normjax.audit.published_numbers import AS_PUBLISHED, CORRECTED, PROTOCOLS
 from normjax.report import estimates, networks
@@ -31,9 +32,6 @@ from normjax.study.record import Record
 
 PART = "· "  # before a comparison of a claim that has several
 NOTHING = Interval(np.nan, np.nan, np.nan, 0)
-
-Claim = dict[str, Any]  # an entry of claims.json
-Side = Mapping[str, str | int]  # factor -> level
 
 
 def sections(record: Record) -> list[Section]:
@@ -65,11 +63,6 @@ def sections(record: Record) -> list[Section]:
 documents = published_numbers.stats_documents
 
 
-def all_claims() -> list[Claim]:
-    """Every claim of the sources."""
-    return json.loads((Path(__file__).parent / "claims.json").read_text())
-
-
 def verdict_table(record: Record) -> pd.DataFrame:
     """The claims that a study's complete arms can decide; a row for each comparison.
 
@@ -79,25 +72,20 @@ def verdict_table(record: Record) -> pd.DataFrame:
     share, but with a number that is not finite. `published` and each protocol that was
     run have three columns of their interval. Each protocol also has `<protocol>_n`
     (seeds used, or epochs) and `verdict_<protocol>` (a `Verdict`, or "" where it was
-    not run).
+    not run). Where the config names choices that the source left open, each claim has
+    these rows for each of them (`choices.joined_rows`).
     """
     cells = networks.load(record)
-    claims = [claim for claim in all_claims() if applies(claim, record.config)]
-    rows = itertools.chain.from_iterable(_rows(x, record, cells) for x in claims)
-    return pd.DataFrame(rows).fillna({f"verdict_{x}": "" for x in PROTOCOLS})
-
-
-def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
-    """Whether a claim is about the study, the data and the model of a config."""
-    where = {"study": [claim["study"]]} | claim["where"]
-    fields = files.flat(config)
-    return all(fields.get(name) in values for name, values in where.items())
-
-
-def statistic_name(claim: Claim, protocol: str) -> str:
-    """The name of a claim's statistic: one for all protocols, or one for each."""
-    name = claim["statistic"]
-    return name if isinstance(name, str) else name[protocol]
+    by_choice = choices.cells_by_choice(cells, record.config)
+    rows: list[dict[str, Any]] = []
+    for claim in claim_data.all_claims():
+        if claim_data.applies(claim, record.config):
+            found = {x: _rows(claim, record, own) for x, own in by_choice.items()}
+            one, several = len(found) == 1, choices.joined_rows
+            rows += found.popitem()[1] if one else several(found, PROTOCOLS)
+    table = pd.DataFrame(rows)
+    texts = ("choice", *(f"{x}_{y}" for x in ("verdict", "stands") for y in PROTOCOLS))
+    return table.fillna(dict.fromkeys(texts, ""))
 
 
 def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -105,16 +93,12 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     if isinstance(claim["statistic"], str):
         name = measures.evaluated_statistic(claim["statistic"], cells)
         claim = claim | {"statistic": name}
-    sides = [claim["of"], *([claim["against"]] if "against" in claim else [])]
-    comparisons = [
-        [side | each for side in pair]
-        for each in claim.get("each", [{}])
-        for pair in itertools.product(*sides)
-    ]
-    rows = [_comparison_row(claim, record, sides) for sides in comparisons]
+    comparisons = claim_data.comparisons(claim)
+    published = _published(claim, record, comparisons)
+    rows = [_comparison_row(claim, *x) for x in zip(comparisons, published)]
     level = estimates.level_of(record)
     verdicts = {}
-    for protocol in PROTOCOLS:
+    for protocol in (CORRECTED,) if claim_data.is_of_paper(claim) else PROTOCOLS:
         tried = [
             _judge(claim, cells, x, protocol, len(rows), level) for x in comparisons
         ]
@@ -136,9 +120,9 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
 
 
 def _comparison_row(
-    claim: Claim, record: Record, sides: Sequence[Side]
+    claim: Claim, sides: Sequence[Side], published: Interval
 ) -> dict[str, Any]:
-    """The description of a comparison, with its published numbers."""
+    """The description of a comparison, with its published number."""
     name = statistic_name(claim, CORRECTED)
     names = ["-".join(str(level) for level in side.values()) for side in sides]
     comparison = " against ".join(names)
@@ -152,8 +136,10 @@ def _comparison_row(
         "direction": claim["direction"],
         "margin": claim.get("margin", np.nan),
         "why": claim.get("why", ""),
+        "source": claim_data.citation(claim),
+        "place": claim.get("place", ""),
         "left_out": 0,
-        **estimates.three_columns("published", _published(claim, record, sides)),
+        **estimates.three_columns("published", published),
     }
 
 
@@ -168,12 +154,24 @@ def _label(claim: Claim) -> str:
     return title + ("; as published: the source's formula" if each else "")
 
 
-def _published(claim: Claim, record: Record, sides: Sequence[Side]) -> Interval:
-    """The same comparison of published numbers, with bounds if they are by seed."""
+def _published(
+    claim: Claim, record: Record, comparisons: Sequence[Sequence[Side]]
+) -> list[Interval]:
+    """The published number of each comparison; nan where a paper has none.
+
+    Those of the sources are computed, with bounds if the numbers are by seed.
+    """
+    published = claim.get("published", [np.nan] * len(comparisons))
+    if not isinstance(published, str):
+        return [NOTHING._replace(estimate=x) for x in published]
     statistic = STATISTICS[statistic_name(claim, AS_PUBLISHED)]
-    paths = published_numbers.paths(claim, record.config, sides)
-    numbers = [statistic.reduce(published_numbers.numbers_at(path)) for path in paths]
-    return (statistic.compare_published or statistic.compare)(*numbers)
+    compare = statistic.compare_published or statistic.compare
+    found = []
+    for sides in comparisons:
+        paths = published_numbers.paths(claim, record.config, sides)
+        numbers = [published_numbers.numbers_at(path) for path in paths]
+        found.append(compare(*map(statistic.reduce, numbers)))
+    return found
 
 
 def _judge(

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from normjax import statistics
+from normjax.audit import rates
 from normjax.report import networks
 from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.report.networks import Cell
@@ -127,6 +128,13 @@ def _curve(name: str) -> Measure:
     return lambda cells: networks.best_of_arms(cells)[0].measurements.get(name)
 
 
+def _precise_gain(cells: Sequence[Cell]) -> np.ndarray | None:
+    """[seeds], final test accuracy with precise statistics minus moving averages."""
+    cell = networks.best_of_arms(cells)[0]
+    precise = cell.measurements.get("precise_test_accuracy")
+    return None if precise is None else precise[:, -1] - cell.final["test_accuracy"]
+
+
 _points = lambda x: 100 * x
 _last = lambda x: np.atleast_2d(x)[:, -1]
 _last_points = lambda x: 100 * _last(x)
@@ -135,6 +143,7 @@ MODES = {"": " while training", "_evaluated": " in evaluation mode"}
 SPREAD = "standard deviation of the test accuracy"
 MEAN = "smoothness, mean of passes"
 CHANGE = "standard deviation of the change of smoothness from pass to pass"
+GAIN = "test accuracy: precise statistics minus moving averages"
 RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"
 STATISTICS = {
     "test_accuracy": Statistic("test accuracy", "points", _test_accuracy, _points),
@@ -178,6 +187,26 @@ STATISTICS = {
     "loss_range": Statistic(RANGE, "nats", _range_over_scales),
     "loss_range_ratio": Statistic(
         RANGE, "ratio", _range_over_scales, compare=log_ratio, logarithmic=True
+    ),
+    "precise_test_accuracy": Statistic(
+        "test accuracy with precise statistics",
+        "points",
+        _curve("precise_test_accuracy"),
+        _last_points,
+    ),
+    "precise_gain": Statistic(GAIN, "points", _precise_gain, _points),
+    "largest_rate": Statistic(
+        "largest learning rate of the grid that still trains",
+        "ratio",
+        rates.largest_rates,
+        compare=log_ratio,
+        logarithmic=True,
+    ),
+    "best_accuracy": Statistic(
+        "test accuracy, each seed at its best rate",
+        "points",
+        rates.best_accuracies,
+        _points,
     ),
 }
 

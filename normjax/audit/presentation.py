@@ -1,7 +1,5 @@
 """How a report shows the tables of the audit: headers, digits, notes."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
@@ -12,7 +10,6 @@ from normjax.report.audit_interface import (
     Kind,
     Section,
     TableRow,
-    Verdict,
     interval_column,
     interval_of,
     number_column,
@@ -31,6 +28,15 @@ CLAIMS_NOTE = (
     " they decide nothing. Published numbers without an interval were given for one"
     ' network, or as variances. The verdict "corrected" is about the method as the'
     ' literature defines it, "as published" about the source\'s method with its faults.'
+)
+PAPERS_NOTE = (
+    " Claims of papers are tested here with smaller networks, less data and shorter"
+    " training than the papers had, so their verdicts are about this setting alone."
+    " A paper's number is that of its own setting, and it has no protocols."
+)
+CHOICES_NOTE = (
+    " Where the source is silent, each verdict is given for each plausible choice. No"
+    " level allows for the number of choices: a claim must hold for all of them."
 )
 PUBLISHED_NOTE = (
     "Published numbers are the source's, with intervals over its seeds."
@@ -53,26 +59,39 @@ def claims_section(table: pd.DataFrame, lacks: str) -> Section:
         return Section("claims", "", table, {}, {})
     parts = table["sentence"] == ""
     heads = table[~parts].assign(claim=table["sentence"])
-    reasons = dict(zip(heads["sentence"], heads["why"]))
+    papers = heads["place"] != ""
     verdicts = heads.filter(like="verdict_").to_numpy(object).ravel()
     kinds = {x.kind for x in verdicts if x}
+    whose = [("the source", ~papers), ("papers", papers)]
+    note = CLAIMS_NOTE + (PAPERS_NOTE if papers.any() else "")
+    brief = heads.drop_duplicates("sentence")  # of a claim with several choices, one
     return Section(
         "claims",
-        "Claims of the source" + lacks,
+        f"Claims of {' and of '.join(x for x, rows in whose if rows.any())}{lacks}",
         table,
         CLAIMS,
         CLAIMS_NARROW,
-        CLAIMS_NOTE,
-        remarks=[f"{claim}: {why}." for claim, why in reasons.items() if why],
+        note + (CHOICES_NOTE if "choice" in table else ""),
+        remarks=list(filter(None, map(_remark, brief.to_dict("records")))),
         footnote=UNDECIDED if Kind.UNDECIDED in kinds else "",
         leads=True,
         parts=list(parts),
-        brief=heads,
+        brief=brief,
     )
 
 
-def _estimate(key: str) -> Column:
-    """A comparison's estimate; none in the own row of a claim that has several."""
+def _remark(row: TableRow) -> str:
+    """The source of a paper's claim, and the reason of a margin."""
+    source = f"{row['source']}, {row['place']}" if row["place"] else ""
+    said = ". ".join(filter(None, (source, row["why"])))
+    return f"{row['sentence']}: {said}." if said else ""
+
+
+def estimate(key: str) -> Column:
+    """A comparison's estimate; none in the own row of a claim that has several.
+
+    The column is left out if it has no number.
+    """
 
     def text(row: TableRow) -> str:
         interval = interval_of(row, key)
@@ -80,20 +99,38 @@ def _estimate(key: str) -> Column:
         write = formats.by_three_digits if by_digits else formats.by_width
         return write(interval) if row["comparison"] else ""
 
+    return Column(key, text, lambda values: values.notna().any())
+
+
+def _verdict(key: str) -> Column:
+    """A comparison's verdict; none where the protocol was not run."""
+    return Column(key, lambda row: str(row[key]))
+
+
+def _standing(protocol: str) -> Column:
+    """How a claim stands over the choices that its source left open."""
+    return Column(f"stands_{protocol}", lambda row: row[f"stands_{protocol}"])
+
+
+def _short(protocol: str) -> Column:
+    """A verdict for the terminal: that over all choices, if there are several."""
+    key = f"verdict_{protocol}"
+
+    def text(row: TableRow) -> str:
+        over_choices = row.get(f"stands_{protocol}", "").partition(";")[0]
+        return over_choices or (row[key].short if row[key] else "")
+
     return Column(key, text)
 
 
-def _verdict(key: str, text: Callable[[Verdict], str]) -> Column:
-    """A comparison's verdict; none where the protocol was not run."""
-    return Column(key, lambda row: text(row[key]) if row[key] else "")
-
-
 CLAIMS = {
-    "published": _estimate("published"),
-    "as published": _estimate("as_published"),
-    "verdict, as published": _verdict("verdict_as_published", str),
-    "corrected": _estimate("corrected"),
-    "verdict, corrected": _verdict("verdict_corrected", str),
+    "published": estimate("published"),
+    "as published": estimate("as_published"),
+    "verdict, as published": _verdict("verdict_as_published"),
+    "over all choices, as published": _standing("as_published"),
+    "corrected": estimate("corrected"),
+    "verdict, corrected": _verdict("verdict_corrected"),
+    "over all choices, corrected": _standing("corrected"),
     "seeds left out": Column(
         "left_out",
         lambda row: f"{row['left_out']}" if row["comparison"] else "",
@@ -101,8 +138,8 @@ CLAIMS = {
     ),
 }
 CLAIMS_NARROW = {
-    "as published": _verdict("verdict_as_published", lambda x: x.short),
-    "corrected": _verdict("verdict_corrected", lambda x: x.short),
+    "as published": _short("as_published"),
+    "corrected": _short("corrected"),
 }
 ACCURACIES = {x.replace("_", " "): x for x in ("published", *PROTOCOLS)}
 PUBLISHED = {

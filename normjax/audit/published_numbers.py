@@ -5,7 +5,7 @@ file of ours, `stats.json`, and its third-moment optimizer is compared with Adam
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from normjax import files, statistics
+from normjax.audit import choices
 from normjax.report import estimates, networks
 from normjax.report.networks import Cell
 from normjax.study.record import Record
@@ -104,8 +105,10 @@ def numbers_of_source(record: Record) -> dict[str, Any]:
     return content.get(SUBSTUDIES[study].format(**names), {})
 
 
-def cells_by_optimizer(record: Record) -> dict[tuple[str, ...], Cell]:
-    """(protocol, optimizer, penalty) -> the arm, at its best setting.
+def cells_by_optimizer(
+    record: Record, cells: Sequence[Cell]
+) -> dict[tuple[str, ...], Cell]:
+    """(protocol, optimizer, penalty) -> the arm of these cells, at its best setting.
 
     Empty for any study but that of optimizers, and if another factor varies: an entry
     in the tables of the source would then stand for several arms.
@@ -113,7 +116,7 @@ def cells_by_optimizer(record: Record) -> dict[tuple[str, ...], Cell]:
     known = {"optimizer", "penalty"} <= set(record.record["factors"])
     if record.record["study"] != "optimizers" or not known:
         return {}
-    cells = networks.best_of_arms(networks.load(record))
+    cells = networks.best_of_arms(cells)
     by_name = {}
     for cell in cells:
         levels = {"protocol": CORRECTED, **cell.factors}
@@ -125,19 +128,26 @@ def cells_by_optimizer(record: Record) -> dict[tuple[str, ...], Cell]:
 def comparison(record: Record) -> pd.DataFrame:
     """Optimizer x penalty: test accuracy and stability, published and ours.
 
-    The source divides its mean loss by the batch size once more, so its variance is
-    multiplied by the square of the batch size here. It gave no losses by seed, so this
-    variance has no interval. Empty for a data set or an optimizer that the source does
-    not have, and where `cells_by_optimizer` is.
+    There is a row for each choice that the source left open (`choices`). The source
+    divides its mean loss by the batch size once more, so its variance is multiplied by
+    the square of the batch size here. It gave no losses by seed, so this variance has
+    no interval. Empty for a data set or an optimizer that the source does not have, and
+    where `cells_by_optimizer` is.
     """
     source, level = numbers_of_source(record), estimates.level_of(record)
     rows: dict[str, dict[str, Any]] = {}
-    for (protocol, optimizer, penalty), cell in cells_by_optimizer(record).items():
+    by_choice = choices.cells_by_choice(networks.load(record), record.config)
+    found = [
+        (name, choice, cell)
+        for choice, cells in by_choice.items()
+        for name, cell in cells_by_optimizer(record, cells).items()
+    ]
+    for (protocol, optimizer, penalty), choice, cell in found:
         name = OPTIMIZERS.get(optimizer, "")
         theirs = source.get("test_accuracy", {}).get(name, {}).get(penalty)
         if theirs is None:
             continue
-        arm = f"{optimizer}-{penalty}"
+        arm = f"{optimizer}-{penalty}" + (f" ({choice})" if choice else "")
         accuracy = statistics.mean_interval(np.array(theirs))
         variance = source["loss_variance"][name][penalty] * source["batch_size"] ** 2
         row = rows.setdefault(arm, {"arm": arm, "seeds": len(theirs)})
@@ -171,7 +181,8 @@ def stats_documents(record: Record) -> dict[str, dict[str, Any]]:
     `cputime_list` is in seconds of wall clock. Empty where `cells_by_optimizer` is.
     """
     contents: dict[str, dict[str, Any]] = {}
-    for (protocol, optimizer, penalty), cell in cells_by_optimizer(record).items():
+    found = cells_by_optimizer(record, networks.load(record))
+    for (protocol, optimizer, penalty), cell in found.items():
         name = "stats.json" if protocol == CORRECTED else f"stats_{protocol}.json"
         by_penalty = contents.setdefault(name, {}).setdefault(optimizer, {})
         by_penalty[penalty] = {k: list(cell.final[x]) for k, x in LISTS.items()}

@@ -1,0 +1,42 @@
+"""Lists every claim with its verdicts in the results that are kept.
+
+python -m normjax.audit docs/results/* [--write docs/claims.md]
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from normjax import files
+from normjax.audit import overview
+from normjax.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the page or writes it; one line with exit code 2 for a wrong folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m normjax.audit",
+        description="List every claim with its verdicts in the results that are kept.",
+    )
+    parser.add_argument(
+        "results", nargs="*", help="folder with claims.csv, record.json"
+    )
+    parser.add_argument("--write", metavar="FILE", help="write the page to this file")
+    given = parser.parse_args(argv)
+    path = Path(given.write) if given.write else None
+    try:
+        results = overview.read_results(given.results)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    text = overview.document(results, path.parent if path else Path())
+    if path:
+        files.write_text(path, text)
+    else:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
