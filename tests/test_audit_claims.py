@@ -12,7 +12,13 @@ import pytest
 from scipy import stats
 
 from normjax import statistics
-from normjax.audit import claims, measures, presentation, published_numbers
+from normjax.audit import (
+    claims,
+    measures,
+    presentation,
+    published_numbers,
+    verdicts,
+)
 from normjax.report import formats, page, tables
 from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.statistics import Interval
@@ -237,26 +243,26 @@ def test_a_verdict_is_where_the_interval_lies(
     statistic, direction, margin, low, high, expected
 ):
     interval = Interval((low + high) / 2, low, high, 10)
-    got = measures.verdict(interval, statistic, direction, margin)
+    got = verdicts.verdict(interval, statistic, direction, margin)
     assert got.kind == Kind(expected)
 
 
 def test_an_undecided_verdict_names_the_seeds_of_the_nearest_bound():
     """Within 1, centre 0.9: from the bound 1, not from -1 or from 0."""
     interval = Interval(0.9, 0.7, 1.1, 10)
-    got = measures.verdict(interval, LINEAR, "within", 1.0)
+    got = verdicts.verdict(interval, LINEAR, "within", 1.0)
     assert got.seeds == statistics.seeds_needed(interval, 1.0) > 10
     assert str(got) == f"undecided (about {got.count} seeds needed)"
     near = Interval(1e-4, -1.0, 1.0002, 10)
-    got = measures.verdict(near, LINEAR, "greater", None)
+    got = verdicts.verdict(near, LINEAR, "greater", None)
     assert str(got) == "undecided (more than 10,000 seeds needed)"
     assert got.seeds == np.inf
     ratio = Interval(1.0, 0.5, 4.0, 10)  # the centre of the logarithm: sqrt(2)
-    got = measures.verdict(ratio, RATIO, "greater", None)
+    got = verdicts.verdict(ratio, RATIO, "greater", None)
     logarithm = Interval(0.0, np.log(0.5), np.log(4.0), 10)
     assert got.seeds == statistics.seeds_needed(logarithm, 0.0)
     low, high = np.log(0.45), np.log(0.7)  # nearer to 1 / 2 than to 2
-    got = measures.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
+    got = verdicts.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
     logarithm = Interval((low + high) / 2, low, high, 10)
     assert got.seeds == statistics.seeds_needed(logarithm, -np.log(2))
 
@@ -285,8 +291,8 @@ YES, NO = Verdict(Kind.HOLDS), Verdict(Kind.FAILS)
 )
 def test_a_claim_of_several_comparisons_needs_all_of_them(pairs, expected):
     """Pairs: by itself, and among all of them. The first to fail settles it."""
-    judged = [measures.Judgement(claims.NOTHING, 0, *pair) for pair in pairs]
-    assert measures.family_verdict(judged) == expected
+    judged = [verdicts.Judgement(claims.NOTHING, 0, *pair) for pair in pairs]
+    assert verdicts.family_verdict(judged) == expected
 
 
 WORST = "rmsprop with dropout is the worst"
@@ -324,18 +330,18 @@ def test_an_interval_of_several_is_that_of_a_higher_level(name):
     usual, wide = (statistics.mean_interval(x, 1 - 0.05 / k) for k in (1, 7))
     if statistic.logarithmic:
         usual, wide = (Interval(*np.exp(found[:3]), found.n) for found in (usual, wide))
-    got = measures.simultaneous_interval(usual, statistic, 7)
+    got = verdicts.simultaneous_interval(usual, statistic, 7)
     assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
-    one = measures.simultaneous_interval(usual, statistic, 1)
+    one = verdicts.simultaneous_interval(usual, statistic, 1)
     assert np.allclose(one, usual, rtol=1e-14, atol=0)
-    assert np.isnan(measures.simultaneous_interval(claims.NOTHING, statistic, 7).low)
+    assert np.isnan(verdicts.simultaneous_interval(claims.NOTHING, statistic, 7).low)
 
 
 def test_an_interval_of_several_begins_at_the_level_of_the_look():
     """Student's at 1 - 0.02 / 7 from the one at 0.98."""
     x = draws(SEEDS, key=5) + 0.4
     usual, wide = (statistics.mean_interval(x, 1 - 0.02 / k) for k in (1, 7))
-    got = measures.simultaneous_interval(usual, LINEAR, 7, 0.98)
+    got = verdicts.simultaneous_interval(usual, LINEAR, 7, 0.98)
     assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
 
 
@@ -845,7 +851,7 @@ def test_claims_are_whole(claim):
     assert set(FIELDS) <= set(claim)
     optional = {"against", "each", "margin", "why"}
     assert set(claim) <= set(FIELDS) | optional
-    assert claim["direction"] in measures.DIRECTIONS
+    assert claim["direction"] in verdicts.DIRECTIONS
     for protocol in published_numbers.PROTOCOLS:
         assert claims.statistic_name(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
     ("errors", "types"),
     ("files", "statistics"),
-    ("looks", "ops", "optimizers", "data"),
+    ("looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),
     ("training",),

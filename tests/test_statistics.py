@@ -231,7 +231,7 @@ def test_seeds_needed_has_an_end():
 def test_seeds_needed_without_bounds_or_spread():
     alone = statistics.mean_interval(np.array([1.0]))
     assert statistics.seeds_needed(alone, 0.0) is None
-    same = statistics.mean_interval(np.ones(5))
+    same = statistics.mean_interval(np.ones(6))
     assert statistics.seeds_needed(same, 0.0) == 2
 
 
