@@ -201,9 +201,9 @@ def _judge(
     if statistic.over == "seeds" and len(arms) == 2:
         places = networks.shared_seeds(arms[0][0], arms[1][0])
         numbers = [x[i] for x, i in zip(numbers, places)]
-    sides = [statistic.reduce(x) for x in numbers]
     claimed = Claimed(claim["direction"], claim.get("margin"))
-    return verdicts.judge(sides, statistic, claimed, num, level)
+    reduced = [statistic.reduce(x) for x in numbers]
+    return verdicts.judge(reduced, statistic, claimed, num, level)
 
 
 def _arm(cells: Sequence[Cell], levels: Side) -> list[Cell]:

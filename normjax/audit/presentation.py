@@ -24,10 +24,13 @@ CLAIMS_NOTE = (
     " lies on the other side; a claim of several comparisons holds if all of them do."
     " One of k comparisons fails the claim only if its interval at level 1 - 0.05 / k"
     " lies on the other side, because one of k intervals at 95% misses the truth too"
-    " often. Arms are compared seed by seed. The seeds needed are those at which the"
-    " interval would no longer contain the bound, if estimate and spread stay the"
-    " same; for several comparisons, those that would settle the claim. Intervals of"
-    " seconds are over the epochs of one run and say nothing about another run, so"
+    " often. Arms are compared seed by seed. Equal differences of n seeds decide"
+    " nothing unless 2^(1 - n), the probability of n equal signs, is small enough. If a"
+    " seed is outlying, a claim about a mean is decided only if the interval of the"
+    " trimmed mean agrees. The seeds needed are those at which the interval would no"
+    " longer contain the bound, if estimate and spread stay the same; for several"
+    " comparisons, those that would settle the claim. Intervals of seconds are over the"
+    " epochs of one run and say nothing about another run, so"
     " they decide nothing. Published numbers without an interval were given for one"
     ' network, or as variances. The verdict "corrected" is about the method as the'
     ' literature defines it, "as published" about the source\'s method with its faults.'
@@ -83,6 +86,17 @@ def _estimate(key: str) -> Column:
     return Column(key, text)
 
 
+def _trimmed(key: str) -> Column:
+    """The trimmed mean of a comparison with outlying seeds; else nothing."""
+
+    def text(row: TableRow) -> str:
+        interval = interval_of(row, key)
+        write = formats.by_three_digits if row["logarithmic"] else formats.by_width
+        return "" if np.isnan(interval.estimate) else write(interval)
+
+    return Column(key, text, lambda values: values.notna().any())
+
+
 def _verdict(key: str, text: Callable[[Verdict], str]) -> Column:
     """A comparison's verdict; none where the protocol was not run."""
     return Column(key, lambda row: text(row[key]) if row[key] else "")
@@ -91,8 +105,10 @@ def _verdict(key: str, text: Callable[[Verdict], str]) -> Column:
 CLAIMS = {
     "published": _estimate("published"),
     "as published": _estimate("as_published"),
+    "trimmed mean, as published": _trimmed("as_published_trimmed"),
     "verdict, as published": _verdict("verdict_as_published", str),
     "corrected": _estimate("corrected"),
+    "trimmed mean, corrected": _trimmed("corrected_trimmed"),
     "verdict, corrected": _verdict("verdict_corrected", str),
     "seeds left out": Column(
         "left_out",

@@ -87,7 +87,8 @@ def trimmed_interval(
     found = outliers.trimmed_mean(x, level, resolution=resolution)
     if not statistic.logarithmic:
         return found
-    return Interval(*np.exp(found[:3]), found.n)
+    low, high = np.exp(found.low), np.exp(found.high)
+    return Interval(np.exp(found.estimate), low, high, found.n)
 
 
 def _verdict_of(
