@@ -6,10 +6,10 @@ Samples of n seeds are drawn from distributions of one arm, and of the paired di
 of two. Each interval is judged by its own target: the mean, the trimmed mean, the
 interquartile mean or the median of the distribution itself. A bootstrap, of 999
 resamples, gets a tenth of the studies. An interval without bounds says nothing and
-counts as one that contains its target. `--write` puts the tables into
-FOLDER/statistics.md.
+counts as one that contains its target. A second table has the median widths. `--write`
+puts the tables into FOLDER/statistics.md.
 
-The second table is about the procedure of reports. `flagged` is how often an outlying
+The third table is about the procedure of reports. `flagged` is how often an outlying
 seed is found (`normjax.outliers`). Then the trimmed mean is read, else the mean: `own`
 is how often its interval contains its own target, `trimmed` how often it contains the
 trimmed mean of the distribution. `wrong` is how often a sentence about a number is
@@ -25,22 +25,19 @@ References:
 import argparse
 import json
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
-from normjax import outliers, statistics
+from benchmarks.coverage_intervals import INTERVALS, Bounds, student, trimmed
+from normjax import outliers
 from normjax.checks import document
-from normjax.statistics import LEVEL
 
 SEEDS = (3, 5, 10, 30)
 POPULATION = 4_000_000  # draws that the targets are computed from
-RESAMPLES = 999
+WIDTHS = ("normal", "1 in 10 collapses by 5 sd")  # whose widths are a table
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
-Bounds = tuple[np.ndarray, np.ndarray]
 Row = dict[str, str | int | float]
 
 
@@ -83,77 +80,6 @@ def difference(arms: list[np.ndarray]) -> np.ndarray:
     return arms[0] - arms[1] if len(arms) == 2 else arms[0]
 
 
-def student(x: np.ndarray) -> Bounds:
-    """Of the means of [seeds, studies]."""
-    return statistics.mean_interval(x)[1:3]
-
-
-def trimmed(x: np.ndarray) -> Bounds:
-    """Of the 20% trimmed means."""
-    return outliers.trimmed_mean(x)[1:3]
-
-
-def median(x: np.ndarray) -> Bounds:
-    """Of the medians, from the k-th lowest to the k-th highest."""
-    n, ordered = len(x), np.sort(x, axis=0)
-    k = int(stats.binom.ppf((1 - LEVEL) / 2, n, 0.5))
-    unknown = np.full(x.shape[1], np.nan)
-    return (ordered[k - 1], ordered[n - k]) if k > 0 else (unknown, unknown)
-
-
-def bca(x: np.ndarray) -> Bounds:
-    """Of the means, by the bias-corrected and accelerated bootstrap."""
-    return _bootstrap(x, np.mean, "BCa")
-
-
-def interquartile(x: np.ndarray) -> Bounds:
-    """Of the interquartile means, by the percentile bootstrap."""
-    mean = lambda x, axis: stats.trim_mean(x, 0.25, axis=axis)
-    return _bootstrap(x, mean, "percentile")
-
-
-def _bootstrap(x: np.ndarray, statistic: Callable, method: str) -> Bounds:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # resamples without spread
-        found = stats.bootstrap(
-            (x,),
-            statistic,
-            axis=0,
-            n_resamples=RESAMPLES,
-            batch=100,
-            method=method,
-            vectorized=True,
-            rng=0,
-        ).confidence_interval
-    return found.low, found.high
-
-
-def studentized(x: np.ndarray) -> Bounds:
-    """Of the means, by the bootstrap of `(mean* - mean) / standard error*`."""
-    generator, n = np.random.default_rng(0), len(x)
-    mean, error = x.mean(0), x.std(0, ddof=1) / math.sqrt(n)
-    ratios = np.empty((RESAMPLES, x.shape[1]))
-    with np.errstate(all="ignore"):  # a resample without spread is at infinity
-        for i in range(RESAMPLES):
-            again = np.take_along_axis(x, generator.integers(0, n, x.shape), axis=0)
-            moved = again.mean(0) - mean
-            standard = again.std(0, ddof=1) / math.sqrt(n)
-            ratios[i] = np.where(moved == 0, 0.0, moved / standard)
-        tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        low, high = np.quantile(ratios, tails, axis=0, method="inverted_cdf")
-        return mean - high * error, mean - low * error
-
-
-INTERVALS: dict[str, tuple[Callable[[np.ndarray], Bounds], str, int]] = {
-    "mean, Student": (student, "mean", 1),
-    "mean, BCa": (bca, "mean", 10),
-    "mean, studentized": (studentized, "mean", 10),
-    "trimmed mean": (trimmed, "trimmed mean", 1),
-    "IQM, percentile": (interquartile, "interquartile", 10),
-    "median": (median, "median", 1),
-}
-
-
 def targets(draws: tuple[Draw, ...]) -> dict[str, float]:
     """The numbers of the distribution that the intervals are about."""
     x = np.sort(difference(sample(draws, 1, (POPULATION,))))
@@ -190,6 +116,7 @@ def rows(num_studies: int) -> list[Row]:
             for kind, (interval, aim, part) in INTERVALS.items():
                 bounds = interval(x[:, : num_studies // part])
                 row[kind] = float(contains(bounds, aims[aim]).mean())
+                row[f"width, {kind}"] = float(np.median(bounds[1] - bounds[0]))
             found.append(row | _procedure(arms, aims))
     return found
 
@@ -213,17 +140,25 @@ def _procedure(arms: list[np.ndarray], aims: dict[str, float]) -> Row:
     return row
 
 
-def table(found: list[Row], keys: list[str]) -> str:
-    """A line for each distribution and number of seeds, in percent."""
+def percent(share: float) -> str:
+    """`94.9`."""
+    return f"{100 * share:.1f}"
+
+
+def table(found: list[Row], keys: list[str], text: Callable[[float], str]) -> str:
+    """A line for each distribution and number of seeds; empty where nothing is."""
     lines = []
     for row in found:
         name = str(row["distribution"]) if row["n"] == SEEDS[0] else ""
-        lines.append([name, str(row["n"]), *(f"{100 * row[k]:.1f}" for k in keys)])
-    return document.markdown(["distribution", "n", *keys], lines)
+        numbers = [float(row[key]) for key in keys]
+        texts = [text(x) if math.isfinite(x) else "" for x in numbers]
+        lines.append([name, str(row["n"]), *texts])
+    heads = [key.removeprefix("width, ") for key in keys]
+    return document.markdown(["distribution", "n", *heads], lines)
 
 
 def main() -> None:
-    """Prints both tables, or writes them."""
+    """Prints the tables, and writes them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--write", metavar="FOLDER", help="write the tables there")
@@ -231,8 +166,15 @@ def main() -> None:
     arguments = parser.parse_args()
     found = rows(arguments.studies)
     kinds = list(INTERVALS)
-    rest = [key for key in found[0] if key not in ("distribution", "n", *kinds)]
-    tables = {"coverage": table(found, kinds), "procedure": table(found, rest)}
+    widths = [f"width, {kind}" for kind in kinds]
+    first = ("distribution", "n", *kinds, *widths)
+    rest = [key for key in found[0] if key not in first]
+    shown = [row for row in found if row["distribution"] in WIDTHS]
+    tables = {
+        "coverage": table(found, kinds, percent),
+        "widths": table(shown, widths, "{:.2f}".format),
+        "procedure": table(found, rest, percent),
+    }
     if arguments.write:
         document.write(Path(arguments.write) / "statistics.md", tables)
     text = "\n\n".join(tables.values())

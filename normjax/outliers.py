@@ -11,7 +11,8 @@ Seeds are the first axis of every array. Values that are not finite are left out
 import numpy as np
 from scipy import stats
 
-from normjax.statistics import LEVEL, Interval, all_equal, mean_interval
+from normjax import ties
+from normjax.statistics import LEVEL, Interval, NumberOrArray, mean_interval
 
 LEAST = 5  # seeds: of fewer, a fifth is no seed, and no test finds an outlier
 CUT = 5  # one in CUT seeds is left out at either end
@@ -32,9 +33,10 @@ def trimmed_mean(
     itself if the distribution is symmetric.
 
     If all kept values are equal, the interval has no width. Then the bounds are nan,
-    unless the interval of order statistics from the lowest to the highest kept value,
-    which contains the median with probability `1 - 2 * P(Binomial(n, 1/2) <= g)`,
-    has the level: for 0.95 from 12 seeds on, and for 6 to 9.
+    unless all n are equal and n is at least `ties.least(level)`, or the interval from
+    the lowest to the highest kept value has the level as one of the median, which it
+    contains with probability `1 - 2 * P(Binomial(n, 1/2) <= g)`: for 0.95 with 9 seeds,
+    and with 12 or more.
 
     Args:
         x: [seeds, ...]; the bounds are nan for n = 1.
@@ -66,8 +68,9 @@ def trimmed_mean(
         squares = np.where(used, np.square(moved - centre), 0.0).sum(0)
         quantile = stats.t.ppf((1 + level) / 2, kept - 1)
         half = quantile * np.sqrt(squares / (kept * (kept - 1)))
-    rare = 2 * stats.binom.cdf(cut, n, 0.5) <= 1 - level
-    half = np.where(all_equal(moved, resolution) & ~rare, np.nan, half)
+    enough = 2 * stats.binom.cdf(cut, n, 0.5) <= 1 - level
+    enough |= ties.all_equal(x, resolution) & (n >= ties.least(level))
+    half = np.where(ties.all_equal(moved, resolution) & ~enough, np.nan, half)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -96,7 +99,7 @@ def interquartile_mean(
     x = np.asarray(x, np.float64)
     columns = x.reshape(len(x), -1).T
 
-    def middle_mean(*strata: np.ndarray, axis: int = 0) -> np.ndarray:
+    def middle_mean(*strata: np.ndarray, axis: int = 0) -> NumberOrArray:
         return stats.trim_mean(np.concatenate(strata, axis=axis), 0.25, axis=axis)
 
     if len(x) < 2:

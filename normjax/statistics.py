@@ -5,16 +5,16 @@ reads a record, formats a number or imports jax.
 """
 
 import bisect
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from normjax import ties
+
 LEVEL = 0.95  # confidence level of every interval, unless a study has several looks
 EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
 MOST_SEEDS = 10_000  # no report asks for more seeds than this
-ROUNDING = 8 * 2.0**-24  # eight roundings to float32, relative
 
 NumberOrArray = Any  # an array where the statistic is one of arrays
 
@@ -51,7 +51,7 @@ def mean_interval(
     """Student's interval `mean(x) -+ t(n - 1) * std(x, ddof=1) / sqrt(n)`.
 
     The interval of equal values has no width, however few they are: its bounds are nan
-    if n is less than `least_equal(level)`.
+    if n is less than `ties.least(level)`.
 
     Args:
         x: [seeds, ...]; entries that are not finite are left out, and `n` counts
@@ -69,32 +69,9 @@ def mean_interval(
         mean = np.where(used, x, 0.0).sum(0) / n
         squares = np.where(used, np.square(x - mean), 0.0).sum(0)
         half = stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt(squares / (n - 1) / n)
-    unknown = all_equal(x, resolution) & (n < least_equal(level))
+    unknown = ties.all_equal(x, resolution) & (n < ties.least(level))
     half = np.where(unknown, np.nan, half)
     return Interval(mean, mean - half, mean + half, n)
-
-
-def least_equal(level: float = LEVEL) -> int:
-    """How many equal values are needed for a statement at this level: 6 for 0.95.
-
-    All of n values lie on the same side of their distribution's median with probability
-    `2^(1 - n)`. The result is the smallest n for which this is at most `1 - level`.
-    """
-    return 1 + math.ceil(-math.log2(1 - level) - 1e-9)  # 1 - level is rounded
-
-
-def all_equal(x: np.ndarray, resolution: float = 0.0) -> NumberOrArray:
-    """Whether the finite values, [seeds, ...], differ by `resolution` at most."""
-    used = np.isfinite(x)
-    highest = np.max(x, axis=0, where=used, initial=-np.inf)
-    lowest = np.min(x, axis=0, where=used, initial=np.inf)
-    return highest - lowest <= resolution
-
-
-def rounding(*sides: np.ndarray) -> float:
-    """By how much equal differences of float32 measurements can differ: 8 roundings."""
-    sizes = np.abs(np.concatenate([np.ravel(side) for side in sides]))
-    return ROUNDING * float(np.max(sizes, where=np.isfinite(sizes), initial=0.0))
 
 
 def paired_difference(
@@ -128,7 +105,7 @@ def paired_difference(
             batch=max(1, 10_000_000 // len(pairs)),  # 80 MB at a time
             rng=0,
         ).pvalue
-    interval = mean_interval(pairs, level, resolution=rounding(a, b))
+    interval = mean_interval(pairs, level, resolution=ties.rounding(a, b))
     return Difference(*interval, p)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from normjax import statistics
+from normjax import outliers, statistics
 from normjax.audit import (
     claims,
     measures,
@@ -547,6 +547,83 @@ def test_what_diverges_at_a_scale_does_not_hardly_depend_on_it():
     assert np.isclose(row["corrected"], np.finfo(np.float32).max, rtol=1e-12)
     row = own(lost(whole, "batch", [4]), claim)
     assert row["verdict_corrected"].kind is Kind.UNDECIDED
+
+
+# equal and outlying seeds
+
+
+@pytest.mark.parametrize(("n", "num", "least"), [(2, 1, 6), (5, 1, 6), (8, 11, 9)])
+@pytest.mark.parametrize("direction", ["greater", "less", "within"])
+def test_equal_differences_of_few_seeds_decide_nothing(n, num, least, direction):
+    """Of one point, to the bit of float32, where each verdict would be clear."""
+    b = np.linspace(50, 60, n).astype(np.float32).astype(float)
+    a = (b + 1).astype(np.float32).astype(float)
+    claimed = verdicts.Claimed(direction, 3.0 if direction == "within" else None)
+    got = verdicts.judge((a, b), LINEAR, claimed, num)
+    assert str(got.in_family) == f"undecided (needs at least {least} seeds)"
+    more = np.arange(least) + 50.0
+    enough = verdicts.judge((more + 1, more), LINEAR, claimed, num)
+    assert enough.in_family.kind is not Kind.UNDECIDED
+    ratio = measures.STATISTICS["loss_range_ratio"]
+    assert verdicts.judge((2 * b, b), ratio, claimed, num).in_family == got.in_family
+
+
+def with_collapses(n: int, num: int, away: float) -> np.ndarray:
+    """Normal differences around 0, but the last `num` of n seeds are at `away`."""
+    return np.where(np.arange(n) < n - num, draws(n, key=7), away)
+
+
+def test_a_mean_that_few_seeds_make_is_undecided():
+    """Eight of thirty at 10: their mean is above 0, but the trimmed mean is not."""
+    x, zero = with_collapses(30, 8, 10.0), np.zeros(30)
+    assert verdicts.has_outliers((x, zero), LINEAR)
+    student = statistics.mean_interval(x)
+    trimmed = verdicts.trimmed_interval((x, zero), LINEAR)
+    assert trimmed.low < 0 < student.low
+    for direction, leans in (("greater", False), ("less", True)):
+        got = verdicts.judge((x, zero), LINEAR, verdicts.Claimed(direction), 3)
+        assert (got.interval, got.trimmed) == (student, trimmed)
+        assert got.verdict.reason is got.in_family.reason is Reason.OUTLIERS
+        assert got.verdict.leans is leans
+        assert str(got.verdict) == (
+            "undecided (outlying seeds, the trimmed mean does not agree)"
+        )
+    assert got.verdict.short == "undecided (outlying seeds)"
+
+
+@pytest.mark.parametrize("n", [10, 30])
+def test_a_mean_that_the_trimmed_mean_confirms_is_decided(n):
+    x = 9 + with_collapses(n, 1, -6.0)
+    for direction, kind in (("greater", Kind.HOLDS), ("less", Kind.FAILS)):
+        got = verdicts.judge((x,), LINEAR, verdicts.Claimed(direction), 3)
+        assert (got.verdict.kind, got.in_family.kind) == (kind, kind)
+        assert got.trimmed.estimate > got.interval.estimate
+
+
+def test_spreads_and_times_do_not_know_outlying_seeds():
+    """They are about all seeds, or about epochs; ratios of means do, by logarithms."""
+    x = np.exp(with_collapses(10, 1, -6.0))
+    about = verdicts.Claimed("greater")
+    for name in ("accuracy_spread", "seconds"):
+        sides = (x,) if name == "accuracy_spread" else (x, np.ones(10))
+        statistic = measures.STATISTICS[name]
+        assert verdicts.judge(sides, statistic, about).trimmed is None
+    statistic = measures.STATISTICS["loss_range_ratio"]
+    got = verdicts.judge((x, np.ones(10)), statistic, about).trimmed
+    expected = outliers.trimmed_mean(np.log(x))
+    assert np.allclose(np.log(got[:3]), expected[:3], rtol=1e-13, atol=0)
+
+
+def test_the_table_shows_the_trimmed_mean_where_a_seed_is_outlying():
+    claim = named("deep_mlp", "BN trains")
+    x = np.tile(with_collapses(10, 1, -30.0).reshape(-1, 1), EVALS)
+    measured = [0.8 + (5 + x) / 100, np.full((SEEDS, EVALS), 0.8)]
+    arms = [({"norm": f}, {"train_accuracy": m}) for f, m in zip(BN, measured)]
+    table = claims.verdict_table(record("deep_mlp", claim["where"], arms))
+    header, rows = tables.display(presentation.claims_section(table, ""), [])
+    assert header[-3:] == ["corrected", "trimmed mean, corrected", "verdict, corrected"]
+    expected = outliers.trimmed_mean(100 * measured[0][:, -1] - 80)
+    assert rows[0][-2] == formats.by_width(expected)
 
 
 # what cannot be judged

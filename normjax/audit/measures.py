@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from normjax import statistics
+from normjax import statistics, ties
 from normjax.report import networks
 from normjax.report.networks import Cell
 from normjax.statistics import Interval
@@ -25,7 +25,7 @@ def student_interval(
     a: np.ndarray, b: np.ndarray | float = 0.0, *, level: float = statistics.LEVEL
 ) -> Interval:
     """Student's interval of one side, or of the paired differences of two sides."""
-    resolution = statistics.rounding(a, np.asarray(b))
+    resolution = ties.rounding(a, np.asarray(b))
     return statistics.mean_interval(a - b, level, resolution=resolution)
 
 
@@ -35,7 +35,7 @@ def log_ratio(
     """`exp` of Student's interval of the mean of `log(a / b)`, place by place."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log = np.log(np.divide(a, b))
-        log = statistics.mean_interval(log, level, resolution=statistics.ROUNDING)
+        log = statistics.mean_interval(log, level, resolution=ties.ROUNDING)
     return Interval(np.exp(log.estimate), np.exp(log.low), np.exp(log.high), log.n)
 
 

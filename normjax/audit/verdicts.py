@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from normjax import outliers, statistics
+from normjax import outliers, statistics, ties
 from normjax.audit.measures import Statistic
 from normjax.report.audit_interface import Kind, Reason, Verdict
 from normjax.statistics import Interval
@@ -111,8 +111,8 @@ def _verdict_of(
     one = verdict(wide, statistic, *claimed, level)
     if not statistic.is_mean:
         return one
-    equal = statistics.all_equal(*_differences(sides, statistic))
-    least = statistics.least_equal(level)
+    equal = ties.all_equal(*_differences(sides, statistic))
+    least = ties.least(level)
     if equal and 1 < interval.n < least:
         return Verdict(Kind.UNDECIDED, Reason.TOO_FEW_SEEDS, least)
     if flagged and one.kind is not Kind.UNDECIDED:
@@ -128,9 +128,9 @@ def _differences(
 ) -> tuple[np.ndarray, float]:
     """What the mean is taken of, [seeds], and by how much equal ones can differ."""
     scaled = [_scaled(side, statistic) for side in sides]
-    rounding = statistics.rounding(*scaled)
+    rounding = ties.rounding(*scaled)
     if statistic.logarithmic:
-        rounding = statistics.ROUNDING
+        rounding = ties.ROUNDING
     return (scaled[0] - scaled[1] if len(scaled) == 2 else scaled[0]), rounding
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from normjax import looks, outliers, statistics
+from normjax import looks, outliers, statistics, ties
 from normjax.report import networks
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL, Difference, Interval
@@ -115,7 +115,7 @@ def outlying_difference(a: Cell, b: Cell, *, level: float = LEVEL) -> Outlying |
     found = outliers.outlying_pairs(x, y)
     if not found.any():
         return None
-    resolution = statistics.rounding(x, y)
+    resolution = ties.rounding(x, y)
     trimmed = outliers.trimmed_mean(x - y, level, resolution=resolution)
     return Outlying(a.seeds[networks.shared_seeds(a, b)[0]][found], trimmed)
 
