@@ -316,12 +316,19 @@ def test_a_collapsed_seed_is_named_beside_a_trimmed_mean(norms):
         assert [arm for arm, text in shown.items() if text] == ["batch"]
         assert header[header.index(column) + 1] == "outlying seeds"
         assert tables.OUTLYING_NOTE in table.note
-    assert tables.text(found).count(tables.OUTLYING_FOOTNOTE) == 2
+    text = tables.text(found)
+    assert text.count(tables.OUTLYING_FOOTNOTE) == 2
+    assert f"{expected.estimate:.2f}  " in text
     answer = page.answer([by_arm[x] for x in ("none", "batch")])[1]
     assert answer.endswith(
         " Here 1 seed lies far from the others: the trimmed mean of this difference is"
         f" {formats.by_width(outliers.trimmed_mean(b - a))}."
     )
+
+
+def test_the_terminal_has_room_for_trimmed_means(optimizers):
+    found = collapsed(optimizers, "as_published-third_moment-l2", 5, 0.3)
+    assert max(map(len, tables.text(found).splitlines())) <= 100
 
 
 def test_without_an_outlying_seed_tables_are_as_they_were(norms):

@@ -40,7 +40,10 @@ OUTLYING_NOTE = (
     " seeds at either end, is given too: its interval holds, whereas no interval of the"
     " mean allows for a rare collapse."
 )
-OUTLYING_FOOTNOTE = "Trimmed means are given where a seed lies far from the others.\n"
+OUTLYING_FOOTNOTE = (
+    "trim: the trimmed mean, where a seed lies far from the others; the page has its\n"
+    "interval.\n"
+)
 SUBSET_NOTE = (
     " All seeds share one subset of {:,} training examples, so the intervals leave out"
     " what another subset would change."
@@ -187,7 +190,7 @@ SUMMARY: dict[str, Column] = {
 }
 SUMMARY_NARROW: dict[str, Column] = {
     "test accuracy": interval_column("test_accuracy", formats.plus_minus),
-    "trimmed mean": trimmed_column("trimmed_accuracy", formats.plus_minus),
+    "trim": trimmed_column("trimmed_accuracy", lambda x: f"{x.estimate:.3f}"),
     "stability": number_column("stability", formats.two_digits),
     "seconds": number_column("seconds", formats.three_digits),
     "steps": number_column("steps_to_target", formats.whole_number),
@@ -206,6 +209,6 @@ DIFFERENCES: dict[str, Column] = {
 }
 DIFFERENCES_NARROW: dict[str, Column] = {
     "points": interval_column("accuracy_points", formats.plus_minus),
-    "trimmed mean": trimmed_column("trimmed_points", formats.plus_minus),
+    "trim": trimmed_column("trimmed_points", lambda x: f"{x.estimate:.2f}"),
     **{x: DIFFERENCES[x] for x in ("p", "stability, ratio", "seconds, ratio")},
 }
