@@ -7,8 +7,8 @@ The norms that train by statistics of the batch, two that do not, and none, on a
 two 3x3 convolutions and a tenth of CIFAR-10 that each seed draws anew. Batches of 2 to
 512, the learning rate in proportion to the batch size (Goyal et al., 2017,
 arXiv:1706.02677). Each network is tested twice: with its moving averages, and with the
-moments of its inputs over all training images (precise statistics, Wu and Johnson, 2021,
-arXiv:2105.07576). A tenth is what two cores train in half an hour; size=full, all
+moments of its inputs over all training images (precise statistics, Wu and Johnson,
+2021, arXiv:2105.07576). A tenth is what two cores train in half an hour; size=full, all
 images, is for an accelerator.
 """
 

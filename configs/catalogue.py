@@ -4,8 +4,9 @@ Run    python launch.py --config=configs/catalogue.py --workdir=runs/catalogue
 Smoke  the same with --config=configs/catalogue.py:size=smoke
 
 Every norm of `normjax.layers.NORMS` on one CNN of two 3x3 convolutions with max-pooling
-and one data set. Each tries five learning rates on two seeds; the best on the validation
-split is trained on ten other seeds. A tenth of the images, drawn anew by each seed.
+and one data set. Each tries five learning rates on two seeds; the best on the
+validation split is trained on ten other seeds. A tenth of the images, drawn anew by
+each seed.
 """
 
 from ml_collections import ConfigDict

@@ -6,8 +6,8 @@ Smoke  the same with size=smoke
 
 The MLP and the data of configs/optimizers.py, whose optimizers are compared at one
 learning rate each, as its source has them. Here every optimizer tries seven rates, half
-a decade apart, under a constant rate and under a cosine, on three seeds; what is best on
-the validation split is trained on ten other seeds, and those are compared.
+a decade apart, under a constant rate and under a cosine, on three seeds; what is best
+on the validation split is trained on ten other seeds, and those are compared.
 """
 
 from ml_collections import ConfigDict

@@ -20,14 +20,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from normjax import layers, models, ops, optimizers, statistics
+    from normjax import layers, models, ops, optimizers, outliers, statistics
     from normjax.study.config import config
     from normjax.study.record import read_record as load
     from normjax.study.run import run
 
 __version__ = "0.3.0"
 __all__ = ["config", "layers", "load", "models", "ops", "optimizers", "run"]
-__all__ += ["statistics"]
+__all__ += ["outliers", "statistics"]
 
 _FUNCTIONS = {  # name -> module, and what it is called there
     "config": ("normjax.study.config", "config"),

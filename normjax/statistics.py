@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from normjax import ties
+
 LEVEL = 0.95  # confidence level of every interval, unless a study has several looks
 EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
 MOST_SEEDS = 10_000  # no report asks for more seeds than this
@@ -43,13 +45,19 @@ class TimeToTarget(NamedTuple):
     share: Interval  # of the seeds, in [0, 1]
 
 
-def mean_interval(x: np.ndarray, level: float = LEVEL) -> Interval:
+def mean_interval(
+    x: np.ndarray, level: float = LEVEL, *, resolution: float = 0.0
+) -> Interval:
     """Student's interval `mean(x) -+ t(n - 1) * std(x, ddof=1) / sqrt(n)`.
+
+    The interval of equal values has no width, however few they are: its bounds are nan
+    if n is less than `ties.least(level)`.
 
     Args:
         x: [seeds, ...]; entries that are not finite are left out, and `n` counts
             those that were used; the bounds are nan for n = 1.
         level: confidence level, in (0, 1).
+        resolution: values that differ by this or less are equal.
 
     References:
         Student, 1908. The Probable Error of a Mean.
@@ -61,6 +69,8 @@ def mean_interval(x: np.ndarray, level: float = LEVEL) -> Interval:
         mean = np.where(used, x, 0.0).sum(0) / n
         squares = np.where(used, np.square(x - mean), 0.0).sum(0)
         half = stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt(squares / (n - 1) / n)
+    unknown = ties.all_equal(x, resolution) & (n < ties.least(level))
+    half = np.where(unknown, np.nan, half)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -95,7 +105,8 @@ def paired_difference(
             batch=max(1, 10_000_000 // len(pairs)),  # 80 MB at a time
             rng=0,
         ).pvalue
-    return Difference(*mean_interval(pairs, level), p)
+    interval = mean_interval(pairs, level, resolution=ties.rounding(a, b))
+    return Difference(*interval, p)
 
 
 def median_interval(x: np.ndarray, *, level: float = LEVEL) -> Interval:

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from normjax import statistics
+from normjax import outliers, statistics
 from normjax.audit import (
     claim_data,
     claims,
     measures,
     presentation,
     published_numbers,
+    verdicts,
 )
 from normjax.report import formats, page, tables
 from normjax.report.audit_interface import Kind, Reason, Verdict
@@ -254,26 +255,26 @@ def test_a_verdict_is_where_the_interval_lies(
     statistic, direction, margin, low, high, expected
 ):
     interval = Interval((low + high) / 2, low, high, 10)
-    got = measures.verdict(interval, statistic, direction, margin)
+    got = verdicts.verdict(interval, statistic, direction, margin)
     assert got.kind == Kind(expected)
 
 
 def test_an_undecided_verdict_names_the_seeds_of_the_nearest_bound():
     """Within 1, centre 0.9: from the bound 1, not from -1 or from 0."""
     interval = Interval(0.9, 0.7, 1.1, 10)
-    got = measures.verdict(interval, LINEAR, "within", 1.0)
+    got = verdicts.verdict(interval, LINEAR, "within", 1.0)
     assert got.seeds == statistics.seeds_needed(interval, 1.0) > 10
     assert str(got) == f"undecided (about {got.count} seeds needed)"
     near = Interval(1e-4, -1.0, 1.0002, 10)
-    got = measures.verdict(near, LINEAR, "greater", None)
+    got = verdicts.verdict(near, LINEAR, "greater", None)
     assert str(got) == "undecided (more than 10,000 seeds needed)"
     assert got.seeds == np.inf
     ratio = Interval(1.0, 0.5, 4.0, 10)  # the centre of the logarithm: sqrt(2)
-    got = measures.verdict(ratio, RATIO, "greater", None)
+    got = verdicts.verdict(ratio, RATIO, "greater", None)
     logarithm = Interval(0.0, np.log(0.5), np.log(4.0), 10)
     assert got.seeds == statistics.seeds_needed(logarithm, 0.0)
     low, high = np.log(0.45), np.log(0.7)  # nearer to 1 / 2 than to 2
-    got = measures.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
+    got = verdicts.verdict(Interval(0.56, 0.45, 0.7, 10), RATIO, "within", 2.0)
     logarithm = Interval((low + high) / 2, low, high, 10)
     assert got.seeds == statistics.seeds_needed(logarithm, -np.log(2))
 
@@ -302,8 +303,8 @@ YES, NO = Verdict(Kind.HOLDS), Verdict(Kind.FAILS)
 )
 def test_a_claim_of_several_comparisons_needs_all_of_them(pairs, expected):
     """Pairs: by itself, and among all of them. The first to fail settles it."""
-    judged = [measures.Judgement(claims.NOTHING, 0, *pair) for pair in pairs]
-    assert measures.family_verdict(judged) == expected
+    judged = [verdicts.Judgement(claims.NOTHING, 0, *pair) for pair in pairs]
+    assert verdicts.family_verdict(judged) == expected
 
 
 WORST = "rmsprop with dropout is the worst"
@@ -341,18 +342,18 @@ def test_an_interval_of_several_is_that_of_a_higher_level(name):
     usual, wide = (statistics.mean_interval(x, 1 - 0.05 / k) for k in (1, 7))
     if statistic.logarithmic:
         usual, wide = (Interval(*np.exp(found[:3]), found.n) for found in (usual, wide))
-    got = measures.simultaneous_interval(usual, statistic, 7)
+    got = verdicts.simultaneous_interval(usual, statistic, 7)
     assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
-    one = measures.simultaneous_interval(usual, statistic, 1)
+    one = verdicts.simultaneous_interval(usual, statistic, 1)
     assert np.allclose(one, usual, rtol=1e-14, atol=0)
-    assert np.isnan(measures.simultaneous_interval(claims.NOTHING, statistic, 7).low)
+    assert np.isnan(verdicts.simultaneous_interval(claims.NOTHING, statistic, 7).low)
 
 
 def test_an_interval_of_several_begins_at_the_level_of_the_look():
     """Student's at 1 - 0.02 / 7 from the one at 0.98."""
     x = draws(SEEDS, key=5) + 0.4
     usual, wide = (statistics.mean_interval(x, 1 - 0.02 / k) for k in (1, 7))
-    got = measures.simultaneous_interval(usual, LINEAR, 7, 0.98)
+    got = verdicts.simultaneous_interval(usual, LINEAR, 7, 0.98)
     assert np.allclose(got, wide, rtol=1e-13, atol=0)  # 1 - level has 13 digits
 
 
@@ -560,6 +561,83 @@ def test_what_diverges_at_a_scale_does_not_hardly_depend_on_it():
     assert row["verdict_corrected"].kind is Kind.UNDECIDED
 
 
+# equal and outlying seeds
+
+
+@pytest.mark.parametrize(("n", "num", "least"), [(2, 1, 6), (5, 1, 6), (8, 11, 9)])
+@pytest.mark.parametrize("direction", ["greater", "less", "within"])
+def test_equal_differences_of_few_seeds_decide_nothing(n, num, least, direction):
+    """Of one point, to the bit of float32, where each verdict would be clear."""
+    b = np.linspace(50, 60, n).astype(np.float32).astype(float)
+    a = (b + 1).astype(np.float32).astype(float)
+    claimed = verdicts.Claimed(direction, 3.0 if direction == "within" else None)
+    got = verdicts.judge((a, b), LINEAR, claimed, num)
+    assert str(got.in_family) == f"undecided (needs at least {least} seeds)"
+    more = np.arange(least) + 50.0
+    enough = verdicts.judge((more + 1, more), LINEAR, claimed, num)
+    assert enough.in_family.kind is not Kind.UNDECIDED
+    ratio = measures.STATISTICS["loss_range_ratio"]
+    assert verdicts.judge((2 * b, b), ratio, claimed, num).in_family == got.in_family
+
+
+def with_collapses(n: int, num: int, away: float) -> np.ndarray:
+    """Normal differences around 0, but the last `num` of n seeds are at `away`."""
+    return np.where(np.arange(n) < n - num, draws(n, key=7), away)
+
+
+def test_a_mean_that_few_seeds_make_is_undecided():
+    """Eight of thirty at 10: their mean is above 0, but the trimmed mean is not."""
+    x, zero = with_collapses(30, 8, 10.0), np.zeros(30)
+    assert verdicts.has_outliers((x, zero), LINEAR)
+    student = statistics.mean_interval(x)
+    trimmed = verdicts.trimmed_interval((x, zero), LINEAR)
+    assert trimmed.low < 0 < student.low
+    for direction, leans in (("greater", False), ("less", True)):
+        got = verdicts.judge((x, zero), LINEAR, verdicts.Claimed(direction), 3)
+        assert (got.interval, got.trimmed) == (student, trimmed)
+        assert got.verdict.reason is got.in_family.reason is Reason.OUTLIERS
+        assert got.verdict.leans is leans
+        assert str(got.verdict) == (
+            "undecided (outlying seeds, the trimmed mean does not agree)"
+        )
+    assert got.verdict.short == "undecided (outlying seeds)"
+
+
+@pytest.mark.parametrize("n", [10, 30])
+def test_a_mean_that_the_trimmed_mean_confirms_is_decided(n):
+    x = 9 + with_collapses(n, 1, -6.0)
+    for direction, kind in (("greater", Kind.HOLDS), ("less", Kind.FAILS)):
+        got = verdicts.judge((x,), LINEAR, verdicts.Claimed(direction), 3)
+        assert (got.verdict.kind, got.in_family.kind) == (kind, kind)
+        assert got.trimmed.estimate > got.interval.estimate
+
+
+def test_spreads_and_times_do_not_know_outlying_seeds():
+    """They are about all seeds, or about epochs; ratios of means do, by logarithms."""
+    x = np.exp(with_collapses(10, 1, -6.0))
+    about = verdicts.Claimed("greater")
+    for name in ("accuracy_spread", "seconds"):
+        sides = (x,) if name == "accuracy_spread" else (x, np.ones(10))
+        statistic = measures.STATISTICS[name]
+        assert verdicts.judge(sides, statistic, about).trimmed is None
+    statistic = measures.STATISTICS["loss_range_ratio"]
+    got = verdicts.judge((x, np.ones(10)), statistic, about).trimmed
+    expected = outliers.trimmed_mean(np.log(x))
+    assert np.allclose(np.log(got[:3]), expected[:3], rtol=1e-13, atol=0)
+
+
+def test_the_table_shows_the_trimmed_mean_where_a_seed_is_outlying():
+    claim = named("deep_mlp", "BN trains")
+    x = np.tile(with_collapses(10, 1, -30.0).reshape(-1, 1), EVALS)
+    measured = [0.8 + (5 + x) / 100, np.full((SEEDS, EVALS), 0.8)]
+    arms = [({"norm": f}, {"train_accuracy": m}) for f, m in zip(BN, measured)]
+    table = claims.verdict_table(record("deep_mlp", claim["where"], arms))
+    header, rows = tables.display(presentation.claims_section(table, ""), [])
+    assert header[-3:] == ["corrected", "trimmed mean, corrected", "verdict, corrected"]
+    expected = outliers.trimmed_mean(100 * measured[0][:, -1] - 80)
+    assert rows[0][-2] == formats.by_width(expected)
+
+
 # what cannot be judged
 
 
@@ -707,6 +785,7 @@ def test_a_wide_table_has_a_row_for_each_comparison():
     claim = named("optimizers", "third_moment is")
     outcomes = {"corrected": "does not hold", AS_PUBLISHED: "holds"}
     table = claims.verdict_table(made(claim, outcomes))
+    table = table.drop(columns=table.filter(like="trimmed").columns)
     header, rows = tables.display(presentation.claims_section(table, ""), [])
     assert header == [
         "claim",
@@ -875,7 +954,7 @@ def test_claims_are_whole(claim):
     else:
         assert claim["published"]
     assert set(claim) <= set(FIELDS) | optional
-    assert claim["direction"] in measures.DIRECTIONS
+    assert claim["direction"] in verdicts.DIRECTIONS
     for protocol in published_numbers.PROTOCOLS:
         assert claim_data.statistic_name(claim, protocol) in measures.STATISTICS
     assert ("margin" in claim) == ("why" in claim)

@@ -10,9 +10,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
-    ("errors", "types"),
+    ("errors", "ties", "types"),
     ("files", "statistics"),
-    ("looks", "ops", "optimizers", "data"),
+    ("looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),
     ("training",),

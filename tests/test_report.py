@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from normjax import files, statistics
+from normjax import files, outliers, statistics
 from normjax.audit import claims, published_numbers
 from normjax.errors import InputError
 from normjax.report import __main__ as command
@@ -282,6 +282,79 @@ def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
     ]
     assert set(table[published_numbers.SHARE]) == {2e-6}
     assert set(table[published_numbers.DENOMINATOR]) == {1e-8}
+
+
+def collapsed(record: Record, arm: str, seed: int, by: float) -> Record:
+    """The record, had one network of an arm ended with less test accuracy."""
+    networks = record.networks.copy()
+    row = (networks["arm"] == arm) & (networks["seed"] == seed)
+    networks.loc[row, "test_accuracy"] -= by
+    return record._replace(networks=networks)
+
+
+SHOWN = ("summary", "trimmed mean"), ("differences", "trimmed mean, points")
+
+
+def test_a_collapsed_seed_is_named_beside_a_trimmed_mean(norms):
+    """In its arm's row and in its comparison's; other rows show nothing there."""
+    found = collapsed(norms, "batch", 5, 0.3)
+    summary = estimates.summary(found).set_index("arm")
+    assert summary["outlying_seeds"].dropna().to_dict() == {"batch": "5"}
+    by_arm = {cell.arm: cell for cell in networks.load(found)}
+    a, b = (100 * by_arm[x].final["test_accuracy"] for x in ("batch", "none"))
+    row = estimates.arm_differences(found).set_index("arm").loc["batch"]
+    expected = outliers.trimmed_mean(a - b)
+    ends = ["trimmed_points", "trimmed_points_low", "trimmed_points_high"]
+    assert list(row[ends]) == list(expected[:3])
+    for name, column in (
+        ("summary", "trimmed mean"),
+        ("differences", "trimmed mean, points"),
+    ):
+        table = section(found, name)
+        header, rows = tables.display(table, [])
+        shown = {row[0]: row[header.index(column)] for row in rows}
+        assert [arm for arm, text in shown.items() if text] == ["batch"]
+        assert header[header.index(column) + 1] == "outlying seeds"
+        assert tables.OUTLYING_NOTE in table.note
+    text = tables.text(found)
+    assert text.count(tables.OUTLYING_FOOTNOTE) == 2
+    assert f"{expected.estimate:.2f}  " in text
+    answer = page.answer([by_arm[x] for x in ("none", "batch")])[1]
+    assert answer.endswith(
+        " Here 1 seed lies far from the others: the trimmed mean of this difference is"
+        f" {formats.by_width(outliers.trimmed_mean(b - a))}."
+    )
+
+
+def test_the_terminal_has_room_for_trimmed_means(optimizers):
+    found = collapsed(optimizers, "as_published-third_moment-l2", 5, 0.3)
+    assert max(map(len, tables.text(found).splitlines())) <= 100
+
+
+def test_without_an_outlying_seed_tables_are_as_they_were(norms):
+    for name in ("summary", "differences"):
+        table = section(norms, name)
+        assert not [x for x in table.numbers if "trimmed" in x or "outlying" in x]
+        assert "trimmed" not in table.note
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"num_train": 6_000}, True),
+        ({"num_train": 6_000, "subset": "shared"}, True),
+        ({"num_train": 6_000, "subset": "per_seed"}, False),
+        ({"num_train": 0}, False),
+        ({}, False),
+    ],
+)
+def test_the_page_says_that_seeds_share_a_subset(norms, data, told):
+    found = norms._replace(config=norms.config | {"data": data})
+    sentence = (
+        "All seeds share one subset of 6,000 training examples, so the intervals leave"
+        " out what another subset would change."
+    )
+    assert (sentence in section(found, "summary").note) == told
 
 
 # text

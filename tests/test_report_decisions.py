@@ -69,6 +69,17 @@ def test_a_difference_is_undecided_while_its_interval_includes_zero():
         assert decisions.undecided(made(gap, 10)) == expected
 
 
+def test_a_difference_that_few_seeds_make_is_undecided():
+    """Eight of thirty are better by ten points; the trimmed mean may be 0."""
+    found = made(0.0, 30)
+    lucky = (found.networks["arm"] == "pre") & (found.networks["seed"] >= 22)
+    accuracy = found.networks["test_accuracy"] + 0.1 * lucky
+    found = found._replace(networks=found.networks.assign(test_accuracy=accuracy))
+    (row,) = estimates.arm_differences(found).to_dict("records")
+    assert row["trimmed_points_low"] < 0 < row["accuracy_points_low"]
+    assert decisions.undecided(found) == ("pre against post",)
+
+
 def test_too_few_seeds_for_an_interval_decide_nothing():
     assert decisions.undecided(made(3.0, 1)) == ("pre against post",)
 

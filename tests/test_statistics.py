@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from normjax import statistics
+from normjax import statistics, ties
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -56,6 +56,29 @@ def test_too_few_seeds_give_an_estimate_without_bounds(n):
     ]
     assert all(np.isnan(y.low) and np.isnan(y.high) and y.n == n for y in found)
     assert np.isnan(mean.estimate) if n == 0 else mean.estimate == x[0, 0]
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.9875, 1 - 0.05 / 11])
+def test_equal_values_have_no_bounds_until_equal_signs_would_be_rare(level):
+    """`2^(1 - n) <= 1 - level` for the first time; the median has bounds from there."""
+    n = ties.least(level)
+    assert 2.0 ** (1 - n) <= 1 - level < 2.0 ** (2 - n)
+    enough, few = (statistics.mean_interval(np.full(m, 0.1), level) for m in (n, n - 1))
+    assert close(enough.low, enough.high)
+    assert np.isnan(few.low)
+    assert np.isnan(few.high)
+    assert np.isfinite(statistics.median_interval(np.arange(n), level=level).low)
+    assert np.isnan(statistics.median_interval(np.arange(n - 1), level=level).low)
+
+
+def test_differences_that_are_equal_but_for_float32_decide_nothing():
+    """51% - 50% and 91% - 90%; one image of 10,000 more is another difference."""
+    a, b = np.array([0.51, 0.91], np.float32), np.array([0.50, 0.90], np.float32)
+    gaps = 100 * a.astype(float) - 100 * b.astype(float)
+    assert gaps[0] != gaps[1]
+    assert np.isnan(statistics.paired_difference(100.0 * a, 100.0 * b).low)
+    a[0] += np.float32(1e-4)
+    assert np.isfinite(statistics.paired_difference(100.0 * a, 100.0 * b).low)
 
 
 def test_paired_difference_drops_what_the_pairs_share():
@@ -231,7 +254,7 @@ def test_seeds_needed_has_an_end():
 def test_seeds_needed_without_bounds_or_spread():
     alone = statistics.mean_interval(np.array([1.0]))
     assert statistics.seeds_needed(alone, 0.0) is None
-    same = statistics.mean_interval(np.ones(5))
+    same = statistics.mean_interval(np.ones(6))
     assert statistics.seeds_needed(same, 0.0) == 2
 
 

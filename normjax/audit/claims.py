@@ -19,12 +19,14 @@ from normjax.audit import (
     measures,
     presentation,
     published_numbers,
+    verdicts,
 )
 from normjax.audit.claim_data import Claim, Side, statistic_name
-from normjax.audit.measures import STATISTICS, Judgement
+from normjax.audit.measures import STATISTICS
 from normjax.audit.published_numbers import AS_PUBLISHED, CORRECTED, PROTOCOLS
+from normjax.audit.verdicts import Claimed, Judgement
 from normjax.report import estimates, networks
-from normjax.report.audit_interface import Kind, Reason, Section, Verdict
+from normjax.report.audit_interface import Section, Verdict
 from normjax.report.networks import Cell
 from normjax.report.tables import differences_section
 from normjax.statistics import Interval
@@ -97,23 +99,25 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     published = _published(claim, record, comparisons)
     rows = [_comparison_row(claim, *x) for x in zip(comparisons, published)]
     level = estimates.level_of(record)
-    verdicts = {}
+    found = {}
     for protocol in (CORRECTED,) if claim_data.is_of_paper(claim) else PROTOCOLS:
         tried = [
             _judge(claim, cells, x, protocol, len(rows), level) for x in comparisons
         ]
         judged = [one for one in tried if one is not None]
         if len(judged) == len(rows):
-            verdicts[protocol] = measures.family_verdict(judged)
+            found[protocol] = verdicts.family_verdict(judged)
             for row, one in zip(rows, judged):
                 row["left_out"] = max(row["left_out"], one.left_out)
                 row |= _columns(protocol, one.interval, one.verdict)
-    if not verdicts or len(rows) == 1:
-        return rows if verdicts else []
+                if one.trimmed:
+                    row |= estimates.three_columns(f"{protocol}_trimmed", one.trimmed)
+    if not found or len(rows) == 1:
+        return rows if found else []
     head = rows[0] | {"comparison": "", "left_out": max(x["left_out"] for x in rows)}
     head |= {"claim": f"{claim['sentence']}: {_label(claim)}"}
     head |= estimates.three_columns("published", NOTHING)
-    for protocol, whole in verdicts.items():
+    for protocol, whole in found.items():
         head |= _columns(protocol, NOTHING, whole)
     parts = [x | {"claim": PART + x["comparison"], "sentence": ""} for x in rows]
     return [head, *parts]
@@ -196,21 +200,9 @@ def _judge(
     if statistic.over == "seeds" and len(arms) == 2:
         places = networks.shared_seeds(arms[0][0], arms[1][0])
         numbers = [x[i] for x, i in zip(numbers, places)]
-    interval = statistic.compare(*map(statistic.reduce, numbers), level=level)
-    single, in_family = (
-        measures.verdict(
-            measures.simultaneous_interval(interval, statistic, k, level),
-            statistic,
-            claim["direction"],
-            claim.get("margin"),
-            1 - (1 - level) / k,
-        )
-        for k in (1, num)
-    )
-    if len(numbers[0]) < statistic.least:
-        few = Verdict(Kind.UNDECIDED, Reason.TOO_FEW_SEEDS, statistic.least)
-        single = in_family = few
-    return Judgement(interval, len(numbers[0]) - int(interval.n), single, in_family)
+    claimed = Claimed(claim["direction"], claim.get("margin"))
+    reduced = [statistic.reduce(x) for x in numbers]
+    return verdicts.judge(reduced, statistic, claimed, num, level)
 
 
 def _arm(cells: Sequence[Cell], levels: Side) -> list[Cell]:

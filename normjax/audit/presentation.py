@@ -21,10 +21,13 @@ CLAIMS_NOTE = (
     " lies on the other side; a claim of several comparisons holds if all of them do."
     " One of k comparisons fails the claim only if its interval at level 1 - 0.05 / k"
     " lies on the other side, because one of k intervals at 95% misses the truth too"
-    " often. Arms are compared seed by seed. The seeds needed are those at which the"
-    " interval would no longer contain the bound, if estimate and spread stay the"
-    " same; for several comparisons, those that would settle the claim. Intervals of"
-    " seconds are over the epochs of one run and say nothing about another run, so"
+    " often. Arms are compared seed by seed. Equal differences of n seeds decide"
+    " nothing unless 2^(1 - n), the probability of n equal signs, is small enough. If a"
+    " seed is outlying, a claim about a mean is decided only if the interval of the"
+    " trimmed mean agrees. The seeds needed are those at which the interval would no"
+    " longer contain the bound, if estimate and spread stay the same; for several"
+    " comparisons, those that would settle the claim. Intervals of seconds are over the"
+    " epochs of one run and say nothing about another run, so"
     " they decide nothing. Published numbers without an interval were given for one"
     ' network, or as variances. The verdict "corrected" is about the method as the'
     ' literature defines it, "as published" about the source\'s method with its faults.'
@@ -123,12 +126,25 @@ def _short(protocol: str) -> Column:
     return Column(key, text)
 
 
+def _trimmed(key: str) -> Column:
+    """The trimmed mean of a comparison with outlying seeds; else nothing."""
+
+    def text(row: TableRow) -> str:
+        interval = interval_of(row, key)
+        write = formats.by_three_digits if row["logarithmic"] else formats.by_width
+        return "" if np.isnan(interval.estimate) else write(interval)
+
+    return Column(key, text, lambda values: values.notna().any())
+
+
 CLAIMS = {
     "published": estimate("published"),
     "as published": estimate("as_published"),
+    "trimmed mean, as published": _trimmed("as_published_trimmed"),
     "verdict, as published": _verdict("verdict_as_published"),
     "over all choices, as published": _standing("as_published"),
     "corrected": estimate("corrected"),
+    "trimmed mean, corrected": _trimmed("corrected_trimmed"),
     "verdict, corrected": _verdict("verdict_corrected"),
     "over all choices, corrected": _standing("corrected"),
     "seeds left out": Column(

@@ -38,6 +38,7 @@ class Reason(enum.Enum):
     TOO_MANY_SEEDS = "more than {:,} seeds needed", ">{:,}"
     TOO_FEW_SEEDS = "needs at least {:,} seeds", ">={:,}"
     ONE_RUN = "one run", "one run"
+    OUTLIERS = "outlying seeds, the trimmed mean does not agree", "outlying seeds"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,12 @@
 import pandas as pd
 
 from normjax.report import estimates
-from normjax.report.audit_interface import Section, Verdict, audit_sections
+from normjax.report.audit_interface import (
+    Section,
+    TableRow,
+    Verdict,
+    audit_sections,
+)
 from normjax.study.record import Record
 
 
@@ -11,7 +16,8 @@ def undecided(record: Record) -> tuple[str, ...]:
     """The names of the comparisons that more seeds may decide; empty if there are none.
 
     They are the arms that lack networks, then the differences in test accuracy to the
-    baseline whose interval includes zero, in the order of their table, then the
+    baseline whose interval includes zero (or, if a seed is outlying, does not lie on
+    the same side as that of the trimmed mean), in the order of their table, then the
     verdicts of the audit that are undecided. Intervals have the level of the look
     (`estimates.level_of`). Left out is a claim that no seed can decide, because it is
     about the time of one run. A comparison is judged at the last look alone, whatever
@@ -47,12 +53,19 @@ def _differences(table: pd.DataFrame, settings: list[str]) -> list[str]:
     grid = [name for name in settings if (groups[name].nunique() > 1).any()]
     names = []
     for row in table.to_dict("records"):
-        if row["accuracy_points_low"] > 0 or row["accuracy_points_high"] < 0:
-            continue  # bounds that are nan decide nothing
+        keys = ["accuracy_points", "trimmed_points"]
+        keys = [key for key in keys if pd.notna(row.get(key))]
+        if {_side(row, key) for key in keys} in ({1}, {-1}):
+            continue
         where = [f"{name}={row[name]:g}" for name in grid if pd.notna(row[name])]
         place = f" at {', '.join(where)}" if where else ""
         names.append(f"{row['arm']} against {row['baseline']}{place}")
     return names
+
+
+def _side(row: TableRow, key: str) -> int:
+    """1 or -1 if an interval excludes zero, else 0; 0 too if it has no bounds."""
+    return int(row[f"{key}_low"] > 0) - int(row[f"{key}_high"] < 0)
 
 
 def _verdicts(section: Section) -> list[str]:

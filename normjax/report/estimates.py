@@ -4,16 +4,23 @@ An interval has three columns: `x`, `x_low`, `x_high`. Nothing is written as tex
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from normjax import looks, statistics
+from normjax import looks, outliers, statistics, ties
 from normjax.report import networks
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL, Difference, Interval
 from normjax.study.record import Record
+
+
+class Outlying(NamedTuple):
+    """The seeds that lie far from the others, and a mean that they do not move."""
+
+    seeds: np.ndarray  # at least one
+    trimmed: Interval
 
 
 def level_of(record: Record) -> float:
@@ -90,9 +97,27 @@ def robustness(cell: Cell, *, level: float = LEVEL) -> Interval:
 
 def accuracy_difference(a: Cell, b: Cell, *, level: float = LEVEL) -> Difference:
     """Test accuracy of `a` minus that of `b`, in points, on their shared seeds."""
-    i, j = networks.shared_seeds(a, b)
-    first, second = (100 * cell.final["test_accuracy"] for cell in (a, b))
-    return statistics.paired_difference(first[i], second[j], level=level)
+    return statistics.paired_difference(*_shared_points(a, b), level=level)
+
+
+def outlying_accuracy(cell: Cell, *, level: float = LEVEL) -> Outlying | None:
+    """The outlying seeds of an arm's final test accuracy; None if there are none."""
+    accuracy = cell.final["test_accuracy"]
+    found = outliers.outlying(accuracy)
+    if not found.any():
+        return None
+    return Outlying(cell.seeds[found], outliers.trimmed_mean(accuracy, level))
+
+
+def outlying_difference(a: Cell, b: Cell, *, level: float = LEVEL) -> Outlying | None:
+    """The seeds that are outlying in `a`, in `b` or in their difference, in points."""
+    x, y = _shared_points(a, b)
+    found = outliers.outlying_pairs(x, y)
+    if not found.any():
+        return None
+    resolution = ties.rounding(x, y)
+    trimmed = outliers.trimmed_mean(x - y, level, resolution=resolution)
+    return Outlying(a.seeds[networks.shared_seeds(a, b)[0]][found], trimmed)
 
 
 def speed(cell: Cell) -> Interval:
@@ -117,6 +142,7 @@ def _summary_row(cell: Cell, target: float | None, level: float) -> dict[str, An
         **three_columns("test_accuracy", robustness(cell, level=level)),
         "test_accuracy_min": accuracy.min(),
         "test_accuracy_max": accuracy.max(),
+        **_outlying_columns("trimmed_accuracy", outlying_accuracy(cell, level=level)),
         **three_columns("stability", stability),
         "diverged": int(cell.diverged.sum()),
     }
@@ -142,9 +168,25 @@ def _difference_row(a: Cell, b: Cell, level: float) -> dict[str, Any]:
         "seeds": len(i),
         **three_columns("accuracy_points", accuracy),
         "p": accuracy.p,
+        **_outlying_columns("trimmed_points", outlying_difference(a, b, level=level)),
         **three_columns("stability_ratio", ratio),
         "seconds_ratio": speed(a).estimate / speed(b).estimate,
     }
+
+
+def _shared_points(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
+    """Test accuracy of both on their shared seeds, in points."""
+    i, j = networks.shared_seeds(a, b)
+    first, second = (100 * cell.final["test_accuracy"] for cell in (a, b))
+    return first[i], second[j]
+
+
+def _outlying_columns(name: str, found: Outlying | None) -> dict[str, Any]:
+    """Columns of a row with outlying seeds; other rows do not have them."""
+    if found is None:
+        return {}
+    seeds = " ".join(str(seed) for seed in found.seeds)
+    return {**three_columns(name, found.trimmed), "outlying_seeds": seeds}
 
 
 def three_columns(name: str, interval: Interval | Difference) -> dict[str, float]:

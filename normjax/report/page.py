@@ -94,7 +94,16 @@ def _runner_up(best: Cell, second: Cell, level: float) -> str:
     elif difference.low <= 0:
         verdict = "the interval includes zero, so the lead may be luck"
     points = f"{formats.by_width(Interval(*difference[:4]))} percentage points"
-    return f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
+    found = estimates.outlying_difference(best, second, level=level)
+    text = f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
+    if found is None:
+        return text
+    lie = "lies" if len(found.seeds) == 1 else "lie"
+    seeds = f"{_plural(len(found.seeds), 'seed')} {lie} far from the others"
+    trimmed = (
+        f"the trimmed mean of this difference is {formats.by_width(found.trimmed)}"
+    )
+    return f"{text} Here {seeds}: {trimmed}."
 
 
 def _most_stable(arms: Sequence[Cell], level: float) -> list[str]:

@@ -1,7 +1,7 @@
 """The tables of a study: the numbers of `estimates` with headers, digits and order."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +11,13 @@ from normjax.report import estimates, formats
 from normjax.report.audit_interface import (
     Column,
     Section,
+    TableRow,
     audit_sections,
     interval_column,
+    interval_of,
     number_column,
 )
+from normjax.statistics import Interval
 from normjax.study.record import Record
 
 FOOTNOTE = (
@@ -31,6 +34,20 @@ DIFFERENCES_NOTE = (
     " one of medians and has no interval. p is that of the sign-flip test and is not"
     " adjusted for the number of rows, nor for that of looks."
 )
+OUTLYING_NOTE = (
+    " Outlying seeds lie far from the others by the generalized ESD test at 1%, such as"
+    " those of networks that collapsed. There the trimmed mean, without a fifth of the"
+    " seeds at either end, is given too: its interval holds, whereas no interval of the"
+    " mean allows for a rare collapse."
+)
+OUTLYING_FOOTNOTE = (
+    "trim: the trimmed mean, where a seed lies far from the others; the page has its\n"
+    "interval.\n"
+)
+SUBSET_NOTE = (
+    " All seeds share one subset of {:,} training examples, so the intervals leave out"
+    " what another subset would change."
+)
 
 
 def all_sections(record: Record) -> list[Section]:
@@ -39,9 +56,18 @@ def all_sections(record: Record) -> list[Section]:
     target = record.record.get("target_accuracy")
     goal = f" (target: test accuracy {target:g})" if target else ""
     title = f"Speed, robustness and stability{goal}"
-    columns = SUMMARY, SUMMARY_NARROW
+    numbers = estimates.summary(record)
+    note, footnote = _outlying_notes(numbers)
     own = [
-        Section("summary", title, estimates.summary(record), *columns, SUMMARY_NOTE),
+        Section(
+            "summary",
+            title,
+            numbers,
+            SUMMARY,
+            SUMMARY_NARROW,
+            SUMMARY_NOTE + note + shared_subset(record),
+            footnote=footnote,
+        ),
         differences_section("differences", baseline, estimates.arm_differences(record)),
     ]
     whole = sorted([*own, *audit_sections(record)], key=lambda x: not x.leads)
@@ -55,7 +81,24 @@ def differences_section(
     levels = ", ".join(f"{factor} = {level}" for factor, level in baseline.items())
     title = f"Paired differences to {levels}"
     columns = DIFFERENCES, DIFFERENCES_NARROW
-    return Section(name, title, numbers, *columns, note=DIFFERENCES_NOTE)
+    note, footnote = _outlying_notes(numbers)
+    note = DIFFERENCES_NOTE + note
+    return Section(name, title, numbers, *columns, note=note, footnote=footnote)
+
+
+def shared_subset(record: Record) -> str:
+    """A sentence, if all seeds train on the same part of the data; else empty."""
+    data = record.config.get("data", {})
+    num_train = data.get("num_train", 0)
+    per_seed = data.get("subset", "shared") == "per_seed"
+    return SUBSET_NOTE.format(num_train) if num_train and not per_seed else ""
+
+
+def _outlying_notes(numbers: pd.DataFrame) -> tuple[str, str]:
+    """For the page and for the terminal; empty if no row has an outlying seed."""
+    if "outlying_seeds" not in numbers:
+        return "", ""
+    return OUTLYING_NOTE, OUTLYING_FOOTNOTE
 
 
 def present_columns(section: Section, *, narrow: bool = False) -> dict[str, Column]:
@@ -117,10 +160,25 @@ def _looks(record: Record) -> str:
     return f"{textwrap.fill(text, 88)}\n" if text else ""
 
 
+def trimmed_column(key: str, text: Callable[[Interval], str]) -> Column:
+    """A column of trimmed means, empty in a row without outlying seeds."""
+
+    def written(row: TableRow) -> str:
+        return text(interval_of(row, key)) if pd.notna(row[key]) else ""
+
+    return Column(key, written, lambda values: values.notna().any())
+
+
+OUTLYING = Column(
+    "outlying_seeds",
+    lambda row: row["outlying_seeds"] if pd.notna(row["outlying_seeds"]) else "",
+)
 SEEDS = number_column("seeds", formats.number, needed=lambda x: x.nunique() > 1)
 DIVERGED = number_column("diverged", formats.number)
 SUMMARY: dict[str, Column] = {
     "test accuracy": interval_column("test_accuracy", formats.by_width),
+    "trimmed mean": trimmed_column("trimmed_accuracy", formats.by_width),
+    "outlying seeds": OUTLYING,
     "lowest": interval_column("test_accuracy_min", formats.by_width),
     "highest": interval_column("test_accuracy_max", formats.by_width),
     "stability, nats²": interval_column("stability", formats.by_digits),
@@ -132,6 +190,7 @@ SUMMARY: dict[str, Column] = {
 }
 SUMMARY_NARROW: dict[str, Column] = {
     "test accuracy": interval_column("test_accuracy", formats.plus_minus),
+    "trim": trimmed_column("trimmed_accuracy", lambda x: f"{x.estimate:.3f}"),
     "stability": number_column("stability", formats.two_digits),
     "seconds": number_column("seconds", formats.three_digits),
     "steps": number_column("steps_to_target", formats.whole_number),
@@ -141,6 +200,8 @@ SUMMARY_NARROW: dict[str, Column] = {
 }
 DIFFERENCES: dict[str, Column] = {
     "accuracy, points": interval_column("accuracy_points", formats.by_width),
+    "trimmed mean, points": trimmed_column("trimmed_points", formats.by_width),
+    "outlying seeds": OUTLYING,
     "p": number_column("p", formats.p_value),
     "stability, ratio": interval_column("stability_ratio", formats.by_three_digits),
     "seconds, ratio": number_column("seconds_ratio", formats.three_digits),
@@ -148,5 +209,6 @@ DIFFERENCES: dict[str, Column] = {
 }
 DIFFERENCES_NARROW: dict[str, Column] = {
     "points": interval_column("accuracy_points", formats.plus_minus),
+    "trim": trimmed_column("trimmed_points", lambda x: f"{x.estimate:.2f}"),
     **{x: DIFFERENCES[x] for x in ("p", "stability, ratio", "seconds, ratio")},
 }
