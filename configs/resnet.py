@@ -5,8 +5,8 @@ Smoke  the same with --config=configs/resnet.py:size=smoke
 
 ResNet-20 (He et al., 2016, arXiv:1512.03385) on CIFAR-10 with random flips and crops
 and a cosine schedule: batch, group, layer and RMS norm, and none, each at its own
-learning rate. `size=half`, which two cores train in an hour, has half the widths and 4,000
-images, drawn anew by each seed; `size=full`, as the paper has it but for the
+learning rate. `size=half`, which two cores train in an hour, has half the widths and
+4,000 images, drawn anew by each seed; `size=full`, as the paper has it but for the
 schedule, is for an accelerator.
 """
 
