@@ -169,6 +169,24 @@ def test_a_study_counts_its_steps_and_traces_the_settings():
     assert len({constant.id, warmed_up.id, halved.id}) == 3
 
 
+def test_every_recipe_takes_a_schedule_in_a_study():
+    """Traced with its penalty too, which AdamW has itself."""
+    names = [name for name in recipes.RECIPES if name != "adamw"]
+    config = normjax.config(
+        num_seeds=2,
+        batch_size=32,
+        schedule="warmup_cosine",
+        settings={"clip_norm": (1.0,)},
+        arms={"optimizer": tuple(names), "penalty": ("weight_decay",)},
+    )
+    arms = plan.study(config).arms
+    assert [arm.name for arm in arms] == names
+    assert all({"clip_norm", "warmup_fraction"} < set(arm.settings) for arm in arms)
+    with_own = config.copy_and_resolve_references()
+    with_own.arms = {**with_own.arms, "optimizer": ("adamw",), "penalty": ("none",)}
+    assert plan.study(with_own).arms[0].settings["weight_decay"] == np.float32(0.01)
+
+
 def test_a_schedule_that_does_not_fit_is_named():
     def with_rate(learning_rate: float = 0.1, width: float = 0.5):
         return optax.sgd(learning_rate, momentum=width)

@@ -23,7 +23,7 @@ def run_under(rules, name):
         )
 
 
-@pytest.mark.parametrize("name", ["adam", "third_moment"])
+@pytest.mark.parametrize("name", ["adam", "muon", "third_moment"])
 def test_lanes_train_under_strict_promotion(name):
     """The same programs, so the same state to the bit."""
     strict, report = run_under(jax.numpy_dtype_promotion("strict"), name)
@@ -33,7 +33,7 @@ def test_lanes_train_under_strict_promotion(name):
         np.testing.assert_array_equal(a, b, strict=True)
 
 
-@pytest.mark.parametrize("name", ["adam", "third_moment"])
+@pytest.mark.parametrize("name", ["adam", "muon", "third_moment"])
 def test_lanes_train_in_float64_mode(name):
     """What is carried from step to step and from batch to batch keeps its dtype."""
     state, report = run_under(jax.enable_x64(True), name)

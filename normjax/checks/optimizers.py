@@ -130,9 +130,12 @@ def expected_updates(formula: Formula) -> Rounded:
 
 
 def path(updates: Rounded, start: float = 0.0) -> Rounded:
-    """Where parameters are after each update, each sum rounded."""
+    """Where parameters are after each update, each sum rounded.
+
+    Those that shrink are rounded twice in torch, which shrinks them before the step.
+    """
     value = start + np.cumsum(updates.value, 0)
-    own = np.cumsum(updates.unit * np.abs(value), 0)
+    own = np.cumsum(updates.unit * np.abs(value), 0) * (2 if start else 1)
     return Rounded(value, np.cumsum(updates.error, 0) + own)
 
 

@@ -38,7 +38,8 @@ def muon(
     with Nesterov's momentum, `b1` and `b2`. By `rms` the steps of matrices are about as
     long as Adam's after its first ones (Liu et al.), so that one learning rate serves
     both. Weights decay by the penalty `weight_decay`. By `optax.contrib.muon`; torch
-    has no correction of m and iterates in bfloat16.
+    has no correction of m and iterates in bfloat16, here jax's default precision of
+    products decides.
 
     References:
         Jordan et al., 2024. Muon: An optimizer for hidden layers in neural networks.
