@@ -11,6 +11,7 @@ import normjax
 from normjax.errors import InputError
 from normjax.optimizers import chains, recipes, schedules
 from normjax.study import plan
+from normjax.training import lanes
 
 PEAK, NUM_STEPS = 0.5, 40
 STEPS = np.arange(NUM_STEPS)
@@ -167,6 +168,24 @@ def test_a_study_counts_its_steps_and_traces_the_settings():
     assert warmed_up.program.num_steps == 3 * (1237 // 32)
     assert halved.program.schedule is halving
     assert len({constant.id, warmed_up.id, halved.id}) == 3
+
+
+def test_a_grid_of_warm_ups_compiles_one_epoch():
+    """Each has its own losses, and another grid of as many finds the program made."""
+    made = {
+        "schedule": "warmup_cosine",
+        "num_seeds": 1,
+        "num_epochs": 1,
+        "model": {"widths": (4,)},
+    }
+    losses = []
+    before = lanes.epoch_lanes._cache_size()
+    for fractions in ((0.0, 0.25, 0.5, 0.75), (0.1, 0.2, 0.3, 0.4)):
+        grid = {"warmup_fraction": fractions}
+        record = normjax.run(normjax.config(settings=grid, **made))
+        losses += record.networks["train_loss"].tolist()
+    assert lanes.epoch_lanes._cache_size() == before + 1
+    assert len(set(losses)) == 8
 
 
 def test_every_recipe_takes_a_schedule_in_a_study():
