@@ -20,7 +20,7 @@ import pytest
 import normjax
 from normjax import files, layers
 from normjax.audit import protocols
-from normjax.data import splits
+from normjax.data import augmentation, splits
 from normjax.optimizers import recipes, schedules
 from normjax.study import identity, plan
 
@@ -89,6 +89,7 @@ def test_the_published_fault_is_another_network_and_what_it_leaves_is_the_same()
     [
         *("model", "optimizer", "batch_size", "steps_per_epoch", "penalties"),
         *("schedule", "num_steps", "probes", "num_train", "l2_count"),
+        *("augmentation", "precision", "last_batch"),
     ],
 )
 def test_every_part_of_a_program_is_in_its_id(field):
@@ -99,6 +100,8 @@ def test_every_part_of_a_program_is_in_its_id(field):
         "penalties": ("l2",),
         "schedule": schedules.cosine,
         "probes": ("mode_gap",),
+        "augmentation": augmentation.flip,
+        "precision": "bfloat16",
     }.get(field, 7)
     shared = {"data_digest": "1", "root_seed": 2, "num_epochs": 3}
     ids = [
