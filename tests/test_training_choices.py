@@ -13,7 +13,7 @@ from normjax import layers, models
 from normjax.data import augmentation, splits
 from normjax.layers import NORMS
 from normjax.optimizers import recipes
-from normjax.training import lane, lanes, last_batch, precision
+from normjax.training import epoch, lane, lanes, last_batch, precision
 from normjax.types import Data, Program, Scaling, Split, TrainState
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -160,7 +160,7 @@ def test_what_is_off_adds_nothing_to_a_step():
     assert "bf16" in traced_step(program(precision="bfloat16"))
     assert "log_softmax" in traced_step(program(), label_smoothing=0.1)
     made, keys = program(), lanes.keys_of(KEYS[0])
-    assert lanes.step_keys(keys, made) == lanes.StepKeys(keys.dropout, None)
+    assert lanes.step_keys(keys, made) == epoch.StepKeys(keys.dropout, None)
 
 
 # ---- label smoothing --------------------------------------------------------------

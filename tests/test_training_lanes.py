@@ -11,7 +11,7 @@ import pytest
 from normjax import layers, models
 from normjax.data import splits
 from normjax.optimizers import penalties, recipes, schedules
-from normjax.training import devices, lane, lanes
+from normjax.training import devices, epoch, lane, lanes
 from normjax.types import Data, Program, Scaling, Split
 
 pytestmark = pytest.mark.compiled_as_users_do
@@ -239,10 +239,10 @@ def test_without_own_examples_the_program_is_as_before():
     """No examples are taken outside of the steps."""
     made, traced = program("none"), dict.fromkeys(settings(), jnp.float32(0.1))
     state, rows = initial(made, traced), jnp.zeros((8, 8), jnp.int32)
-    keys, data = lanes.StepKeys(KEYS[0], None), small_data()
+    keys, data = epoch.StepKeys(KEYS[0], None), small_data()
 
     def taken(*subset, **fields):
-        one = lambda *args: lanes.epoch(*args, program=made._replace(**fields))
+        one = lambda *args: epoch.epoch(*args, program=made._replace(**fields))
         jaxpr = jax.make_jaxpr(one)(state, rows, keys, traced, data, *subset)
         return [x.params.get("name") for x in jaxpr.eqns].count("_take")
 

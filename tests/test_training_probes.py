@@ -14,7 +14,7 @@ from normjax.errors import InputError
 from normjax.optimizers import recipes
 from normjax.study import plan, run
 from normjax.study.record import read_record
-from normjax.training import gradients, lane, lanes, probes
+from normjax.training import epoch, gradients, lane, probes
 from normjax.types import Data, Program, Scaling, Split
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -262,8 +262,8 @@ def test_a_lane_that_diverged_is_measured_where_it_stopped():
 
 
 def test_an_epoch_measures_its_last_state_on_its_own_rows():
-    one = functools.partial(lanes.epoch, program=LINEAR)
-    traced, keys = settings(momentum=0.5), lanes.StepKeys(jax.random.key(0), None)
+    one = functools.partial(epoch.epoch, program=LINEAR)
+    traced, keys = settings(momentum=0.5), epoch.StepKeys(jax.random.key(0), None)
     state, report = jax.jit(one, compiler_options=FAST)(
         start(LINEAR), ROWS, keys, traced, DATA
     )

@@ -8,19 +8,20 @@ fill a core by themselves. The host sees only what an epoch reports.
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Bool, Int, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from normjax.data import splits
-from normjax.training import lane, last_batch, probes
+from normjax.training import lane, last_batch
 from normjax.training.devices import LANES, divide, mesh_for, place
-from normjax.types import Data, EpochMetrics, Metrics, Program, Settings, TrainState
+from normjax.training.epoch import StepKeys, epoch_unless_padding
+from normjax.types import Data, EpochMetrics, Program, Settings, TrainState
 
 # folded into a lane's key; 0 to 2 would be its `Keys`, as threefry splits by folding
 SUBSET = 1_000
@@ -33,13 +34,6 @@ class Keys(NamedTuple):
     order: Key[Array, "..."]  # of the examples: epoch n uses fold_in(key, n)
     dropout: Key[Array, "..."]  # step t uses fold_in(key, t)
     augmentation: Key[Array, "..."]  # the same
-
-
-class StepKeys(NamedTuple):
-    """Those that the steps of a program use."""
-
-    dropout: Key[Array, "..."]
-    augmentation: Key[Array, "..."] | None
 
 
 def keys_of(key: Key[Array, ""]) -> Keys:
@@ -57,70 +51,6 @@ def step_keys(keys: Keys, program: Program) -> StepKeys:
 def subset_key(key: Key[Array, ""]) -> Key[Array, ""]:
     """The key by which a seed draws its own examples: none of `keys_of`."""
     return jax.random.fold_in(key, SUBSET)
-
-
-def epoch(
-    state: TrainState,
-    rows: Int[Array, "steps batch"],
-    keys: StepKeys,
-    settings: Settings,
-    data: Data,
-    subset: Int[Array, " examples"] | None = None,
-    *,
-    program: Program,
-) -> tuple[TrainState, EpochMetrics]:
-    """Trains one lane for one epoch, then evaluates it.
-
-    `rows` are those of the training split that each step takes, or `[examples, 1]` if
-    the program has a smaller last batch; `keys` are the same in every epoch. `subset`
-    are the lane's own rows of `data.train`, which are its training split: a copy of
-    these examples, of one lane at a time where lanes are mapped and of all lanes where
-    they are vmapped.
-    """
-    if subset is not None:
-        data = data._replace(train=lane.take(data.train, subset))
-    tx = lane.optimizer(program, settings, num_train=len(data.train.labels))
-    fixed: dict[str, Any] = {"program": program, "scaling": data.scaling}
-
-    def one_step(state, rows):
-        batch = lane.take(data.train, rows)
-        now = jax.tree.map(lambda key: jax.random.fold_in(key, state.step), keys)
-        drawn: dict[str, Any] = {"augmentation_key": now.augmentation, "tx": tx}
-        return lane.step(state, batch, now.dropout, settings, **drawn, **fixed)
-
-    if program.last_batch:
-        rows, last = last_batch.divide_rows(rows, program)
-    state, metrics = jax.lax.scan(one_step, state, rows)
-    train = Metrics(*(jnp.nanmean(x) for x in metrics))
-    if program.last_batch:
-        state, others = one_step(state, last)
-        sizes = program.batch_size, program.last_batch
-        train = Metrics(
-            *(last_batch.mean_with(*x, sizes) for x in zip(metrics, others))
-        )
-    context = probes.Context(program, tx, settings, data, rows)
-    return state, EpochMetrics(
-        train=train,
-        validation=lane.evaluate(state, data.validation, **fixed),
-        test=lane.evaluate(state, data.test, **fixed),
-        probes=probes.measure_all(state, context),
-    )
-
-
-def epoch_unless_padding(
-    real: Bool[Array, ""], state: TrainState, *args, program: Program
-) -> tuple[TrainState, EpochMetrics]:
-    """`epoch` of a lane that is real; where lanes are mapped, the others do nothing.
-
-    Then a core that is done early leaves its threads to the others. If lanes are
-    vmapped both branches would be computed, so there the padding trains too.
-    """
-    train = functools.partial(epoch, program=program)
-    if program.mapping == "vmap":
-        return train(state, *args)
-    _, report = jax.eval_shape(train, state, *args)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), report)
-    return jax.lax.cond(real, train, lambda state, *_: (state, zeros), state, *args)
 
 
 @functools.partial(
