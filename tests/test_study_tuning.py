@@ -20,7 +20,7 @@ from _compiling import FLAGS
 import normjax
 from normjax import launcher, merge, status
 from normjax.errors import InputError
-from normjax.report import page
+from normjax.report import figures, page, tuning_tables
 from normjax.study import claims, groups, memory, plan, run, search, trials, tuning
 from normjax.study.columns import CURVES
 from normjax.study.groups import Group
@@ -104,6 +104,7 @@ def made(monkeypatch) -> Made:
     instead = Made()
     monkeypatch.setattr(run, "train_group", instead)
     monkeypatch.setattr(memory, "lanes_that_fit", lambda *_: 1_000)
+    monkeypatch.setattr(launcher.forecast, "table", lambda *_: (["arm"], [["sgd"]]))
     return instead
 
 
@@ -329,6 +330,47 @@ def test_a_factor_that_is_chosen_is_not_one_of_what_is_judged(made, tmp_path):
     assert text.splitlines()[2].startswith("| adam |")  # they still make a pair
 
 
+def test_what_lost_is_a_part_of_the_study(made, tmp_path, capsys):
+    study = plan.study(config(**CHOOSE))
+    run.complete(study, tmp_path)
+    assert "does not want" not in capsys.readouterr().out
+    lines = launcher.dry_run(plan.study(config(num_epochs=2, **CHOOSE)), tmp_path, [])
+    lost = 2 * 2 * (3 + 2) + 2 * 4  # the counter-case: other epochs, other networks
+    assert [x for x in lines if x.startswith(f"kept: {lost} networks that this study")]
+
+
+def test_the_table_of_tuning_has_the_numbers_of_the_trials(made, tmp_path):
+    """Validation images are 13% of the most frequent class."""
+    by_rate = {0.001: 0.2, 0.01: 0.8, 0.1: 0.795, 1.0: 0.45}
+    made.accuracy = lambda arm, settings, seed: by_rate[settings["learning_rate"]]
+    record, _ = complete(tmp_path)
+    sgd, adam = tuning_tables.table(record).to_dict("records")
+    assert (sgd["chosen"], adam["chosen"]) == ("learning_rate=0.01",) * 2
+    assert (sgd["trials"], adam["trials"]) == (3, 2)
+    assert sgd["best_validation_accuracy"] == 0.8
+    assert (sgd["share_within_a_point"], adam["share_within_a_point"]) == (2 / 3, 0.5)
+    assert (sgd["largest_rate"], adam["largest_rate"]) == (0.1, 0.01)  # 0.45 < 0.465
+    assert record.record["tuning"]["chance"] == 0.13
+    (section,) = tuning_tables.sections(record)
+    assert section.remarks == [
+        "The chosen learning_rate is the smallest that was tried, so a wider range may"
+        " hold a better one: sgd (0.01).",
+        "The chosen learning_rate is the largest that was tried, so a wider range may"
+        " hold a better one: adam (0.01).",
+    ]
+    names = figures.plots(record)
+    assert {"tuning_trials", "tuning_learning_rate"} <= set(names)
+
+
+def test_an_untuned_study_has_nothing_of_tuning(made, tmp_path):
+    record, _ = complete(tmp_path, tuning={"search": "none"})
+    assert "tuning" not in record.record
+    assert record.trials.empty
+    assert not tuning_tables.sections(record)
+    assert not [name for name in figures.plots(record) if "tuning" in name]
+    assert len(made.lanes) == len(record.networks) == 4 * 5
+
+
 def test_arms_that_compete_wait_for_each_other(made, tmp_path):
     made.accuracy = better_after
     record, _ = complete(tmp_path, only=["pre-adam"], **CHOOSE)
@@ -375,8 +417,7 @@ def test_a_study_grows_until_it_is_decided_with_its_choice(made, tmp_path, capsy
     assert "look 1, at 5 seeds: undecided: adam against sgd" in capsys.readouterr().out
 
 
-def test_a_dry_run_tells_of_both_stages(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(launcher.forecast, "table", lambda *_: (["arm"], [["sgd"]]))
+def test_a_dry_run_tells_of_both_stages(made, tmp_path):
     study = plan.study(config())
     lines = launcher.dry_run(study, tmp_path, [])
     assert "tuning: these are trials, over 2 seeds that judge nothing" in lines

@@ -113,22 +113,23 @@ def unfinished(record: Record) -> list[str]:
 
 
 def edges(tuning: Mapping[str, Any]) -> list[str]:
-    """A notice for each chosen number that is the smallest or largest that was tried.
+    """Which arms have the smallest, or the largest, number that was tried, by setting.
 
-    A number that was tried with no other one has no notice.
+    A number that was tried with no other one is not such an edge.
     """
-    notices = []
+    found: dict[tuple[str, str], list[str]] = {}
     for name, entry in tuning["judged"].items():
         for setting, value in entry.get("settings", {}).items():
             tried = tuning["arms"][entry["arm"]]["settings"][setting]
             low, high = min(tried), max(tried)
             if low < high and value in (low, high):
                 end = "smallest" if value == low else "largest"
-                notices.append(
-                    f"{name}: {setting}={value:g} is the {end} that was tried; a wider"
-                    " range may hold a better one."
-                )
-    return notices
+                found.setdefault((setting, end), []).append(f"{name} ({value:g})")
+    return [
+        f"The chosen {setting} is the {end} that was tried, so a wider range may hold a"
+        f" better one: {', '.join(names)}."
+        for (setting, end), names in found.items()
+    ]
 
 
 def failures(tuning: Mapping[str, Any]) -> list[str]:

@@ -107,7 +107,8 @@ def set_aside_damage(workdir: str | pathlib.Path) -> list[str]:
 
 def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
     """What is there already, in the lines printed before a run."""
-    ids = {arm.id for arm in study.arms}
+    tried = study.tuning.get("arms", {}).values()
+    ids = {arm.id for arm in study.arms} | {entry["id"] for entry in tried}
     mine = [seed for arm_id, (_, seed) in held.networks if arm_id in ids]
     kept = sum(seed in study.seeds for seed in mine)
     lines = []
