@@ -8,7 +8,16 @@ from typing import Any
 from normjax import looks
 from normjax.errors import InputError
 from normjax.report import decisions, formats, page, tables
-from normjax.study import claims, distribute, folder, forecast, plan, run
+from normjax.study import (
+    claims,
+    distribute,
+    folder,
+    forecast,
+    plan,
+    run,
+    trials,
+    tuning,
+)
 from normjax.study.description import headline
 from normjax.study.environment import environment
 from normjax.study.groups import LOCKS, held
@@ -73,12 +82,18 @@ def launch(
 
 def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list[str]:
     """What a run would train, and what it takes; measured on lanes thrown away."""
-    chosen = run.chosen_arms(study, arms)
-    work = work_of(study, workdir, units(study, chosen, shared=False))
-    lines = headline(study, environment())
-    lines += folder.progress_lines(study, held(workdir), work)
+    stage, chosen = next(tuning.stages(study, workdir, run.chosen_arms(study, arms)))
+    work = work_of(stage, workdir, units(stage, chosen, shared=False))
+    lines = headline(stage, environment()) + tuning.lines(stage)
+    lines += folder.progress_lines(stage, held(workdir), work)
     if work:
-        lines += ["", formats.plain_table(*forecast.table(study, work))]
+        lines += ["", formats.plain_table(*forecast.table(stage, work))]
+    if trials.is_tuning({"tuning": stage.tuning}):
+        number = len(tuning.competitors(study))
+        lines.append(
+            f"then: {number} arms x {len(study.seeds)} seeds"
+            f" = {number * len(study.seeds)} networks at the settings that are chosen"
+        )
     return [*lines, "nothing was trained: this is a dry run"]
 
 
@@ -102,8 +117,10 @@ def until_decided(
         text = f"undecided: {', '.join(names)}" if names else "all is decided"
         if not decisions.has_comparisons(record):
             text = "there is nothing to decide: choose a baseline or an audit"
+        if still_tuning := trials.is_tuning(record.record):
+            text = "no arm has its setting yet"
         print(f"look {len(taken)}, at {number} seeds: {text}", flush=True)
-        return failed, bool(names) and not failed
+        return failed, bool(names) and not failed and not still_tuning
 
     taken = folder.taken_looks(workdir, study)
     failed, goes_on = judge(taken) if taken else ({}, True)

@@ -57,8 +57,9 @@ def merge(sources: Sequence[Path], workdir: Path) -> list[str]:
         A line for each network that two files hold and that is not the same in both.
 
     Raises:
-        InputError: if a folder has no record, a file of a source is damaged, the
-            records are not of one study, or another process works on `workdir`.
+        InputError: if a folder has no record or that of a study that is tuned, a file
+            of a source is damaged, the records are not of one study, or another process
+            works on `workdir`.
     """
     others = [path for path in sources if path.resolve() != workdir.resolve()]
     wanted = {path: read_wanted(path) for path in others}
@@ -93,11 +94,16 @@ def union(records: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
     same ones and the same seeds.
 
     Raises:
-        InputError: if the records are not of one study.
+        InputError: if the records are not of one study, or one is of a tuned study.
     """
     wanted = list(records.values())
     first = dict(wanted[0])
     for path, other in records.items():
+        if "tuning" in other:
+            rule = "must not be tuned, for what is chosen depends on all trials"
+            remedy = "copy the files of networks/ of all folders into that of one of"
+            remedy += " them, and run the command of the study there"
+            raise InputError(str(path), ..., rule, remedy)
         for field in ("study", "factors", "num_examples"):
             if other[field] != first[field]:
                 here, there = other[field], first[field]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from normjax.errors import InputError
-from normjax.study import checkpoints
+from normjax.study import checkpoints, trials
 from normjax.study.record import Record, read_record
 
 
@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(lines(record)))
-    return 0 if all(not x["missing"] for x in record.record["arms"].values()) else 1
+    tried = (record.record.get("tuning") or {}).get("arms", {})
+    arms = [*record.record["arms"].values(), *tried.values()]
+    return 0 if all(not x["missing"] for x in arms) else 1
 
 
 def lines(record: Record) -> list[str]:
@@ -33,7 +35,8 @@ def lines(record: Record) -> list[str]:
     arms = record.record["arms"]
     kept, missing = (sum(x[key] for x in arms.values()) for key in ("lanes", "missing"))
     width = max(map(len, arms))
-    text = [f"{record.record['study']}: {kept} of {kept + missing} networks"]
+    still = ", still tuning: of trials" if trials.is_tuning(record.record) else ""
+    text = [f"{record.record['study']}: {kept} of {kept + missing} networks{still}"]
     for name, entry in arms.items():
         wanted = entry["lanes"] + entry["missing"]
         failure = f": {entry['failure']}" if "failure" in entry else ""
@@ -41,6 +44,8 @@ def lines(record: Record) -> list[str]:
             f"{name:{width}}  {entry['status']:8}  {entry['lanes']:5,} of {wanted:,}"
             + failure
         )
+    if not still:
+        text += tuning_lines(record)
     begun, broken = checkpoints.pending(record.workdir)
     by_id = {entry["id"]: name for name, entry in arms.items()}
     for checkpoint in begun:
@@ -52,6 +57,22 @@ def lines(record: Record) -> list[str]:
     text += [f"damaged: networks/{name}" for name in record.record["damaged"]]
     text += [f"damaged: {path.relative_to(record.workdir)}" for path in broken]
     return text
+
+
+def tuning_lines(record: Record) -> list[str]:
+    """How many trials there are, what they chose, and what could not be chosen."""
+    tuning = record.record.get("tuning")
+    if not tuning:
+        return []
+    done, wanted = trials.number(tuning)
+    text = [f"trials: {done:,} of {wanted:,} networks"]
+    text += [f"chosen: {x}: {trials.chosen_text(tuning, x)}" for x in tuning["judged"]]
+    return text + [
+        f"trials of {name}: {entry['status']}, {entry['lanes']:,} of"
+        f" {entry['lanes'] + entry['missing']:,}: {entry.get('failure', 'not run')}"
+        for name, entry in tuning["arms"].items()
+        if entry["missing"]
+    ]
 
 
 if __name__ == "__main__":

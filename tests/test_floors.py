@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
     ("errors", "ties", "types"),
-    ("files", "statistics"),
+    ("files", "statistics", "tuning_statistics"),
     ("looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from normjax.statistics import Interval
+from normjax.study import trials
 from normjax.study.audits import audit_named
 from normjax.study.record import Record
 
@@ -118,7 +119,10 @@ def number_column(key: str, text: Callable[[float], str], **options: Any) -> Col
 
 
 def audit_sections(record: Record) -> list[Section]:
-    """The sections of the audit in a record's config; empty if it names no audit."""
+    """The sections of the audit in a record's config, if it names one.
+
+    There are none while no arm has its setting yet.
+    """
     module = _audit(record)
     return module.sections(record) if module else []
 
@@ -130,4 +134,6 @@ def audit_documents(record: Record) -> dict[str, dict[str, Any]]:
 
 
 def _audit(record: Record) -> ModuleType | None:
+    if trials.is_tuning(record.record):  # what it holds are trials, which judge nothing
+        return None
     return audit_named(str(record.config.get("audit", "")))

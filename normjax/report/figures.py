@@ -15,9 +15,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from normjax import files, statistics
-from normjax.report import axes, networks, outcomes
+from normjax.report import axes, networks, outcomes, tuning_figures
 from normjax.report.axes import Layer
 from normjax.report.networks import Cell
+from normjax.study import trials
 from normjax.study.record import Record
 
 
@@ -81,8 +82,12 @@ BY_LAYER = {  # kinds of probes, one "<kind>.<layer>" for each layer
 def plots(record: Record) -> dict[str, Plot]:
     """The figures that a record has the numbers for, by name.
 
-    Each arm is shown at its best setting, except against a setting.
+    Each arm is shown at its best setting, except against a setting. While every arm
+    still lacks its setting, there are the figures of tuning alone.
     """
+    tuning = {k: Plot(*x) for k, x in tuning_figures.plots(record).items()}
+    if trials.is_tuning(record.record):
+        return tuning
     cells = networks.load(record)
     best = networks.best_of_arms(cells)
     known = {
@@ -97,11 +102,15 @@ def plots(record: Record) -> dict[str, Plot]:
             draw = partial(outcomes.draw_against, cells, axis, outcome)
             caption = outcomes.caption(cells, axis, outcome)
             known[f"{start}against_{axis}"] = Plot(caption, draw)
-    return known | {
-        kind: Plot(curve.caption, partial(draw_layers, best, kind))
-        for kind, curve in BY_LAYER.items()
-        if any(layers_of(cell, kind) for cell in best)
-    }
+    return (
+        known
+        | {
+            kind: Plot(curve.caption, partial(draw_layers, best, kind))
+            for kind, curve in BY_LAYER.items()
+            if any(layers_of(cell, kind) for cell in best)
+        }
+        | tuning
+    )
 
 
 def write_figures(plots: Mapping[str, Plot], folder: Path) -> dict[str, Drawing]:

@@ -11,11 +11,12 @@ import markupsafe
 import numpy as np
 
 from normjax import files, statistics
-from normjax.report import estimates, figures, formats, networks, tables
+from normjax.report import estimates, figures, formats, networks, tables, tuning_tables
 from normjax.report.audit_interface import Section, Verdict, audit_documents
 from normjax.report.figures import Drawing
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL, Interval
+from normjax.study import trials
 from normjax.study.record import Record, present_arms, read_record, write_tables
 
 
@@ -39,12 +40,13 @@ def build(workdir: str | Path) -> Path:
     page = TEMPLATES.get_template("page.html.j2").render(
         study=study,
         question=record.record["question"] or study,
-        answer=answer(cells, level=estimates.level_of(record)),
+        answer=tuning_tables.unfinished(record)
+        or answer(cells, level=estimates.level_of(record)),
         run=_run(record),
         leading=[_table(record, x) for x in sections if x.leads],
         tables=[_table(record, x) for x in sections if not x.leads],
         figures=[_figure(name, plots[name].caption, drawn[name]) for name in plots],
-        figures_note=figures.note(cells),
+        figures_note="" if trials.is_tuning(record.record) else figures.note(cells),
         command=where["command"],
         commit=where["commit"],
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
@@ -136,6 +138,7 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Python", where.get("python", "unknown")),
         ("Networks", f"{_plural(len(arms), 'arm')}, {_plural(total, 'lane')}"),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
+        ("Trials", tuning_tables.cost(record)),
         ("Looks", estimates.looks_sentence(record)),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
         ("Compiling", _seconds(arms, "compile_seconds")),
@@ -151,9 +154,10 @@ def lacks(record: Record) -> list[str]:
 
 
 def _lacking(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    arms = tuning_tables.tried(content) | content["arms"]
     return [
-        ("Missing", ", ".join(missing_networks(content["arms"]))),
-        ("Failed", "; ".join(failed_arms(content["arms"]))),
+        ("Missing", ", ".join(missing_networks(arms))),
+        ("Failed", "; ".join(failed_arms(arms))),
         ("Damaged", ", ".join(content["damaged"])),
     ]
 

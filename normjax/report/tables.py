@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from normjax import files
-from normjax.report import estimates, formats
+from normjax.report import estimates, formats, tuning_tables
 from normjax.report.audit_interface import (
     Column,
     Section,
@@ -18,6 +18,7 @@ from normjax.report.audit_interface import (
     number_column,
 )
 from normjax.statistics import Interval
+from normjax.study import trials
 from normjax.study.record import Record
 
 FOOTNOTE = (
@@ -51,7 +52,12 @@ SUBSET_NOTE = (
 
 
 def all_sections(record: Record) -> list[Section]:
-    """The tables that have rows: summary, differences, and those of the audit."""
+    """The tables that have rows: summary, differences, tuning, and the audit's.
+
+    While every arm still lacks its setting, there is the table of tuning alone.
+    """
+    if trials.is_tuning(record.record):
+        return tuning_tables.sections(record)
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")
     goal = f" (target: test accuracy {target:g})" if target else ""
@@ -69,6 +75,7 @@ def all_sections(record: Record) -> list[Section]:
             footnote=footnote,
         ),
         differences_section("differences", baseline, estimates.arm_differences(record)),
+        *tuning_tables.sections(record),
     ]
     whole = sorted([*own, *audit_sections(record)], key=lambda x: not x.leads)
     return [section for section in whole if len(section.numbers)]

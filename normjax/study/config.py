@@ -27,12 +27,12 @@ def config(**choices: Any) -> ConfigDict:
     Raises:
         InputError: for a name that is no field.
     """
-    given = ConfigDict(choices).to_dict()
+    given = ConfigDict(choices, allow_dotted_keys=True).to_dict()
     check_names(given)
     made = copy.deepcopy(DEFAULTS)
     for field, value in given.items():
         made[field] = made[field] | value if isinstance(value, dict) else value
-    return ConfigDict(made)
+    return ConfigDict(made, allow_dotted_keys=True)  # of settings_for: optax.lion
 
 
 def arguments(text: str, **allowed: tuple[str, ...]) -> list[str]:
@@ -72,6 +72,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
         chosen[field] = words(chosen[field])
         for name in chosen[field]:
             pick(field, known, name)
+    chosen["tuning"] = chosen["tuning"] | {"choose": words(chosen["tuning"]["choose"])}
     pick("sampling", splits.SAMPLINGS, chosen["sampling"])
     pick("last_batch", dict.fromkeys(LAST_BATCHES), chosen["last_batch"])
     pick("data.scaling", splits.SCALINGS, chosen["data"]["scaling"])
@@ -113,7 +114,8 @@ def check_values(chosen: dict[str, Any]) -> None:
         if group in (*OPEN, "arms"):
             continue  # checked where they are used
         value = given[field]
-        words_given = field in ("probes", "unstated") and isinstance(value, str)
+        lists = "probes", "unstated", "tuning.choose"
+        words_given = field in lists and isinstance(value, str)
         numeric = isinstance(default, float) and type(value) is int
         if type(value) is not type(default) and not (numeric or words_given):
             raise wrong_type(field, value)

@@ -41,7 +41,7 @@ def describe(study: Study) -> dict[str, Any]:
             for arm in study.arms
         },
         "environment": environment(),
-    }
+    } | ({"tuning": study.tuning} if study.tuning else {})
 
 
 def headline(study: Study, where: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,13 @@ DEFAULTS: dict[str, Any] = {
         ),
         (),
     ),
+    "settings_for": {},  # factor -> level -> setting -> grid, in the place of settings
+    "tuning": {  # of the settings of each arm, by validation: see study.tuning
+        "search": "none",  # grid: all settings; random: draws from ranges (low, high)
+        "num_seeds": 3,  # of each trial; no network is judged at these seeds
+        "num_trials": 16,  # of each arm, random only
+        "choose": (),  # factors whose level is chosen too
+    },
 }
 FACTOR_FIELDS = {  # factor -> the field in whose place its levels are
     "batch_size": "batch_size",
@@ -90,12 +97,15 @@ OPEN = (
     "readings",
     "baseline",
     "settings",
+    "settings_for",
 )  # groups that take names of the user
 
 LIMIT = 2**31  # of whole numbers that jax counts with
 POSITIVE = ("from 1 to 2^31 - 1", lambda x: 1 <= x < LIMIT)
 FIELD_RULES = {  # field -> (rule, test)
     "num_seeds": ("from 1 to 10000", lambda x: 1 <= x <= 10_000),
+    "tuning.num_seeds": ("from 1 to 10000", lambda x: 1 <= x <= 10_000),
+    "tuning.num_trials": ("from 1 to 100000", lambda x: 1 <= x <= 100_000),
     "num_epochs": ("from 1 to 1000000", lambda x: 1 <= x <= 1_000_000),
     "batch_size": POSITIVE,
     "target_accuracy": ("in (0, 1]", lambda x: 0 < x <= 1),
@@ -117,9 +127,9 @@ FIELD_RULES = {  # field -> (rule, test)
     "model.kernel_size": ("odd, from 1 to 999", lambda x: 1 <= x < 1000 and x % 2 == 1),
     "model.convs_per_pool": POSITIVE,
     "seeds": (
-        "distinct whole numbers from 0 to 2^32 - 1",
+        "distinct whole numbers from 0 to 2^31 - 1",  # from there on they tune
         lambda x: (
-            all(type(s) is int and 0 <= s < 2**32 for s in x) and len(set(x)) == len(x)
+            all(type(s) is int and 0 <= s < LIMIT for s in x) and len(set(x)) == len(x)
         ),
     ),
 }

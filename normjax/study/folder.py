@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from normjax import files
 from normjax.errors import InputError
 from normjax.looks import Look, taken
-from normjax.study import checkpoints, groups
+from normjax.study import checkpoints, groups, tuning
 from normjax.study.description import describe, headline
 from normjax.study.groups import FOLDERS, Held
 from normjax.study.plan import Study
@@ -36,7 +36,7 @@ def prepare(
         The lines to print before training, and the groups that are missing.
     """
     about = describe(study)
-    lines = headline(study, about["environment"])
+    lines = headline(study, about["environment"]) + tuning.lines(study)
     taken = looks or taken_looks(workdir, study)
     lines += set_aside_damage(workdir)
     about["looks"] = [look._asdict() for look in taken]
@@ -107,11 +107,13 @@ def set_aside_damage(workdir: str | pathlib.Path) -> list[str]:
 
 def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
     """What is there already, in the lines printed before a run."""
-    ids = {arm.id for arm in study.arms}
-    kept = sum(arm_id in ids for arm_id, _ in held.networks)
+    tried = study.tuning.get("arms", {}).values()
+    ids = {arm.id for arm in study.arms} | {entry["id"] for entry in tried}
+    mine = [seed for arm_id, (_, seed) in held.networks if arm_id in ids]
+    kept = sum(seed in study.seeds for seed in mine)
     lines = []
-    if len(held.networks) > kept:
-        number = len(held.networks) - kept
+    if len(held.networks) > len(mine):
+        number = len(held.networks) - len(mine)
         lines.append(
             f"kept: {number} networks that this study does not want, for they differ in"
             " data, epochs, version or program"

@@ -75,6 +75,12 @@ def lane(settings: Mapping[str, Any], seed: int) -> Lane:
     return tuple(sorted(pairs)), int(seed)
 
 
+def wanted_lanes(entry: Mapping[str, Any], seeds: Iterable[int]) -> list[Lane]:
+    """The networks that an arm of `record.json` wants, ordered [settings, seeds]."""
+    grid = [dict(zip(entry["settings"], x)) for x in zip(*entry["settings"].values())]
+    return [lane(settings, seed) for settings in grid or [{}] for seed in seeds]
+
+
 def write(
     workdir: str | Path, group: Group, variables: Mapping[str, np.ndarray]
 ) -> Path:

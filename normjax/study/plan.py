@@ -16,15 +16,14 @@ from ml_collections import ConfigDict
 
 from normjax import files, models
 from normjax.data import sources, splits
-from normjax.errors import InputError, pick, suggest
+from normjax.errors import InputError, pick
 from normjax.layers import initial_weights
 from normjax.ops import conv
-from normjax.optimizers import chains
 from normjax.optimizers.penalties import PENALTIES
-from normjax.study import levels, settings
+from normjax.study import grids, levels, search
 from normjax.study.config import resolve
 from normjax.study.identity import identity
-from normjax.study.levels import PENALTY_SETTINGS, Factors
+from normjax.study.levels import Factors
 from normjax.study.tracing import trace
 from normjax.training import devices
 from normjax.types import Data, Program
@@ -58,12 +57,13 @@ class Study:
     arms: tuple[Arm, ...]
     notices: tuple[str, ...]  # what was chosen and is not used
     config: dict[str, Any]  # resolved, plain data: what `config.json` holds
+    tuning: dict[str, Any] = dataclasses.field(default_factory=dict)  # of its stage
 
 
 def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     """Checks a config, loads its data, and derives its arms."""
     chosen = resolve(config)
-    split_key, seeds_key = jax.random.split(jax.random.key(chosen["root_seed"]))
+    split_key, _ = root_keys(chosen["root_seed"])
     sizes = dict(chosen["data"])
     try:
         stored = sources.data_set(sizes.pop("name"), directory=sizes.pop("dir"))
@@ -74,6 +74,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
     checks = levels.level_checks(chosen, num_train)
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
+    chosen["settings_for"] = search.checked(chosen, wanted, baseline, checks)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
     shared = {
         "data_digest": files.arrays_digest(jax.tree.leaves(data)),
@@ -85,7 +86,7 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
         for x in itertools.product(*wanted.values())
     )
     numbers = seeds(chosen)
-    fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+    notices += grids.unused(chosen, [(arm.factors, arm.settings) for arm in arms])
     return Study(
         name=chosen["study"],
         question=chosen["question"],
@@ -93,12 +94,24 @@ def study(config: ConfigDict | Mapping[str, Any]) -> Study:
         target_accuracy=chosen["target_accuracy"],
         num_epochs=chosen["num_epochs"],
         seeds=numbers,
-        keys=fold_in(seeds_key, np.array(numbers, np.uint32)),
+        keys=seed_keys(chosen["root_seed"], numbers),
         data=data,
         arms=arms,
-        notices=(*notices, *unused_settings(chosen["settings"], arms)),
+        notices=tuple(notices),
         config=chosen | {"baseline": baseline},
     )
+
+
+def root_keys(root_seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of the split of the data, and the one of all seeds."""
+    split_key, seeds_key = jax.random.split(jax.random.key(root_seed))
+    return split_key, seeds_key
+
+
+def seed_keys(root_seed: int, numbers: tuple[int, ...]) -> jax.Array:
+    """The key of each seed, `[seeds]`: it does not depend on the others."""
+    fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+    return fold_in(root_keys(root_seed)[1], np.array(numbers, np.uint32))
 
 
 def arm(
@@ -113,7 +126,7 @@ def arm(
     built = levels.substitute(chosen, factors)
     chosen = levels.choices_of(chosen, built)
     program = program_of(chosen, built, data, num_classes)
-    grid = setting_values(chosen, built, program)
+    grid = grids.setting_values(chosen, factors, built, program)
     augmented = chosen["augmentation"]
     num_parameters, convolutions = trace(
         program, factors, grid, data, augmentation=augmented
@@ -206,47 +219,6 @@ def mapping(asked: str) -> str:
     if asked != "auto":
         return asked
     return "map" if jax.default_backend() == "cpu" else "vmap"
-
-
-def setting_values(
-    chosen: dict[str, Any], built: Factors, program: Program
-) -> dict[str, np.ndarray]:
-    """The grid of traced numbers of an arm, leaves `[settings]`."""
-    brought = PENALTY_SETTINGS[str(built["penalty"])] | {"init_scale": 1.0}
-    if chosen["settings"].get("label_smoothing"):  # compiled in only where it is given
-        brought = brought | {"label_smoothing": 0.1}
-    if chosen["settings"].get("clip_norm"):
-        brought = brought | {"clip_norm": None}
-    try:
-        used = chains.settings_of(program.optimizer, program.schedule) | brought
-    except InputError as error:
-        raise error.at("schedule", chosen["schedule"]) from error
-    choice = f"optimizer={built['optimizer']} with penalty={built['penalty']}"
-    num_seeds = chosen["num_seeds"]
-    grid = settings.setting_grid(chosen["settings"], used, choice, num_seeds)
-    reference = chosen["reference_batch_size"]
-    if reference and "learning_rate" in grid:
-        grid["learning_rate"] = settings.scaled_rates(
-            grid["learning_rate"], program.batch_size, reference
-        )
-    if "smoothness" in program.probes and "learning_rate" not in grid:
-        rule = f"needs the setting learning_rate, which {choice} has not"
-        raise InputError("probes", "smoothness", rule, "leave the probe out")
-    return grid
-
-
-def unused_settings(choices: dict[str, tuple], arms: tuple[Arm, ...]) -> list[str]:
-    """Notices of penalties' settings that no arm uses; others are refused."""
-    used = sorted(set().union(*(arm.settings for arm in arms)))
-    others = [name for name, grid in choices.items() if grid and name not in used]
-    for name in others:
-        if not any(name in brought for brought in PENALTY_SETTINGS.values()):
-            rule = f"must be a setting of some arm; the arms use {', '.join(used)}"
-            remedy = suggest(name, used, "leave it out")
-            raise InputError(f"settings.{name}", choices[name], rule, remedy)
-    return [
-        f"settings.{name} is not used, for no arm has its penalty" for name in others
-    ]
 
 
 def seeds(chosen: dict[str, Any]) -> tuple[int, ...]:

@@ -5,9 +5,10 @@
     config.json    the resolved configuration, accepted again as one
     networks.csv   a row per trained network
     epochs.csv     a row per network and epoch
+    trials.csv     a row per network that only chose a setting: see `trials`
     probes.npz     "<arm>/<probe>": [settings, seeds, epochs]
 
-The last four are written from the first two and are never read back. Nothing here
+The last five are written from the first two and are never read back. Nothing here
 trains, judges or draws; no jax.
 """
 
@@ -21,9 +22,9 @@ import pandas as pd
 
 from normjax import files
 from normjax.errors import InputError, pick
-from normjax.study import groups
+from normjax.study import groups, trials
 from normjax.study.columns import CURVES, FINAL, cast, columns, rows, stack, summary
-from normjax.study.groups import Lane, lane
+from normjax.study.groups import lane, wanted_lanes
 
 __all__ = ["CURVES", "FINAL", "Record", "columns", "read_record"]
 
@@ -36,7 +37,7 @@ FOLDER = "give the folder that a study was run in"
 ANOTHER = "give another workdir"
 WRITTEN = (  # into a folder by a study and its report
     *("config.json", "record.json", "networks.csv", "epochs.csv", "probes.npz"),
-    *("report.html", "stats.json", "figures", "tables", *groups.FOLDERS),
+    *("trials.csv", "report.html", "stats.json", "figures", "tables", *groups.FOLDERS),
 )
 
 
@@ -50,6 +51,7 @@ class Record(NamedTuple):
     epochs: pd.DataFrame  # a row per network and epoch
     curves: dict[str, np.ndarray]  # "<arm>/test_loss" -> [settings, seeds, epochs]
     probes: dict[str, np.ndarray]  # "<arm>/<probe>" -> [settings, seeds, epochs]
+    trials: pd.DataFrame = pd.DataFrame()  # that chose the settings: `trials.table`
 
     def variables(self, arm: str, **chosen: int | float) -> dict[str, Any]:
         """The trained variables of one network, as `model.apply` takes them.
@@ -87,12 +89,6 @@ def complete_arms(record: Mapping[str, Any]) -> tuple[str, ...]:
     """The arms of `Record.record` of which every network is there, in their order."""
     arms = record["arms"]
     return tuple(x for x in present_arms(record) if not arms[x]["missing"])
-
-
-def wanted_lanes(entry: Mapping[str, Any], seeds: list[int]) -> list[Lane]:
-    """The networks that an arm of `record.json` wants, ordered [settings, seeds]."""
-    grid = [dict(zip(entry["settings"], x)) for x in zip(*entry["settings"].values())]
-    return [lane(settings, seed) for settings in grid or [{}] for seed in seeds]
 
 
 def start_record(workdir: str | Path, about: Mapping[str, Any]) -> None:
@@ -147,9 +143,12 @@ def read_record(workdir: str | Path) -> Record:
     workdir = Path(workdir)
     record = read_wanted(workdir)
     arms = record["arms"]
-    held = groups.held(workdir, {entry["id"] for entry in arms.values()})
+    tried = (record.get("tuning") or {}).get("arms", {})
+    ids = {entry["id"] for entry in (*arms.values(), *tried.values())}
+    held = groups.held(workdir, ids)
     networks_by_key = held.networks
     failures = groups.failures(workdir)
+    tuned = trials.read(record, held, failures)
     record["damaged"] = [path.name for path in held.damaged]
     tables: dict[str, list[pd.DataFrame]] = {"networks.csv": [], "epochs.csv": []}
     curves: dict[str, np.ndarray] = {}
@@ -173,7 +172,8 @@ def read_record(workdir: str | Path) -> Record:
         for name, x in measured.items():
             probes[f"{arm}/{name}"] = x.reshape(*shape, *x.shape[1:])
     networks, epochs = (pd.concat(x, ignore_index=True) for x in tables.values())
-    return Record(workdir, record["config"], record, networks, epochs, curves, probes)
+    tables_and_arrays = networks, epochs, curves, probes, tuned
+    return Record(workdir, record["config"], record, *tables_and_arrays)
 
 
 def _is_older(path: Path) -> bool:
@@ -207,10 +207,12 @@ def read_wanted(workdir: str | Path) -> dict[str, Any]:
 
 
 def write_tables(record: Record) -> None:
-    """Writes `networks.csv`, `epochs.csv` and `probes.npz`."""
+    """Writes `networks.csv`, `epochs.csv`, `probes.npz`, and `trials.csv` if any."""
     files.write_table(record.workdir / "networks.csv", record.networks)
     files.write_table(record.workdir / "epochs.csv", record.epochs)
     files.write_arrays(record.workdir / "probes.npz", record.probes)
+    if len(record.trials):
+        files.write_table(record.workdir / "trials.csv", record.trials)
 
 
 def progress(workdir: str | Path) -> str:
@@ -221,4 +223,5 @@ def progress(workdir: str | Path) -> str:
         return "no network is finished"
     entries = record["arms"].values()
     kept, missing = (sum(entry[x] for entry in entries) for x in ("lanes", "missing"))
-    return f"{kept} of {kept + missing} networks are finished and kept"
+    of_trials = " of trials" if trials.is_tuning(record) else ""
+    return f"{kept} of {kept + missing} networks{of_trials} are finished and kept"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from normjax.errors import InputError, pick, reason
 from normjax.looks import Look
-from normjax.study import claims, groups, memory, plan
+from normjax.study import claims, groups, memory, plan, trials, tuning
 from normjax.study.folder import finish, prepare
 from normjax.study.groups import LOCKS
 from normjax.study.interrupts import Interrupts
@@ -117,29 +117,52 @@ def complete(
             rule = f"must be free, and {claims.holder(locks, 'study')} trains in it"
             remedy = "wait for its end, or start all of them with --distributed"
             raise InputError("workdir", str(workdir), rule, remedy)
-        wanted = units(study, chosen, shared=process is not None)
-        lines, missing = prepare(study, workdir, wanted, looks, process is None)
-        if not quiet:
-            print("\n".join(lines), flush=True)
-        study = dataclasses.replace(study, data=devices.place(study.data))
-        total = sum(epochs_left(study, work) for work in missing)
-        hidden = None if quiet else total == 0  # None: hidden without a terminal
-        bar = tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden)
-        with bar:
-            shown = {work.arm.id for work in missing}
-            wanted = [unit for unit in wanted if unit.arm.id in shown]
-            failed = train_units(study, wanted, workdir, bar, interrupts, process)
-        missing = finish(study, workdir, wanted)
-        if missing and not quiet:
-            number = sum(len(work.lanes) for work in missing)
-            print(f"missing: {number} networks (python -m normjax.status {workdir})")
+        failed: dict[str, str] = {}
+        for stage, those in tuning.stages(study, workdir, chosen):
+            failed |= complete_stage(
+                stage, workdir, those, quiet, interrupts, process, looks
+            )
+    return failed
+
+
+def complete_stage(
+    study: Study,
+    workdir: str | pathlib.Path,
+    arms: Sequence[Arm],
+    quiet: bool,
+    interrupts: Interrupts | None,
+    process: tuple[int, int] | None,
+    looks: Sequence[Look],
+) -> dict[str, str]:
+    """What `complete` does in a folder that it has claimed, of one stage of tuning."""
+    wanted = units(study, arms, shared=process is not None)
+    lines, missing = prepare(study, workdir, wanted, looks, process is None)
+    if not quiet:
+        print("\n".join(lines), flush=True)
+    study = dataclasses.replace(study, data=devices.place(study.data))
+    total = sum(epochs_left(study, work) for work in missing)
+    hidden = None if quiet else total == 0  # None: hidden without a terminal
+    bar = tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden)
+    with bar:
+        shown = {work.arm.id for work in missing}
+        wanted = [unit for unit in wanted if unit.arm.id in shown]
+        failed = train_units(study, wanted, workdir, bar, interrupts, process)
+    missing = finish(study, workdir, wanted)
+    if missing and not quiet:
+        number = sum(len(work.lanes) for work in missing)
+        print(f"missing: {number} networks (python -m normjax.status {workdir})")
     return failed
 
 
 def chosen_arms(study: Study, names: Sequence[str]) -> list[Arm]:
-    """The arms of these names, or all of them if there are none."""
-    arms = {arm.name: arm for arm in study.arms}
-    return [pick("arms", arms, name) for name in names] or list(study.arms)
+    """The arms of these names, or all of them if there are none.
+
+    Where tuning chooses levels too, the name without these levels stands for all arms
+    that compete for it.
+    """
+    arms = tuning.competitors(study) | {arm.name: [arm] for arm in study.arms}
+    found = [arm for name in names for arm in pick("arms", arms, name)]
+    return list({arm.name: arm for arm in found}.values()) or list(study.arms)
 
 
 def train_units(
@@ -153,14 +176,16 @@ def train_units(
     """Trains what is missing of units that no other process has claimed.
 
     The list is gone over twice. The second time takes over the units of processes that
-    have died meanwhile; there the first process waits for those that still train.
+    have died meanwhile; there the first process waits for those that still train. Of
+    trials every process waits, for what is chosen needs all of them.
     """
     locks = pathlib.Path(workdir) / LOCKS
     index, count = process or (0, 1)
     begin = index * len(wanted) // count
     failed: dict[str, str] = {}
     trained: set[str] = set()
-    for wait in (False, index == 0) if process else (False,):
+    last = index == 0 or trials.is_tuning({"tuning": study.tuning})
+    for wait in (False, last) if process else (False,):
         for unit in (*wanted[begin:], *wanted[:begin]):
             claim = claims.claim(locks, unit.name, wait=wait) if process else None
             with claim or contextlib.nullcontext(True) as ours:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,28 +35,40 @@ def setting_grid(
     used: Mapping[str, float | None],
     choice: str,
     num_seeds: int = 1,
+    fields: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Every combination of the settings that an arm uses, leaves `[settings]`.
 
     `given` are the values of the user, empty where the default in `used` is meant;
-    `choice` is the arm in words.
+    `choice` is the arm in words; `fields` are those of the config that the values come
+    from, where that is not `settings`.
     """
     axes = {
-        name: _values(name, given.get(name, ()), default, choice)
+        name: checked_values(name, given.get(name, ()), default, choice, fields)
         for name, default in used.items()
     }
-    num_lanes = num_seeds * math.prod(map(len, axes.values()))
-    if num_lanes > MAX_LANES:
-        rule = f"must make at most {MAX_LANES:,} lanes in an arm, with the seeds"
-        remedy = f"ask for fewer settings or seeds, for these make {num_lanes:,}"
-        raise InputError("settings", ..., rule, remedy)
+    check_lanes(num_seeds * math.prod(map(len, axes.values())))
     rows = np.array(list(itertools.product(*axes.values())), np.float32)
     return dict(zip(axes, rows.T))
 
 
-def _values(name: str, given: tuple, default: float | None, choice: str) -> tuple:
+def check_lanes(num_lanes: int) -> None:
+    """Refuses more lanes than an arm may have."""
+    if num_lanes > MAX_LANES:
+        rule = f"must make at most {MAX_LANES:,} lanes in an arm, with the seeds"
+        remedy = f"ask for fewer settings or seeds, for these make {num_lanes:,}"
+        raise InputError("settings", ..., rule, remedy)
+
+
+def checked_values(
+    name: str,
+    given: tuple,
+    default: float | None,
+    choice: str,
+    fields: Mapping[str, str],
+) -> tuple:
     """The checked values of one setting, or its default."""
-    field = f"settings.{name}"
+    field = fields.get(name, f"settings.{name}")
     if not given and default is None:
         rule = f"must be given, for {choice} has no default for it"
         raise InputError(field, ..., rule, f"set {field}=0.001")

@@ -1,0 +1,193 @@
+"""What a search found: the chosen setting of each arm, and how easy it was to find.
+
+Numbers of trials stand here only. Everything else on the page is of networks that had
+no part in the choice (see `normjax.study.tuning`).
+"""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normjax import tuning_statistics
+from normjax.report import formats
+from normjax.report.audit_interface import Column, Section, number_column
+from normjax.study import trials
+from normjax.study.record import Record
+
+TITLE = "Tuning"
+
+
+def sections(record: Record) -> list[Section]:
+    """The section Tuning, a row for each arm; none if the study is not tuned."""
+    tuning = record.record.get("tuning")
+    if not tuning:
+        return []
+    remarks = [*edges(tuning), *failures(tuning)]
+    footnote = "".join(f"{textwrap.fill(line, 88)}\n" for line in remarks)
+    columns = WIDE, NARROW
+    return [
+        Section(
+            "tuning",
+            TITLE,
+            table(record),
+            *columns,
+            note=f"{sentence(record)} {note(tuning)}",
+            remarks=remarks,
+            footnote=footnote and f"\n{footnote}",
+        )
+    ]
+
+
+def table(record: Record) -> pd.DataFrame:
+    """What the trials of each arm found; those of arms that competed are put together.
+
+    `best_validation_accuracy` is the score that was chosen, `share_within_a_point` and
+    `largest_rate` are those of `tuning_statistics`; they are nan before all is there.
+    """
+    tuning = record.record["tuning"]
+    return pd.DataFrame([_row(record, name) for name in tuning["judged"]])
+
+
+def sentence(record: Record) -> str:
+    """How the settings were chosen; empty if the study is not tuned."""
+    tuning = record.record.get("tuning")
+    if not tuning:
+        return ""
+    seeds = tuning["seeds"]
+    search = {"grid": "every setting of its grid", "random": "settings drawn at random"}
+    numbers = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    levels = f" and its level of {' and of '.join(tuning['choose'])}"
+    return (
+        f"Each arm was tried at {search[tuning['search']]} with"
+        f" {len(seeds):,} seeds that judge nothing ({numbers}). Its"
+        f" setting{levels if tuning['choose'] else ''} is that of the highest mean"
+        " validation accuracy over these seeds. It is judged with other seeds, on the"
+        " test split."
+    )
+
+
+def cost(record: Record) -> str:
+    """How many networks of trials there are, and how long they ran; may be empty."""
+    tuning = record.record.get("tuning")
+    if not tuning:
+        return ""
+    done, wanted = trials.number(tuning)
+    seconds = sum(x.get("run_seconds", 0.0) for x in tuning["arms"].values())
+    networks = f"{done:,} of {wanted:,} networks"
+    return f"{networks}, {formats.three_digits(float(seconds))} s of running in all"
+
+
+def tried(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The arms of trials by a name that says so, beside arms that are judged."""
+    tuning = content.get("tuning")
+    if not tuning or trials.is_tuning(content):  # then the arms are those of trials
+        return {}
+    return {f"trials of {name}": entry for name, entry in tuning["arms"].items()}
+
+
+def note(tuning: Mapping[str, Any]) -> str:
+    """What the columns mean."""
+    return (
+        "A diverged network counts as validation accuracy 0. The best of many noisy"
+        " means is too high on average, so the best validation accuracy judges nothing."
+        " The share is that of trials at most one percentage point below the best. The"
+        " largest rate is that of a trial whose every network stayed finite and ended"
+        f" at least halfway from {tuning['chance']:.3g}, what the most frequent class"
+        " gives, to the best."
+    )
+
+
+def unfinished(record: Record) -> list[str]:
+    """What a page answers while no arm has its setting; empty otherwise."""
+    if not trials.is_tuning(record.record):
+        return []
+    done, wanted = trials.number(record.record["tuning"])
+    return [
+        f"Still tuning: {done:,} of {wanted:,} networks of trials are trained.",
+        "Nothing is judged before an arm has its setting.",
+    ]
+
+
+def edges(tuning: Mapping[str, Any]) -> list[str]:
+    """Which arms have the smallest, or the largest, number that was tried, by setting.
+
+    A number that was tried with no other one is not such an edge.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, entry in tuning["judged"].items():
+        for setting, value in entry.get("settings", {}).items():
+            tried = tuning["arms"][entry["arm"]]["settings"][setting]
+            low, high = min(tried), max(tried)
+            if low < high and value in (low, high):
+                end = "smallest" if value == low else "largest"
+                found.setdefault((setting, end), []).append(f"{name} ({value:g})")
+    return [
+        f"The chosen {setting} is the {end} that was tried, so a wider range may hold a"
+        f" better one: {', '.join(names)}."
+        for (setting, end), names in found.items()
+    ]
+
+
+def failures(tuning: Mapping[str, Any]) -> list[str]:
+    """A notice for each arm of which trials failed."""
+    return [
+        f"{name}: trials could not be trained ({entry['failure']})."
+        for name, entry in tuning["arms"].items()
+        if entry["status"] == "failed"
+    ]
+
+
+def _row(record: Record, name: str) -> dict[str, Any]:
+    tuning = record.record["tuning"]
+    entry = tuning["judged"][name]
+    mine = [tuning["arms"][arm] for arm in entry["trials"]]
+    rows = trials.competing(tuning, record.trials, entry["trials"])
+    row: dict[str, Any] = {
+        "arm": name,
+        "chosen": trials.chosen_text(tuning, name),
+        **entry.get("factors", {}),
+        **entry.get("settings", {}),
+        "trials": len(rows) // len(tuning["seeds"]),
+        "networks": sum(arm["lanes"] for arm in mine),
+        "best_validation_accuracy": math.nan,
+        "share_within_a_point": math.nan,
+        "largest_rate": math.nan,
+    }
+    if len(rows):
+        found = trials.accuracies(tuning, rows)
+        scores = tuning_statistics.scores(*found)
+        rates = trials.rates(tuning, rows)
+        largest = tuning_statistics.largest_rate(rates, *found, tuning["chance"])
+        row |= {
+            "best_validation_accuracy": float(np.max(scores)),
+            "share_within_a_point": tuning_statistics.share_within(scores),
+            "largest_rate": largest,
+        }
+    return row
+
+
+def _accuracy(x: float) -> str:
+    return "-" if math.isnan(x) else f"{x:.4f}"
+
+
+def _share(x: float) -> str:
+    return "-" if math.isnan(x) else formats.whole_percent(x)
+
+
+WIDE: dict[str, Column] = {
+    "chosen": Column("chosen", lambda row: str(row["chosen"])),
+    "trials": number_column("trials", formats.number),
+    "best validation accuracy": number_column("best_validation_accuracy", _accuracy),
+    "within a point": number_column("share_within_a_point", _share),
+    "largest rate that trains": number_column("largest_rate", formats.number),
+}
+NARROW: dict[str, Column] = {
+    **{header: WIDE[header] for header in ("chosen", "trials")},
+    "validation": WIDE["best validation accuracy"],
+    "in a point": WIDE["within a point"],
+    "largest rate": WIDE["largest rate that trains"],
+}
