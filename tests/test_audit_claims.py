@@ -1004,8 +1004,6 @@ VARIANTS = {  # study -> arguments of its config that its claims are about
 @pytest.mark.parametrize("claim", ALL, ids=ALL_NAMES)
 def test_claims_are_about_the_configs(claim):
     """A variant of the config matches, and has each side as exactly one arm."""
-    if not (ROOT / f"configs/{claim['study']}.py").exists():
-        pytest.skip("the config is not written yet")
     found = 0
     for text in VARIANTS.get(claim["study"], ("",)):
         config = get_config(claim["study"], text).to_dict()
@@ -1017,7 +1015,11 @@ def test_claims_are_about_the_configs(claim):
         for side, each in itertools.product(sides, claim.get("each", [{}])):
             given = claim["arms"] | side | each
             chosen = levels | {k: (v,) for k, v in given.items()}
-            arms = {k: levels_of(x) for k, x in config["arms"].items()}
+            arms = {
+                k: levels_of(x)
+                for k, x in config["arms"].items()
+                if k not in config["tuning"]["choose"]
+            }
             for factor, known in arms.items():
                 assert set(chosen.get(factor, known)) <= set(known)
                 assert len(chosen.get(factor, known)) < 2
