@@ -18,7 +18,7 @@ from normjax.study.config import arguments
 SIZES = {  # seeds, tuning seeds, epochs, training, validation and test images; 0: all
     "half": (10, 2, 8, 4_000, 1_000, 1_000),
     "full": (10, 3, 160, 0, 5_000, 0),
-    "smoke": (2, 2, 2, 256, 200, 200),
+    "smoke": (2, 2, 2, 512, 200, 200),
 }
 RATES = (0.03, 0.1, 0.3)
 
@@ -37,7 +37,8 @@ def get_config(text: str = "") -> ConfigDict:
         batch_size=128 if size == "full" else 64,
         target_accuracy=0.5,
         schedule="cosine",
-        augmentation="flip_crop",
+        # digits of 8 by 8 pixels are too small for a crop
+        augmentation="flip" if dataset == "digits" else "flip_crop",
         tuning={"search": "grid", "num_seeds": tuning_seeds},
         data={
             "name": dataset,

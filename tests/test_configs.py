@@ -91,6 +91,11 @@ def test_what_the_sources_leave_open_is_a_factor_of_at_most_100_arms():
 SMOKES = {f"{name}:size=smoke": {} for name in CONFIGS if name != "quickstart"} | {
     # levels that say no more about whether a config runs are left out
     "norms:size=smoke": {"batch_size": (2, 128)},
+    "batch_size:size=smoke": {"norm": ("batch", "group"), "batch_size": (2, 128)},
+    "catalogue:size=smoke": {"norm": ("batch", "weight", "evonorm_s0")},
+    "rate_by_norm:size=smoke": {"norm": ("none", "batch"), "depth": (2, 16)},
+    "resnet:size=smoke": {"norm": ("batch",)},
+    "tuned_optimizers:size=smoke": {"optimizer": ("adam", "muon")},
     # the corrected ones are in the test below
     "optimizers:size=smoke": {
         "protocol": ("as_published",),
@@ -110,7 +115,8 @@ def test_smoke_runs_on_the_embedded_digits(name, tmp_path):
     order = record.record["arm_order"]
     assert list(complete_arms(record.record)) == order
     assert set(record.networks["seed"].groupby(record.networks["arm"]).nunique()) == {2}
-    assert np.isfinite(record.networks["test_loss"]).all()
+    trains = record.networks["learning_rate"] < 10  # the top of the map of rates
+    assert np.isfinite(record.networks["test_loss"][trains]).all()
     best = record.networks.groupby("arm")["test_accuracy"].max()
     assert best.max() > 0.15  # better than a guess
     for name in record.config["probes"]:
