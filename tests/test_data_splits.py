@@ -170,7 +170,7 @@ def test_pixelwise_keeps_constant_pixels_at_zero():
 def test_moments_in_chunks_are_moments():
     """Any cut into chunks: 2,500 rows are three of them; float64 rounding, n * eps."""
     x = images(2500).x_train
-    mean, std = splits._moments(x)
+    mean, std = scalings._moments(x)
     np.testing.assert_allclose(mean, x.mean(axis=0), rtol=2500 * 2.3e-16)
     np.testing.assert_allclose(std, x.std(axis=0), rtol=2500 * 2.3e-16)
 

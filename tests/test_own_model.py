@@ -373,6 +373,13 @@ def test_model_norm_and_data_from_a_folder_outside_of_the_checkout(tmp_path):
     )
 
 
+class Halves(nn.Module):
+    """A norm that loses every second example."""
+
+    def __call__(self, x):
+        return x[::2]
+
+
 def called(function, **fields):
     """A module whose call is this function."""
     held = {
@@ -473,6 +480,19 @@ MISTAKES = {
         {"settings": {"init_scale": (1.0, 2.0)}},
         "settings.init_scale=2.0: must be 1, for Own has no field kernel_init, which it"
         " scales; give it one, or leave the setting out.",
+    ),
+    "biases": (
+        SameAsMLP(),
+        {"arms": {"kernel_init": ("he_normal", "torch_default")}},
+        "arms.kernel_init='torch_default': draws biases too, which a model of normjax"
+        " only knows to do; choose another, or let the model inherit from"
+        " normjax.models.Model.",
+    ),
+    "norm of a user's": (
+        Own(),
+        {"arms": {"norm": (f"{__name__}.Halves",)}},
+        f"arms.norm='{__name__}.Halves': must return floats in the shape of its input,"
+        " float32[8, 4], not float32[4, 4]; return one output per input.",
     ),
     "kwargs": (
         Own,
