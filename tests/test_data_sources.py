@@ -11,13 +11,13 @@ import types
 import numpy as np
 import pytest
 
-from normjax.data import __main__, sources
+from normjax.data import __main__, room, sources
 from normjax.data import cache as decoded
 from normjax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 WRITE = "write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
-KNOWN = f"{', '.join(sources.SOURCES)}, or the path of an .npz"
+KNOWN = f"{', '.join(sources.SOURCES)}, or the path of an .npz, or a set of TFDS"
 
 
 @pytest.fixture
@@ -46,7 +46,8 @@ def write_records(folder, split, x, y):
     from PIL import Image
     from tensorflow_datasets.proto import tf_example_pb2
 
-    path = folder / f"mnist-{split}.array_record-00000-of-00001"
+    name = folder.parent.name
+    path = folder / f"{name}-{split}.array_record-00000-of-00001"
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for image, label in zip(x, y):
         png = io.BytesIO()
@@ -59,13 +60,13 @@ def write_records(folder, split, x, y):
     writer.close()
 
 
-def write_description(folder, sizes):
+def write_description(folder, sizes, *, side="28", label="label"):
     """The two JSON files by which TFDS knows a prepared set."""
     core = "tensorflow_datasets.core.features"
-    image = {"dtype": "uint8", "shape": {"dimensions": ["28", "28", "1"]}}
+    image = {"dtype": "uint8", "shape": {"dimensions": [side, "28", "1"]}}
     features = {
         "image": {"image": image, "pythonClassName": f"{core}.image_feature.Image"},
-        "label": {
+        label: {
             "classLabel": {"numClasses": "10"},
             "pythonClassName": f"{core}.class_label_feature.ClassLabel",
         },
@@ -80,7 +81,8 @@ def write_description(folder, sizes):
         {"name": name, "shardLengths": [str(n)], "filepathTemplate": template}
         for name, n in sizes.items()
     ]
-    info = {"name": "mnist", "version": "3.0.1", "fileFormat": "array_record"}
+    info = {"name": folder.parent.name, "version": folder.name}
+    info["fileFormat"] = "array_record"
     (folder / "dataset_info.json").write_text(json.dumps({**info, "splits": splits}))
 
 
@@ -155,6 +157,63 @@ def test_the_folder_comes_from_the_environment(cache, tiny, monkeypatch):
     assert_same(sources.data_set("mnist"), expected)
 
 
+def test_any_set_of_images_and_labels_is_decoded(cache, tmp_path):
+    """By its name, with its own validation split, which the cache keeps."""
+    folder = tmp_path / "shapes" / "plain" / "1.0.0"
+    folder.mkdir(parents=True)
+    x = np.arange(9 * 28 * 28).reshape(9, 28, 28, 1) * 41 % 256
+    x, y = x.astype(np.uint8), np.arange(9, dtype=np.int32)
+    rows = {"train": slice(0, 4), "test": slice(4, 7), "validation": slice(7, 9)}
+    sizes = {name: len(y[x]) for name, x in rows.items()}
+    for name, part in rows.items():
+        write_records(folder, name, x[part], y[part])
+    write_description(folder, sizes)
+    parts = [z[rows[name]] for name in ("train", "test") for z in (x, y)]
+    held_out = x[rows["validation"]], y[rows["validation"]]
+    for _ in range(2):
+        found = sources.data_set("shapes/plain", directory=str(tmp_path))
+        assert_same(found, sources.DataSet(*parts, 10, *held_out))
+    assert isinstance(found.x_validation, np.memmap)
+
+
+NPZ = "write an .npz with x_train, y_train, x_test and y_test"
+MEMORY = (
+    "must fit into memory: to decode its 17 images of (28, 28, 1) takes 26.0 KiB, of"
+    f" which the host has 20.0 KiB free; use a larger machine, or {NPZ}."
+)
+UNFIT = {
+    "sizes": (
+        {"sizes": {"train": 12, "test": 5}, "side": "-1"},
+        "must have images of one size, and its images have the shape (None, 28, 1),"
+        f" None where they differ; resize them and {NPZ}.",
+    ),
+    "label": (
+        {"sizes": {"train": 12, "test": 5}, "label": "kind"},
+        "must have a feature 'label' of the kind ClassLabel, and has image (Image),"
+        f" kind (ClassLabel); {NPZ}.",
+    ),
+    "test": (
+        {"sizes": {"train": 12}},
+        f"must have a split 'test', and has train; divide it and {NPZ}.",
+    ),
+    "memory": ({"sizes": {"train": 12, "test": 5}}, MEMORY),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_set_that_cannot_be_used_is_refused_before_it_is_decoded(
+    cache, tiny, monkeypatch, case
+):
+    description, message = UNFIT[case]
+    folder, _ = tiny
+    write_description(folder, **description)
+    monkeypatch.setattr(sources, "_decode_split", refuse)
+    if case == "memory":
+        monkeypatch.setattr(room, "host_bytes", lambda: 20 * 2**10)
+    directory = str(folder.parents[1])
+    assert told("mnist", directory=directory) == f"name='mnist': {message}"
+
+
 def test_the_second_start_does_not_decode(cache, tiny, monkeypatch):
     folder, expected = tiny
     directory = str(folder.parents[1])
@@ -166,7 +225,7 @@ def test_the_second_start_does_not_decode(cache, tiny, monkeypatch):
     assert not source.x_train.flags.writeable
 
 
-@pytest.mark.parametrize("field", [*sources.DataSet._fields, "crc32"])
+@pytest.mark.parametrize("field", [*decoded.ALWAYS, "crc32"])
 @pytest.mark.parametrize("damage", ["removed", "empty", "cut", "altered"])
 def test_a_damaged_cache_is_decoded_anew(cache, field, damage, monkeypatch):
     """Also when only the last byte differs, which the .npy format cannot notice."""
@@ -198,7 +257,7 @@ def test_a_writer_that_dies_leaves_nothing_to_read(cache, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sources.data_set("digits")
     (folder,) = cache.iterdir()
-    assert {path.stem for path in folder.iterdir()} == set(sources.DataSet._fields)
+    assert {path.stem for path in folder.iterdir()} == set(decoded.ALWAYS)
     edition = sources._find_digits("digits", "")[0]
     assert decoded._read(edition) is None
     monkeypatch.setattr(decoded.files, "write_json", write)
@@ -300,9 +359,16 @@ def test_nearest_centroids_on_real_data(name, accuracy, tfds_folder):
     assert round(right, 3) == accuracy
 
 
-def test_an_unknown_name():
-    assert told("fashion_mnits") == (
-        f"name='fashion_mnits': must be one of {KNOWN}; did you mean 'fashion_mnist'?"
+def test_an_unknown_name(tmp_path):
+    run = 'pip install "normjax[prepare]" && python -m normjax.data {} --directory'
+    assert told("fashion_mnits", directory=str(tmp_path)) == (
+        f"name='fashion_mnits': must be one of {KNOWN} that is prepared in {tmp_path};"
+        " did you mean 'fashion_mnist'? If TFDS has such a set, run"
+        f" {run.format('fashion_mnits')} {tmp_path}."
+    )
+    assert told("eurosat/rgb", directory=str(tmp_path)) == (
+        f"name='eurosat/rgb': must be one of {KNOWN} that is prepared in {tmp_path};"
+        f" if TFDS has such a set, run {run.format('eurosat/rgb')} {tmp_path}."
     )
 
 
@@ -377,8 +443,10 @@ def test_the_command_decodes_what_is_there(cache, tiny, capsys):
     assert __main__.main(["mnist", "--directory", str(folder.parents[1])]) == 0
     assert capsys.readouterr().out == f"mnist: 12 + 5 examples, decoded in {cache}\n"
     assert __main__.main(["minst"]) == 2
+    names = ", ".join(sources.SOURCES)
     assert capsys.readouterr().err == (
-        f"name='minst': must be one of {KNOWN}; did you mean 'mnist'?\n"
+        f"name='minst': must be one of {names}, or a data set of TFDS; did you mean"
+        " 'mnist'?\n"
     )
 
 
@@ -425,9 +493,9 @@ BROKEN_RULES = {
         f" allow_pickle=False); {WRITE}.",
     ),
     "axes": (
-        {"x_test": np.zeros((2, 3, 3))},
-        f"x_test must be {SHAPES}, but its shape is (2, 3, 3); reshape it (gray images:"
-        " x[..., None]).",
+        {"x_test": np.zeros(2)},
+        f"x_test must be {SHAPES}, but its shape is (2,); reshape it (numbers: x[:,"
+        " None]).",
     ),
     "empty": (
         {"x_test": np.zeros((0, 3))},
@@ -460,7 +528,27 @@ BROKEN_RULES = {
     "column": (
         {"y_test": np.array([[0], [1]])},
         "y_test must have shape (2,), one label for each row of the inputs, not (2, 1);"
-        " store as many labels as examples.",
+        " store the classes themselves, y[:, 0].",
+    ),
+    "one-hot": (
+        {"y_test": np.eye(3)[:2]},
+        "y_test must have shape (2,), one label for each row of the inputs, not (2, 3);"
+        " store the classes themselves, y.argmax(axis=1) if it is one-hot.",
+    ),
+    "targets": (
+        {"y_test": np.array([0.5, 1.0])},
+        "y_test must hold integers, not float64; number the classes from 0 on; there is"
+        " no regression.",
+    ),
+    "names": (
+        {"y_test": np.array(["cat", "dog"])},
+        "y_test must hold integers, not <U3; store np.unique(y,"
+        " return_inverse=True)[1].",
+    ),
+    "half a validation split": (
+        {"x_validation": np.zeros((2, 3))},
+        "must hold an array 'y_validation', not only x_train, y_train, x_test, y_test,"
+        f" x_validation; {WRITE}.",
     ),
     "floats": (
         {"y_test": np.array([0.0, 1.0])},
@@ -479,7 +567,7 @@ BROKEN_RULES = {
     "unseen": (
         {"y_test": np.array([0, 3])},
         "y_test must hold labels up to 2, the largest in y_train, not 3; remove such"
-        " test examples or add some to y_train.",
+        " rows of y_test or add some to y_train.",
     ),
 }
 

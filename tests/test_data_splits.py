@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from normjax.data import shuffle_buffer, splits
+from normjax.data import scalings, shuffle_buffer, splits
 from normjax.data.cache import DataSet
 from normjax.errors import InputError
 from normjax.types import Scaling
@@ -79,7 +79,7 @@ def test_stored_inputs_and_their_labels_stay_together():
     np.testing.assert_array_equal(data.test.labels, source.y_test)
 
 
-@pytest.mark.parametrize("scaling", splits.SCALINGS)
+@pytest.mark.parametrize("scaling", scalings.SCALINGS)
 def test_scaling_ignores_validation_and_test_rows(scaling):
     """Every other row replaced by its complement: the same shift and scale, bitwise."""
     source = images()
@@ -110,7 +110,7 @@ def scaled_float64(train: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("scaling", splits.SCALINGS)
+@pytest.mark.parametrize("scaling", scalings.SCALINGS)
 def test_scaled_against_float64(scaling):
     """One rounding each of shift (at most eps/2 * |shift|), difference, scale, product.
 
@@ -140,7 +140,7 @@ def test_unit_puts_training_inputs_in_the_unit_interval():
 def test_unit_of_features_uses_one_min_and_max():
     """-2 to 6 becomes 0 to 1, exactly: the range is a power of two."""
     x = np.array([[-2.0, 0.0], [2.0, 6.0], [0.0, 4.0]], np.float32)
-    shift, scale = splits.unit(x)
+    shift, scale = scalings.unit(x)
     assert (float(shift), float(scale)) == (-2.0, 0.125)
 
 
@@ -170,7 +170,7 @@ def test_pixelwise_keeps_constant_pixels_at_zero():
 def test_moments_in_chunks_are_moments():
     """Any cut into chunks: 2,500 rows are three of them; float64 rounding, n * eps."""
     x = images(2500).x_train
-    mean, std = splits._moments(x)
+    mean, std = scalings._moments(x)
     np.testing.assert_allclose(mean, x.mean(axis=0), rtol=2500 * 2.3e-16)
     np.testing.assert_allclose(std, x.std(axis=0), rtol=2500 * 2.3e-16)
 

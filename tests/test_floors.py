@@ -15,6 +15,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),
+    ("own_model",),
     ("training",),
     ("study",),
     ("report",),

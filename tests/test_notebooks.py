@@ -92,12 +92,18 @@ def test_it_is_clean(path):
 
 @every_notebook
 def test_it_defines_nothing(path):
-    """What is worth a name of its own is in the package; a lambda of a line is not."""
+    """What is worth a name of its own is in the package; a lambda of a line is not.
+
+    The module that a reader brings is in no package.
+    """
     plain = TransformerManager().transform_cell
     for cell in code_cells(read(path)):
         for node in ast.walk(ast.parse(plain(cell.source))):
             kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-            assert not isinstance(node, kinds), node.name
+            if isinstance(node, kinds) and cell.id == "module":
+                assert node.name in ("Net", "__call__")
+            else:
+                assert not isinstance(node, kinds), node.name
 
 
 @every_notebook
@@ -135,4 +141,4 @@ def test_in_colab_it_asks_where_from(path, monkeypatch):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in PATHS] == ["01", "02"]
+    assert [path.stem[:2] for path in PATHS] == ["01", "02", "03"]

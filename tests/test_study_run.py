@@ -12,7 +12,6 @@ import pytest
 import normjax
 from normjax import layers, models
 from normjax.data import sources
-from normjax.errors import InputError
 from normjax.study import plan, run
 from normjax.training import devices
 
@@ -80,15 +79,6 @@ def test_what_was_taken_away_is_a_warning(tmp_path):
     config.num_epochs = 1
     with pytest.warns(UserWarning, match=r"^baseline\.norm='none' is left out, for it"):
         assert normjax.run(config, tmp_path).record["baseline"] == {}
-
-
-@pytest.mark.parametrize("field", ["model", "data"])
-def test_own_models_and_data_are_refused_for_now(field):
-    with pytest.raises(InputError) as caught:
-        normjax.run(normjax.config(), **{field: object()})
-    assert str(caught.value) == (
-        f"{field}: must be None in this version; name it by {field}.name."
-    )
 
 
 def test_the_data_are_placed_and_summed_once(tmp_path, monkeypatch):

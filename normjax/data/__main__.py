@@ -11,7 +11,7 @@ from normjax.files import cache_folder
 def main(argv: list[str] | None = None) -> int:
     """Prepares the set named on the command line; 0, or 2 for a mistake of the user."""
     parser = argparse.ArgumentParser(prog="python -m normjax.data", description=__doc__)
-    parser.add_argument("name", help=f"one of {', '.join(sources.SOURCES)}")
+    parser.add_argument("name", help="a set of images of TFDS: mnist, eurosat, ...")
     parser.add_argument("--directory", default="", help="TFDS data folder")
     flags = parser.parse_args(argv)
     try:

@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 class DataSet(NamedTuple):
     """A classification set as stored; read-only when it comes from the cache.
 
-    Inputs are uint8 or float32, `[examples, height, width, channels]` or
-    `[examples, features]`.
+    Inputs are uint8 or float32, `[examples, height, width, channels]` or of another
+    shape, such as `[examples, features]`.
     """
 
     x_train: Shaped[np.ndarray, " train *shape"]
@@ -31,8 +31,11 @@ class DataSet(NamedTuple):
     x_test: Shaped[np.ndarray, " test *shape"]
     y_test: Int32[np.ndarray, " test"]
     num_classes: int
+    x_validation: Shaped[np.ndarray, " validation *shape"] | None = None
+    y_validation: Int32[np.ndarray, " validation"] | None = None
 
 
+ALWAYS = DataSet._fields[:5]  # the others may be None
 Decode = Callable[[], DataSet]
 
 
@@ -56,25 +59,26 @@ def decode_once(edition: str, decode: Decode) -> DataSet:
 
 def _read(edition: str) -> DataSet | None:
     """Memory-mapped arrays, or None if they are missing, cut short or altered."""
-    arrays = []
+    arrays: dict[str, np.ndarray] = {}
     try:
         sums = files.read_json(_folder(edition) / "crc32.json")
-        for field in DataSet._fields:
+        for field in dict.fromkeys((*ALWAYS, *sums)):
             path = _folder(edition) / f"{field}.npy"
             if zlib.crc32(np.memmap(path, np.uint8, mode="r").data) != sums.get(field):
                 return None
-            arrays.append(np.load(path, mmap_mode="r"))
-    except (OSError, ValueError):
+            arrays[field] = np.load(path, mmap_mode="r")
+        num_classes = int(arrays.pop("num_classes"))
+        return DataSet(**arrays, num_classes=num_classes)  # type: ignore[arg-type]
+    except (OSError, ValueError, TypeError):
         return None
-    x_train, y_train, x_test, y_test, num_classes = arrays
-    return DataSet(x_train, y_train, x_test, y_test, int(num_classes))
 
 
 def _write(edition: str, data_set: DataSet) -> None:
     """Writes the checksums last: until they fit the arrays, nothing is read."""
     sums, folder = {}, _folder(edition)
     folder.mkdir(parents=True, exist_ok=True)
-    for field, array in data_set._asdict().items():
+    held = {k: x for k, x in data_set._asdict().items() if x is not None}
+    for field, array in held.items():
         content = io.BytesIO()
         np.save(content, array)
         files.write_bytes(folder / f"{field}.npy", content.getvalue())

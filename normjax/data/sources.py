@@ -18,6 +18,7 @@ import numpy as np
 
 from normjax.data import cache, npz
 from normjax.data.cache import DataSet, Decode
+from normjax.data.tfds_info import check_images
 from normjax.errors import InputError, suggest
 
 
@@ -25,25 +26,27 @@ def data_set(name: str, *, directory: str = "") -> DataSet:
     """The set called `name`, decoded once and memory-mapped after that.
 
     Args:
-        name: a row of `SOURCES`, or the path of an .npz that holds `x_train`,
-            `y_train`, `x_test` and `y_test`; its classes are 0 to max(y_train).
+        name: a row of `SOURCES`, another image classification set of TFDS that is
+            prepared (`name` or `name/config`), or the path of an .npz that holds
+            `x_train`, `y_train`, `x_test`, `y_test`, and `x_validation` and
+            `y_validation` if it has them; its classes are 0 to max(y_train).
         directory: TFDS data folder. Empty: the variable TFDS_DATA_DIR, or else
             `~/tensorflow_datasets`, as TFDS has it.
 
     Raises:
-        InputError: the name is unknown, the set is not prepared in that folder,
-            or the .npz breaks a rule.
+        InputError: the name is unknown, the set is not prepared in that folder, is
+            none of images of one size with one label each, or does not fit into the
+            memory; or the .npz breaks a rule.
     """
     if str(name).endswith(".npz"):
         try:
             return npz.read_npz(Path(os.path.expanduser(name)))
         except InputError as error:
             raise error.at("name", error.value) from error
-    if name not in SOURCES:
-        rule = f"must be one of {', '.join(SOURCES)}, or the path of an .npz"
-        remedy = suggest(name, SOURCES, "choose one of them")
-        raise InputError("name", name, rule, remedy)
-    return cache.decode_once(*SOURCES[name](name, directory))
+    if name not in SOURCES and not _is_prepared(name, _data_folder(directory)):
+        raise _unknown(name, _data_folder(directory))
+    find = SOURCES.get(name, _find_records)
+    return cache.decode_once(*find(name, directory))
 
 
 def prepare(name: str, *, directory: str = "") -> DataSet:
@@ -54,9 +57,10 @@ def prepare(name: str, *, directory: str = "") -> DataSet:
             is not installed, or the download failed.
     """
     root = _data_folder(directory)
-    find = SOURCES.get(name)
-    if find is not _find_records or _newest_version(name, root) is not None:
+    find = SOURCES.get(name, _find_records)
+    if find is not _find_records or _is_prepared(name, root):
         return data_set(name, directory=directory)
+    _check_known(name)
     if importlib.util.find_spec("tensorflow") is None:
         rule = "must be prepared with TensorFlow, which is not installed"
         remedy = 'run pip install "normjax[prepare]"'
@@ -82,6 +86,34 @@ def prepare(name: str, *, directory: str = "") -> DataSet:
 def _data_folder(directory: str) -> Path:
     root = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(os.path.expanduser(root))
+
+
+def _is_prepared(name: str, root: Path) -> bool:
+    """Whether the folder of TFDS sets holds one of this name."""
+    plain = re.fullmatch(r"\w+(/[\w.-]+)?", str(name)) is not None
+    return plain and _newest_version(name, root) is not None
+
+
+def _unknown(name: str, root: Path) -> InputError:
+    """The error that there is no such set, prepared or at all."""
+    known = f"{', '.join(SOURCES)}, or the path of an .npz"
+    rule = f"must be one of {known}, or a set of TFDS that is prepared in {root}"
+    how = f"if TFDS has such a set, run {_command(name, root)}"
+    near = suggest(name, SOURCES, "")
+    return InputError("name", name, rule, f"{near} If{how[2:]}" if near else how)
+
+
+def _check_known(name: str) -> None:
+    """Refuses a name that TFDS does not know; needs no TensorFlow."""
+    if name in SOURCES:
+        return
+    import tensorflow_datasets as tfds
+
+    known = tfds.list_builders(with_community_datasets=False)
+    if str(name).partition("/")[0] not in known:
+        rule = f"must be one of {', '.join(SOURCES)}, or a data set of TFDS"
+        remedy = suggest(name, [*SOURCES, *known], "see tensorflow.org/datasets")
+        raise InputError("name", name, rule, remedy)
 
 
 def _command(name: str, root: Path) -> str:
@@ -127,7 +159,7 @@ def _find_records(name: str, directory: str) -> tuple[str, Decode]:
     files = sorted((f.name, f.stat()) for f in folder.iterdir())
     state = [(f, stat.st_size, stat.st_mtime_ns) for f, stat in files]
     digest = hashlib.sha256(repr((str(folder.resolve()), state)).encode()).hexdigest()
-    edition = f"{name}-{folder.name}-{digest[:12]}"
+    edition = f"{name.replace('/', '-')}-{folder.name}-{digest[:12]}"
     return edition, functools.partial(_decode_records, name, folder)
 
 
@@ -153,21 +185,28 @@ def _decode_records(name: str, folder: Path) -> DataSet:
     absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS advises to install OpenCV
     try:
         builder = tfds.builder_from_directory(folder)
-        features = builder.info.features
-        train, test = (
-            _decode_split(builder.as_data_source(split), features, f"{name} {split}")
-            for split in ("train", "test")
-        )
-    except ImportError:  # nothing is wrong with the folder
+        features, held = builder.info.features, builder.info.splits
+        check_images(builder.info, name)
+        splits = {
+            split: _decode_split(
+                builder.as_data_source(split), features, f"{name} {split}"
+            )
+            for split in ("train", "test", "validation")
+            if split in held
+        }
+    except (ImportError, InputError):  # nothing is wrong with the folder
         raise
     except Exception as error:  # array_record and protobuf have errors of their own
         why = f"{type(error).__name__}: {error}"
         rule = f"must have records that can be read in {folder} ({why})"
-        how = f"delete that folder, then run {_command(name, folder.parents[1])}"
+        root = Path(str(folder.parent).removesuffix(name))
+        how = f"delete that folder, then run {_command(name, root)}"
         raise InputError("name", name, rule, how) from error
     finally:
         absl.logging.set_verbosity(verbosity)
-    return DataSet(*train, *test, features["label"].num_classes)
+    brought = splits.get("validation", (None, None))
+    num_classes = features["label"].num_classes
+    return DataSet(*splits["train"], *splits["test"], num_classes, *brought)
 
 
 def _decode_split(records, features, title: str) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +217,8 @@ def _decode_split(records, features, title: str) -> tuple[np.ndarray, np.ndarray
     """
     from tqdm import tqdm
 
-    inputs = np.empty((len(records), *features["image"].shape), np.uint8)
+    kind = np.uint8 if features["image"].np_dtype == np.uint8 else np.float32
+    inputs = np.empty((len(records), *features["image"].shape), kind)
     labels = np.empty(len(records), np.int32)
     rows = range(len(records))
     bar = tqdm(rows, f"decoding {title}", unit=" images", disable=None)
@@ -192,8 +232,8 @@ def _decode_split(records, features, title: str) -> tuple[np.ndarray, np.ndarray
 
 
 # Maps a name to what finds the set: (name, directory) -> (edition, decoder). The
-# edition names the decoded arrays in the cache. A set of TFDS with `image` and `label`
-# is one row with `_find_records`.
+# edition names the decoded arrays in the cache. Any other set of TFDS with `image` and
+# `label` is found by `_find_records` too, once it is prepared.
 SOURCES: dict[str, Callable[[str, str], tuple[str, Decode]]] = {
     "cifar10": _find_records,
     "digits": _find_digits,

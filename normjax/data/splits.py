@@ -1,4 +1,4 @@
-"""Splits drawn from a key, scalings fitted on the training split, order of examples.
+"""Splits drawn from a key, with scalings fitted on them, and the order of examples.
 
 Inputs stay as they are stored; `scale_inputs` is applied to a batch, on the device.
 """
@@ -9,17 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Float64, Int, Key, Shaped
+from jaxtyping import Array, Float32, Int, Key, Shaped
 
 from normjax.data import shuffle_buffer
 from normjax.data.cache import DataSet
+from normjax.data.scalings import SCALINGS
 from normjax.errors import InputError, pick
 from normjax.types import Data, Scaling, Split
 
-CHUNK = 1024  # examples widened to float64 at a time
 SUBSETS = ("shared", "per_seed")  # who trains on the same part of the training rows
-
-Affine = tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]
 
 
 def split(
@@ -38,13 +36,16 @@ def split(
     the next `num_train` the training split, so a smaller training split is the
     beginning of a larger one and is validated on the same examples.
 
+    A validation split that the set has is taken as it is, and `num_validation` then
+    counts nothing.
+
     Args:
         data_set: what `sources.data_set` returned.
         key: decides the permutation, and nothing else does.
         num_train: examples to train on; 0 takes all that remain.
         num_validation: examples to hold out of the training rows, at least 1.
         num_test: examples to test on, the first as stored; 0 takes all.
-        scaling: a row of `SCALINGS`; it is fitted on the training split alone.
+        scaling: a row of `scalings.SCALINGS`; it is fitted on the training split alone.
         subset: "shared", or "per_seed": then the training split is the pool of all
             rows that validation leaves, on which the scaling is fitted too, and each
             seed draws its own `num_train` of them by `own_rows`.
@@ -55,7 +56,9 @@ def split(
     """
     fit = pick("scaling", SCALINGS, scaling)
     available = len(data_set.y_train)
-    _check_sizes(available, num_train, num_validation)
+    brought = _brought(data_set)
+    num_held_out = 0 if brought else num_validation
+    _check_sizes(available, num_train, num_held_out, brought=bool(brought))
     if not 0 <= num_test <= len(data_set.y_test):
         most = len(data_set.y_test)
         rule = f"must be from 0, which takes all, to the {most} test examples"
@@ -64,16 +67,17 @@ def split(
     _check_labels("y_test", data_set.y_test, data_set.num_classes)
     pick("subset", dict.fromkeys(SUBSETS), subset)
     part = num_train and subset == "shared"
-    stop = num_validation + num_train if part else available
+    stop = num_held_out + num_train if part else available
     rows = np.asarray(jax.random.permutation(key, available))
-    held_out, rows = rows[:num_validation], rows[num_validation:stop]
+    drawn, rows = rows[:num_held_out], rows[num_held_out:stop]
     inputs, shape = data_set.x_train[rows], data_set.x_train.shape[1:]
     wide = lambda a: jnp.asarray(np.broadcast_to(a, shape), jnp.float32)
     fitted = Scaling(*map(wide, fit(inputs)))
     tested = slice(num_test or None)
     place = lambda x, y: Split(jnp.asarray(x), jnp.asarray(y))
     train = place(inputs, data_set.y_train[rows])
-    validation = place(data_set.x_train[held_out], data_set.y_train[held_out])
+    held_out = brought or (data_set.x_train[drawn], data_set.y_train[drawn])
+    validation = place(*held_out)
     test = place(data_set.x_test[tested], data_set.y_test[tested])
     return Data(train, validation, test, fitted)
 
@@ -139,11 +143,22 @@ def order(
     return draw(key, num_examples, (num_steps, batch_size))
 
 
-def _check_sizes(available: int, num_train: int, num_validation: int) -> None:
+def _brought(data_set: DataSet) -> tuple[np.ndarray, np.ndarray] | None:
+    """The validation split that the set has, if it has one."""
+    x, y = data_set.x_validation, data_set.y_validation
+    if x is None or y is None:
+        return None
+    _check_labels("y_validation", y, data_set.num_classes)
+    return x, y
+
+
+def _check_sizes(
+    available: int, num_train: int, num_validation: int, *, brought: bool
+) -> None:
     """Raises an InputError unless both splits fit into the training examples."""
     rest = available - num_validation
     tenth = f"set {{field}}={max(available // 10, 1)}"
-    if num_validation < 1:
+    if num_validation < 1 and not brought:
         rule = "must be at least 1"
         raise InputError("num_validation", num_validation, rule, tenth)
     if rest < 1:
@@ -164,46 +179,6 @@ def _check_labels(field: str, labels: np.ndarray, num_classes: int) -> None:
     if low < 0 or high >= num_classes:
         rule = f"must hold labels from 0 to {num_classes - 1}, not {low} to {high}"
         raise InputError(field, ..., rule, "renumber them or raise num_classes")
-
-
-def _moments(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
-    """Two-pass mean and biased std over examples, in float64, a chunk at a time."""
-    mean = np.asarray(np.mean(x, axis=0, dtype=np.float64))
-    chunks = (x[i : i + CHUNK] for i in range(0, len(x), CHUNK))
-    squares = sum(np.sum(np.square(chunk - mean), axis=0) for chunk in chunks)
-    return mean, np.sqrt(squares / len(x))
-
-
-def unit(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
-    """`(x - min) / (max - min)`, one min and max for all: x / 255 for most images.
-
-    Training inputs land in [0, 1] up to rounding; others may fall outside.
-    """
-    low, high = np.float64(x.min()), np.float64(x.max())
-    if low == high:
-        rule = f"must have inputs that differ, and every training input is {low:g}"
-        raise InputError("scaling", "unit", rule, "set {field}='none'")
-    return np.asarray(low), np.asarray(1 / (high - low))
-
-
-def pixelwise(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
-    """`(x - mean) / (std + 1e-6)` for each pixel, std biased.
-
-    A pixel that is constant over the training split maps to 0 there, but one unit of
-    it in a test example maps to 1e6.
-    """
-    mean, std = _moments(x)
-    return mean, 1 / (std + 1e-6)
-
-
-def mean_image(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
-    """`x - mean` for each pixel; the units stay as stored."""
-    return np.asarray(np.mean(x, axis=0, dtype=np.float64)), np.ones(())
-
-
-def none(x: Shaped[np.ndarray, " examples *shape"]) -> Affine:
-    """`x`, as stored."""
-    return np.zeros(()), np.ones(())
 
 
 def _permutation(key, num_examples: int, shape: tuple[int, int]):
@@ -227,13 +202,6 @@ def _replacement(key, num_examples: int, shape: tuple[int, int]):
     return jax.random.randint(key, shape, 0, num_examples, jnp.int32)
 
 
-# Maps a name to (training inputs -> shift and scale, float64, as wide as an input).
-SCALINGS: dict[str, Callable[[np.ndarray], Affine]] = {
-    "mean_image": mean_image,
-    "none": none,
-    "pixelwise": pixelwise,
-    "unit": unit,
-}
 # Maps a name to (key, number of examples, shape -> rows).
 SAMPLINGS: dict[str, Callable[..., Int[Array, "steps batch"]]] = {
     "permutation": _permutation,

@@ -6,10 +6,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.core.scope import LazyRng
 from jaxtyping import Array
 
 from normjax.errors import InputError
 from normjax.layers.batch import RunningMoments
+from normjax.layers.common import Norm
 from normjax.layers.registry import NORMS, arguments, call, class_of, norm_named
 
 __all__ = ["replace"]
@@ -31,14 +33,15 @@ CARRIED = {
 CARRIED_IN_KIND = {"decay": "momentum", **dict(zip(AXES, AXES))}
 
 
-def replace(model: Any, norm: str) -> nn.Module:
+def replace(model: Any, norm: str | Norm) -> nn.Module:
     """A module that runs `model` with this norm wherever it calls another.
 
     `replace(model, "rms").init(key, x)` and `.apply(...)` are called as those of
     `model`. Exchanged are the activations' norms of flax.linen (BatchNorm, LayerNorm,
     RMSNorm, GroupNorm, InstanceNorm) and those of `NORMS`; the name may also be dotted,
-    as in `norm_named`. A new layer keeps its variables where the old one would; all
-    other variables, and for the same key their initial values, are those of `model`.
+    as in `norm_named`, or be a row `Norm` itself. A new layer keeps its variables where
+    the old one would; all other variables, and for the same key their initial values,
+    are those of `model`.
 
         >>> import flax.linen as nn, jax, jax.numpy as jnp, normjax.layers as layers
         >>> model = layers.replace(nn.Sequential([nn.Dense(4), nn.LayerNorm()]), "rms")
@@ -71,7 +74,7 @@ def replace(model: Any, norm: str) -> nn.Module:
         rule = "must be a module of flax.linen, whose norms are exchanged"
         how = "write it in flax.linen, with flax.nnx.bridge.ToLinen around nnx parts"
         raise InputError("model", type(model).__name__, rule, how)
-    row = norm_named(norm)
+    row = norm if isinstance(norm, Norm) else norm_named(norm)
     if row.kernel is not None:
         rule = "must be a norm of activations, which a model calls, and not of kernels"
         how = "use layers.Dense(kernel_norm=...) in the model"
@@ -93,6 +96,7 @@ class Exchanged(nn.Module):
 
     def setup(self):
         nn.share_scope(self, self.original)
+        _draw_in_place(self.original)
 
     @nn.compact
     def __call__(self, *args, **kwargs):
@@ -124,6 +128,19 @@ class Exchanged(nn.Module):
             name, how = type(self.original).__name__, "build it with such a norm first"
             raise InputError("model", name, rule, how)
         return y
+
+
+def _draw_in_place(module: nn.Module) -> None:
+    """Gives modules that are fields, as in nn.Sequential, the keys of their new place.
+
+    `nn.share_scope` moves their scopes, and leaves them the keys of the old place.
+    """
+    for child in module._state.children.values():
+        if isinstance(child, nn.Module) and child.scope and module.scope:
+            place = module.scope.rngs.items()
+            name = str(child.scope.name)
+            child.scope.rngs = {k: LazyRng.create(key, name) for k, key in place}
+            _draw_in_place(child)
 
 
 def _output_in_place(was: Any, layer, running, *args, **kwargs) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from normjax.data import splits
+from normjax.data import scalings, splits
 from normjax.errors import InputError, pick, suggest
 from normjax.files import flat
 from normjax.study.audits import audit_named
@@ -17,6 +17,7 @@ from normjax.study.fields import (
     LAST_BATCHES,
     NUMBER_FACTORS,
     OPEN,
+    OPEN_FIELDS,
 )
 from normjax.training import probes
 
@@ -75,7 +76,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     chosen["tuning"] = chosen["tuning"] | {"choose": words(chosen["tuning"]["choose"])}
     pick("sampling", splits.SAMPLINGS, chosen["sampling"])
     pick("last_batch", dict.fromkeys(LAST_BATCHES), chosen["last_batch"])
-    pick("data.scaling", splits.SCALINGS, chosen["data"]["scaling"])
+    pick("data.scaling", scalings.SCALINGS, chosen["data"]["scaling"])
     pick("data.subset", dict.fromkeys(splits.SUBSETS), chosen["data"]["subset"])
     audit_named(chosen["audit"])
     return chosen
@@ -107,6 +108,9 @@ def check_values(chosen: dict[str, Any]) -> None:
     given = flat(chosen)
     for field, default in flat(DEFAULTS).items():
         group = field.split(".")[0]
+        if field in OPEN_FIELDS:
+            check_group(field, chosen)
+            continue
         if field not in given and (group not in OPEN or group not in chosen):
             field = field if group not in OPEN else group
             rule, remedy = "must be given", "make the config with normjax.config(...)"
@@ -122,6 +126,17 @@ def check_values(chosen: dict[str, Any]) -> None:
         rule, test = FIELD_RULES.get(field, ("", lambda _: True))
         if not test(value):
             raise InputError(field, value, f"must be {rule}", f"set {field}={default}")
+
+
+def check_group(field: str, chosen: dict[str, Any]) -> None:
+    """Refuses a field of OPEN_FIELDS that is missing or no group."""
+    group, _, name = field.partition(".")
+    if name not in chosen[group]:
+        rule, remedy = "must be given", "make the config with normjax.config(...)"
+        raise InputError(field, ..., rule, remedy)
+    if not isinstance(chosen[group][name], Mapping):
+        rule, value = "must be a group of fields", chosen[group][name]
+        raise InputError(field, value, rule, f"set one, {field}.features")
 
 
 def wrong_type(field: str, value: Any) -> InputError:

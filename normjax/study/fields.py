@@ -25,16 +25,16 @@ DEFAULTS: dict[str, Any] = {
     "protocols": {},  # name -> factor -> level -> what is built in its place
     "readings": {},  # the same, of what a source leaves open: for arms.reading
     "data": {
-        "name": "digits",
+        "name": "digits",  # an image classification set of TFDS, or an .npz
         "dir": "",  # of TFDS sets; TFDS_DATA_DIR or the library's default if empty
         "num_train": 0,  # 0: all that validation leaves
         "subset": "shared",  # of that many: the same for all seeds; or "per_seed"
-        "num_validation": 200,
+        "num_validation": 200,  # not used where the data brings a validation split
         "num_test": 0,  # the first of the test split; 0: all
         "scaling": "unit",
     },
     "model": {
-        "name": "mlp",
+        "name": "mlp",  # or the dotted name of a module of flax.linen
         "widths": (128, 128),  # of hidden layers, convolutions or stages
         "kernel_size": 3,  # of the convolutions of a CNN, odd
         "convs_per_pool": 1,  # of a CNN: convolutions before a max-pool
@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
         "kernel_init": "he_normal",  # of layers.initial_weights, with biases
         "batch_norm": "",  # a row of layers.PRESETS; empty: decay 0.9, eps 1e-5
         "convolution": "auto",  # a row of ops.conv.IMPLEMENTATIONS, or auto
+        "kwargs": {},  # fields of a model of the user's own, by name
     },
     "arms": {  # factor -> its levels; each combination compiles once
         "protocol": ("corrected",),  # corrected, or a name of protocols
@@ -99,6 +100,7 @@ OPEN = (
     "settings",
     "settings_for",
 )  # groups that take names of the user
+OPEN_FIELDS = ("model.kwargs",)  # groups in groups that do
 
 LIMIT = 2**31  # of whole numbers that jax counts with
 POSITIVE = ("from 1 to 2^31 - 1", lambda x: 1 <= x < LIMIT)

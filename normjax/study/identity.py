@@ -26,7 +26,7 @@ from normjax import files
 from normjax.types import Program
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax")  # whose version may move a digit
-PARTS = ("ops", "layers", "optimizers", "training", "data", "models")  # of normjax
+PARTS = ("ops", "layers", "optimizers", "training", "data", "models", "own_model")
 CHECKERS = "jaxtyping", "beartype"  # wrap functions to check their arguments
 VERSIONED = ("numpy", *PACKAGES)
 FLAX_OWN = "parent", "name"  # fields that flax adds to a module

@@ -10,6 +10,7 @@ from normjax.errors import InputError, pick, pick_or_import
 from normjax.files import flat
 from normjax.layers import initial_weights
 from normjax.optimizers import recipes, schedules
+from normjax.own_model import module_named
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES, OPTIONAL
 from normjax.study.tracing import trace_schedule
@@ -85,8 +86,13 @@ def last_examples(last_batch: str, sampling: str, num_train: int, size: int) -> 
     return num_train % size
 
 
-def level_checks(chosen: Mapping[str, Any], num_train: int) -> Checks:
-    """Maps a factor to a function of `(field, level)` that refuses unknown levels."""
+def level_checks(
+    chosen: Mapping[str, Any], num_train: int, *, given: str = ""
+) -> Checks:
+    """Maps a factor to a function of `(field, level)` that refuses unknown levels.
+
+    `given` is the name of a model that is given as an object.
+    """
 
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
         return lambda field, level: pick(field, known, str(level))
@@ -95,6 +101,10 @@ def level_checks(chosen: Mapping[str, Any], num_train: int) -> Checks:
         if type(level) is not int or not 1 <= level <= num_train:
             rule = f"must be a whole number from 1 to the {num_train} training examples"
             raise InputError(field, level, rule, f"set {field}={min(128, num_train)}")
+
+    def model(field: str, level: object) -> None:
+        if level != given:  # the name of an object that needs not be found
+            module_named(field, level)
 
     def depth(field: str, level: object) -> None:
         rule, test = FIELD_RULES["model.depth"]
@@ -113,7 +123,7 @@ def level_checks(chosen: Mapping[str, Any], num_train: int) -> Checks:
         "batch_size": batch_size,
         "sampling": table(splits.SAMPLINGS),
         "schedule": schedule_named,
-        "model": table(models.MODELS),
+        "model": model,
         "depth": depth,
         "kernel_init": table(initial_weights.INITS),
         "augmentation": augmentation_named,

@@ -1,7 +1,6 @@
 """How many lanes fit into the memory of the devices: an estimate, before compiling."""
 
 import math
-import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,11 +12,11 @@ from jax.extend.core import jaxprs_in_params
 from normjax.data.augmentation import augment
 from normjax.study.plan import Arm
 from normjax.training import lane, precision
+from normjax.training.devices import free_bytes
 from normjax.types import Data, Program
 
 MOST_LANES = 1_000  # of a group: more are no faster, and a group is one file
 USABLE = 0.5  # of what is free: XLA's buffers and the host's copies take the rest
-UNKNOWN = 4 * 2**30  # bytes that are free, where neither device nor system tells
 
 
 class Needs(NamedTuple):
@@ -97,23 +96,7 @@ def _augmented(program: Program, shape: tuple[int, ...]) -> int:
 def tree_bytes(tree: Any) -> int:
     """The bytes of all arrays of a tree, or of shapes that stand for them."""
     leaves = jax.tree.leaves(tree)
-    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves)
-
-
-def free_bytes() -> int:
-    """Bytes that are free: of one accelerator, or of the host for a CPU."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    path = pathlib.Path("/proc/meminfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    free = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
-    group = pathlib.Path("/sys/fs/cgroup")  # of a container, which may have less
-    limit, used = (_number(group / f"memory.{x}") for x in ("max", "current"))
-    if limit is not None and used is not None:
-        free.append(limit - used)
-    return min(free, default=UNKNOWN)
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 
 def is_exhausted(error: BaseException) -> bool:
@@ -133,11 +116,3 @@ def _outputs(jaxpr: Any) -> Iterator[int]:
             yield from _outputs(program)
         if not inner:
             yield tree_bytes([x.aval for x in equation.outvars])
-
-
-def _number(path: pathlib.Path) -> int | None:
-    """The number in a file, None if there is no file or no number."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None

@@ -5,8 +5,9 @@ written or compiled.
 """
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,19 +15,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from normjax import files, models
-from normjax.data import sources, splits
+from normjax import files
+from normjax.data import splits
 from normjax.errors import InputError, pick
-from normjax.layers import initial_weights
-from normjax.ops import conv
 from normjax.optimizers.penalties import PENALTIES
-from normjax.study import grids, levels, search
+from normjax.study import given, grids, levels, search
 from normjax.study.config import resolve
 from normjax.study.identity import identity
 from normjax.study.levels import Factors
+from normjax.study.network import check_init_scale, network, unused_fields
 from normjax.study.tracing import trace
 from normjax.training import devices
 from normjax.types import Data, Program
+
+Build = Callable[[Mapping[str, Any], Factors], nn.Module]  # (config, levels) -> model
 
 
 class Arm(NamedTuple):
@@ -60,29 +62,34 @@ class Study:
     tuning: dict[str, Any] = dataclasses.field(default_factory=dict)  # of its stage
 
 
-def study(config: ConfigDict | Mapping[str, Any]) -> Study:
-    """Checks a config, loads its data, and derives its arms."""
-    chosen = resolve(config)
+def study(
+    config: ConfigDict | Mapping[str, Any], *, model: Any = None, data: Any = None
+) -> Study:
+    """Checks a config, loads its data, and derives its arms.
+
+    A `model` and `data` that are given stand in the place of those that the config
+    names; see `run.run`.
+    """
+    chosen = given.name_given(resolve(config), model, data)
     split_key, _ = root_keys(chosen["root_seed"])
-    sizes = dict(chosen["data"])
-    try:
-        stored = sources.data_set(sizes.pop("name"), directory=sizes.pop("dir"))
-        data = splits.split(stored, split_key, **sizes)
-    except InputError as error:
-        raise error.within("data") from error
+    stored, data = given.load(chosen["data"], data, split_key)
+    own = "" if model is None else chosen["model"]["name"]
     num_train = splits.num_own(chosen["data"], data) or len(data.train.labels)
-    checks = levels.level_checks(chosen, num_train)
+    checks = levels.level_checks(chosen, num_train, given=own)
     wanted = levels.resolve_levels(chosen, checks)
     baseline, notices = levels.baseline(chosen["baseline"], wanted, checks)
     chosen["settings_for"] = search.checked(chosen, wanted, baseline, checks)
+    notices += given.notices(stored, chosen["data"])
+    notices += unused_fields(chosen, model)
     names = [factor for factor, those in wanted.items() if len(those) > 1]
     shared = {
         "data_digest": files.arrays_digest(jax.tree.leaves(data)),
         "root_seed": chosen["root_seed"],
         "num_epochs": chosen["num_epochs"],
     }
+    build = functools.partial(network, num_classes=stored.num_classes, given=model)
     arms = tuple(
-        arm(chosen, dict(zip(wanted, x)), names, data, stored.num_classes, shared)
+        arm(chosen, dict(zip(wanted, x)), names, data, build, shared)
         for x in itertools.product(*wanted.values())
     )
     numbers = seeds(chosen)
@@ -119,18 +126,17 @@ def arm(
     factors: Factors,
     varying: list[str],
     data: Data,
-    num_classes: int,
+    build: Build,
     shared: dict[str, Any],
 ) -> Arm:
     """One combination of levels, resolved to what is compiled and what is traced."""
     built = levels.substitute(chosen, factors)
     chosen = levels.choices_of(chosen, built)
-    program = program_of(chosen, built, data, num_classes)
+    program = program_of(chosen, built, data, build)
     grid = grids.setting_values(chosen, factors, built, program)
-    augmented = chosen["augmentation"]
-    num_parameters, convolutions = trace(
-        program, factors, grid, data, augmentation=augmented
-    )
+    check_init_scale(program.model, grid["init_scale"].tolist())
+    names = {"name": chosen["model"]["name"], "augmentation": chosen["augmentation"]}
+    num_parameters, convolutions = trace(program, factors, grid, data, **names)
     known_by = identity(program, **shared)
     return Arm(
         name="-".join(str(factors[name]) for name in varying or factors),
@@ -145,7 +151,7 @@ def arm(
 
 
 def program_of(
-    chosen: dict[str, Any], built: Factors, data: Data, num_classes: int
+    chosen: dict[str, Any], built: Factors, data: Data, build: Build
 ) -> Program:
     """What an arm compiles, before it is known how its lanes are mapped."""
     own, batch_size = splits.num_own(chosen["data"], data), chosen["batch_size"]
@@ -159,7 +165,7 @@ def program_of(
     schedule = levels.schedule_named("schedule", chosen["schedule"])
     compiled = "l2" if penalty == "l2_batch" else penalty
     return Program(
-        model=network(chosen["model"], built, num_classes),
+        model=build(chosen, built),
         optimizer=levels.optimizer_named("arms.optimizer", built["optimizer"]),
         penalties=(compiled,) if compiled in PENALTIES else (),
         l2_count=batch_size if penalty == "l2_batch" else 0,
@@ -174,38 +180,6 @@ def program_of(
         precision=chosen["precision"],
         last_batch=last,
     )
-
-
-def network(choices: dict[str, Any], built: Factors, num_classes: int) -> nn.Module:
-    """The model, with those fields of the config's `model` that its class has."""
-    constructor: Any = pick("model.name", models.MODELS, choices["name"])
-    if choices["name"] == "resnet20" and len(choices["widths"]) != 3:
-        rule = "must be three, one for each stage of ResNet-20"
-        remedy = "set model.widths=(16, 32, 64)"
-        raise InputError("model.widths", choices["widths"], rule, remedy)
-    convolutions = {"auto": None, **conv.IMPLEMENTATIONS}
-    pick("model.convolution", convolutions, choices["convolution"])
-    made = getattr(constructor, "func", constructor)  # behind a partial
-    known = {field.name for field in dataclasses.fields(made)} - {"name"}  # flax's own
-    init = pick("model.kernel_init", initial_weights.INITS, choices["kernel_init"])
-    fields = {name: value for name, value in choices.items() if name in known} | {
-        "widths": widths(choices),
-        "kernel_init": init.kernel,
-        "bias_init": init.bias,
-        "norm": levels.norm("arms.norm", built["norm"], choices["batch_norm"]),
-        "placement": built["placement"],
-        "dropout": built["penalty"] == "dropout",
-    }
-    return constructor(num_classes=num_classes, **fields)
-
-
-def widths(choices: dict[str, Any]) -> tuple[int, ...]:
-    """The widths of a model, or as many of its one width as its depth says."""
-    given, depth = choices["widths"], choices["depth"]
-    if depth and len(given) > 1:
-        rule = "must be one width if model.depth or arms.depth repeats it"
-        raise InputError("model.widths", given, rule, f"set model.widths=({given[0]},)")
-    return given * depth if depth else given
 
 
 def mapping(asked: str) -> str:

@@ -47,9 +47,19 @@ def run(
     Shows a progress bar in a terminal and is silent elsewhere. On a CPU it makes one
     device per core, unless jax has started already. `config` is of `normjax.config`, or
     a record's `.config`. Without `workdir` the folder is a temporary one, `.workdir` of
-    what is returned, which is removed when Python ends. `model` and `data` are not
-    supported yet: a config names its model, `model.name`, and its data, `data.name`,
-    which may be the path of an .npz file.
+    what is returned, which is removed when Python ends.
+
+    Args:
+        config: the choices; see `study.fields`.
+        workdir: the folder of the record.
+        model: in the place of `model.name`: a module of flax.linen, its class or a
+            partial of it, called as `(x)` or as `(x, train)`, where `training`,
+            `is_training`, `deterministic` and `use_running_average` are understood too.
+            Its norms are exchanged if the config chooses levels of `norm`: by its field
+            `norm`, or else as `layers.replace` does.
+        data: in the place of `data.name`: arrays `(x_train, y_train, x_test, y_test)`,
+            with `x_validation, y_validation` before the last two if there are some, or
+            a mapping of these names; see `data.arrays`.
 
     Warns if an arm could not be trained; its message is in `.record["arms"]`.
 
@@ -57,13 +67,9 @@ def run(
         InputError: for a mistake in the config, or a folder that cannot be written or
             that another process works on.
     """
-    for field, value in (("model", model), ("data", data)):
-        if value is not None:
-            rule, remedy = "must be None in this version", f"name it by {field}.name"
-            raise InputError(field, ..., rule, remedy)
     with contextlib.suppress(RuntimeError):  # jax has started: it stays as it is
         devices.configure()
-    study = plan.study(config)
+    study = plan.study(config, model=model, data=data)
     for notice in study.notices:
         warnings.warn(notice, stacklevel=2)
     if workdir is None:

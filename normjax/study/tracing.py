@@ -1,26 +1,27 @@
 """What an arm would compile, traced without arithmetic: its size, and its mistakes.
 
-The norm and the optimizer may be a user's. Whatever they do wrong that shows without
-numbers is found here, and is one line that names them.
+The model, the norm and the optimizer may be a user's. Whatever they do wrong that shows
+without numbers is found here, and is one line that names them.
 """
 
 import functools
-import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from normjax import layers
 from normjax.data.augmentation import AUGMENTATIONS, augment
-from normjax.errors import InputError, reason
+from normjax.errors import InputError
 from normjax.layers.registry import class_of
 from normjax.optimizers import schedules
 from normjax.optimizers.chains import name_of
+from normjax.own_model import OwnModel
+from normjax.study.blame import blame, blame_network, is_known
 from normjax.training import lane, precision
 from normjax.types import Data, Program
 
@@ -34,12 +35,16 @@ def trace(
     data: Data,
     *,
     augmentation: str = "none",
+    name: str = "",
 ) -> tuple[int, dict[str, str]]:
     """Parameters of one network and how it convolves, by layer.
 
+    `name` is that of the model.
+
     Raises:
-        InputError: from a norm, an optimizer or an `augmentation`, by its name in the
-            config, that cannot be used on these shapes, or not on traced settings.
+        InputError: from a model, a norm, an optimizer or an `augmentation`, by its name
+            in the config, that cannot be used on these shapes, or not on traced
+            settings.
     """
     shape, model = data.train.inputs.shape[1:], program.model
     _trace_augmentation(program, (program.batch_size, *shape), augmentation)
@@ -48,8 +53,7 @@ def trace(
         where = f"a last batch of {size}" if last else f"batch_size={size}"
         if program.precision != "float32":
             where += f" and precision={program.precision}"
-        fields = model.__dataclass_fields__
-        with _blame("norm", factors["norm"], where, of_model=fields):
+        with blame_network(model, name, factors["norm"], where):
             params, convolutions = _network(program, (size, *shape))
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     if num_parameters > MOST:
@@ -59,7 +63,7 @@ def trace(
     used_with = f"penalty={factors['penalty']}"
     if program.schedule is not None:
         used_with += f" and schedule={name_of(program.schedule)}"
-    with _blame("optimizer", factors["optimizer"], used_with):
+    with blame("arms.optimizer", factors["optimizer"], used_with):
         _optimizer(program, params, list(settings), lane.num_train(program, data))
     return num_parameters, convolutions
 
@@ -71,7 +75,7 @@ def trace_schedule(field: str, name: str, schedule: Callable) -> None:
         peak = {"learning_rate": settings.pop("learning_rate"), "num_steps": 100}
         return schedules.rate_of(schedule, settings, **peak)(step)
 
-    with _blame("schedule", name, "traced settings", field=field):
+    with blame(field, name, "traced settings", others={"schedule": (field, name)}):
         names = ("learning_rate", *schedules.settings_of(schedule))
         traced = dict.fromkeys(names, jax.ShapeDtypeStruct((), np.float32))
         found = jax.eval_shape(rate, jax.ShapeDtypeStruct((), np.int32), traced)
@@ -89,7 +93,7 @@ def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> 
     batch = jax.ShapeDtypeStruct(shape, np.float32)
     once = lambda key, inputs: augment(function, key, inputs)
     where = f"batches of {list(shape)}"
-    with _blame("augmentation", name, where, field="augmentation"):
+    with blame("augmentation", name, where):
         jax.eval_shape(once, jax.random.key(0), batch)
         if function not in AUGMENTATIONS.values():  # lanes batch a user's function
             several = jax.ShapeDtypeStruct((1, *shape), np.float32)
@@ -112,8 +116,8 @@ def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
             _check_output(layer, args[0], result)
         return result
 
-    # a user's norm is differentiated and batched too, which takes four times as long
-    tested = model.norm in layers.NORMS.values()
+    # a user's is differentiated and batched too, which takes four times as long
+    tested = is_known(model.norm) and not isinstance(model, OwnModel)
     network = _every_use(program, note, tested)
     example = jax.ShapeDtypeStruct(shape, np.float32)
     params, stats, new = jax.eval_shape(network, jax.random.key(0), example)
@@ -123,6 +127,7 @@ def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
         jax.eval_shape(lanes, jax.random.key(0), several)
     _check_same("statistics", stats, new)
     _check_no_keys("statistics", new)
+    _check_plain({"params": params, **stats})
     return params, convolutions
 
 
@@ -134,6 +139,9 @@ def _every_use(program: Program, note: Callable, tested: bool) -> Callable:
     def network(key, inputs):
         with nn.intercept_methods(note):
             variables = model.init(key, inputs, train=False)
+        if "params" not in variables:
+            rule, remedy = "must have parameters to train", "give it a layer"
+            raise InputError("", ..., rule, remedy)
         params = variables["params"]
         stats = {k: v for k, v in variables.items() if k != "params"}
 
@@ -199,6 +207,15 @@ def _check_same(what: str, old: Any, new: Any) -> None:
             raise InputError("", ..., f"{rule} from {was} into {now}", remedy)
 
 
+def _check_plain(variables: Any) -> None:
+    """Refuses variables that are no arrays, which cannot be written to a file."""
+    for name, leaf in flatten_dict(variables, sep=".").items():
+        if not hasattr(leaf, "dtype"):
+            kind = type(leaf).__name__
+            rule = f"must keep arrays in its variables, and {name!r} is a {kind}"
+            raise InputError("", ..., rule, "keep an array, or a dict of arrays, there")
+
+
 def _array_text(array: tuple | None) -> str:
     return f"{array[0]}{list(array[1])}" if array else "nothing"
 
@@ -210,44 +227,3 @@ def _check_no_keys(what: str, tree: Any) -> None:
             rule = f"must keep no key of jax.random.key in its {what}"
             remedy = "keep jax.random.key_data(key), and wrap it where it is used"
             raise InputError("", ..., rule, remedy)
-
-
-@contextmanager
-def _blame(
-    factor: str,
-    level: Any,
-    where: str,
-    *,
-    of_model: Collection[str] = (),
-    field: str = "",
-) -> Iterator[None]:
-    """Re-raises an error from a level's code as one of `field`, or `arms.<factor>`.
-
-    Of another `field`, if that is given.
-
-    What is said of the model's inputs, or of a field `of_model`, is one of `model`.
-    """
-    field = field or f"arms.{factor}"
-    try:
-        with warnings.catch_warnings(action="ignore"):  # they come again in training
-            yield
-    except InputError as error:
-        if error.field in (factor, ""):
-            raise InputError(field, level, error.rule, error.remedy) from error
-        if error.field in of_model:
-            raise error.within("model") from error
-        if error.field == "inputs":
-            remedy = "use model.name=mlp"
-            raise InputError("model", ..., error.rule, remedy) from error
-        rule = f"cannot be used with {where} ({error.given()}: {error.rule})"
-        raise InputError(field, level, rule, error.remedy) from error
-    except jax.errors.ConcretizationTypeError as error:
-        rule = f"must work on traced numbers ({reason(error)})"
-        remedy = "let it choose by jax.numpy.where in place of `if`"
-        raise InputError(field, level, rule, remedy) from error
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the level is a user's code, which may even exit
-        rule = f"cannot be used with {where} ({reason(error)})"
-        remedy = "mend it, or choose another"
-        raise InputError(field, level, rule, remedy) from error

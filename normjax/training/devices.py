@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from normjax.data import room
 from normjax.errors import InputError, reason
 from normjax.files import cache_folder
 from normjax.types import Data
@@ -93,6 +94,15 @@ def is_writable(folder: pathlib.Path) -> bool:
     except OSError:
         return False
     return os.access(folder, os.W_OK)
+
+
+def free_bytes() -> int:
+    """Bytes that are free: of one accelerator, or of the host for a CPU."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return room.host_bytes()
 
 
 def mesh_for(num_lanes: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
