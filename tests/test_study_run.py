@@ -120,7 +120,8 @@ def test_the_face_is_lazy_and_lists_its_names():
 import sys
 import normjax
 assert not {"jax", "pandas", "flax", "numpy"} & set(sys.modules)
-names = ["config", "layers", "load", "models", "ops", "optimizers", "run", "statistics"]
+names = ["config", "layers", "load", "models", "ops", "optimizers", "outliers", "run"]
+names += ["statistics"]
 assert set(names) == set(normjax.__all__)
 assert {*names, "__version__"} <= set(dir(normjax))
 from normjax import run, load, config
