@@ -620,6 +620,10 @@ def test_spreads_and_times_do_not_know_outlying_seeds():
         sides = (x,) if name == "accuracy_spread" else (x, np.ones(10))
         statistic = measures.STATISTICS[name]
         assert verdicts.judge(sides, statistic, about).trimmed is None
+    largest = measures.STATISTICS["largest_rate"]  # nine equal seeds are usual there
+    rates = np.array([1.0] * 9 + [0.3]), np.full(10, 0.1)
+    got = verdicts.judge(rates, largest, about)
+    assert (got.trimmed, got.verdict.kind) == (None, Kind.HOLDS)
     statistic = measures.STATISTICS["loss_range_ratio"]
     got = verdicts.judge((x, np.ones(10)), statistic, about).trimmed
     expected = outliers.trimmed_mean(np.log(x))

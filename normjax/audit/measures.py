@@ -58,6 +58,7 @@ class Statistic(NamedTuple):
     logarithmic: bool = False  # interval and margin are those of the logarithm
     over: str = "seeds"  # or "epochs" of one run
     least: int = 2  # seeds (or epochs) that a verdict needs at least
+    discrete: bool = False  # of few values, so that a seed beside equal ones is usual
 
     @property
     def title(self) -> str:
@@ -177,6 +178,7 @@ STATISTICS = {
         rates.largest_rates,
         compare=log_ratio,
         logarithmic=True,
+        discrete=True,
     ),
     "best_accuracy": Statistic(
         "test accuracy, each seed at its best rate",

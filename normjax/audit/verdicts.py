@@ -59,7 +59,8 @@ def judge(
     if len(sides[0]) < statistic.least:
         few = Verdict(Kind.UNDECIDED, Reason.TOO_FEW_SEEDS, statistic.least)
         return Judgement(interval, left_out, few, few)
-    flagged = statistic.is_mean and has_outliers(sides, statistic)
+    known = statistic.is_mean and not statistic.discrete
+    flagged = known and has_outliers(sides, statistic)
     single, in_family = (
         _verdict_of(sides, interval, statistic, claimed, k, level, flagged)
         for k in (1, num)
