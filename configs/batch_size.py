@@ -49,7 +49,10 @@ def get_config(text: str = "") -> ConfigDict:
         },
         model={"name": "cnn", "widths": (16, 32)},
         arms={
-            "norm": ("none", "batch", "batch_renorm", "ghost", "group", "layer"),
+            "norm": (
+                *("none", "batch", "batch_renorm", "ghost", "power", "online"),
+                *("switchable", "evonorm_b0", "group", "layer"),
+            ),
             "batch_size": (2, 8, 32, 128, 512),
         },
         baseline={"norm": "batch"},
