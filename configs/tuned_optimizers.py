@@ -24,7 +24,7 @@ LARGEST = {  # of the seven learning rates of an optimizer
     "third_moment": 0.1,
     "adamw": 0.1,
     "lion": 0.01,
-    "muon": 1.0,
+    "muon": 0.1,
 }
 
 
