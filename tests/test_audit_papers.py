@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import re
 from collections.abc import Sequence
 
 import _records
@@ -72,12 +73,15 @@ def test_the_largest_rate_is_that_of_each_seed():
         cell(0.2, [0.49, 0.50, 0.10, 0.9, 0.60], diverged=[4]),
     ]
     assert list(rates.largest_rates(grid)) == [0.1, 0.2, 0.4, 0.4, 0.1]
+    assert list(rates.grid_ends(grid)) == [0, 0, 0, 0, 0]
+    assert list(rates.grid_ends(grid[:2])) == [0, 0, 1, 1, 0]
 
 
 def test_what_trains_at_no_rate_is_one_step_below_the_grid():
     """One seed of an arm that trains, and an arm that guesses at every rate."""
     grid = [cell(0.5, [0.10, 0.90]), cell(2.0, [0.10, 0.90])]
     assert list(rates.largest_rates(grid)) == [0.125, 2.0]
+    assert list(rates.grid_ends(grid)) == [-1, 1]
     guesses = [cell(0.5, [0.12, 0.08]), cell(2.0, [0.11, 0.19])]
     assert list(rates.largest_rates(guesses)) == [0.125, 0.125]
 
@@ -88,7 +92,10 @@ def test_the_best_rate_is_chosen_by_validation():
     assert np.allclose(rates.best_accuracies(grid), [0.81, 0.63, 0.71], rtol=1e-15)
 
 
-@pytest.mark.parametrize("measure", [rates.largest_rates, rates.best_accuracies])
+MEASURES = [rates.largest_rates, rates.grid_ends, rates.best_accuracies]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
 def test_without_a_grid_of_rates_there_is_no_largest(measure):
     one = cell(1.0, [0.8, 0.5])
     other = one._replace(settings={"learning_rate": 2.0, "momentum": 0.5})
@@ -135,6 +142,38 @@ def test_claims_about_rates_compare_the_largest_ones():
     assert np.allclose(got.astype(float), np.exp(logs[:3]), rtol=1e-12)
 
 
+TOP, INSIDE, NOWHERE = [0.8] * SEEDS, [0.2] * SEEDS, [0.0] * SEEDS
+ENDS = "undecided (the grid of rates ends here)"
+
+
+@pytest.mark.parametrize(
+    ("batch", "none", "expected"),
+    [  # of: BN trains at larger rates, five times as large
+        (TOP, TOP, (ENDS, ENDS)),
+        (NOWHERE, NOWHERE, (ENDS, ENDS)),
+        (TOP, INSIDE, ("holds", ENDS)),  # a ratio of 4 at least
+        (INSIDE, NOWHERE, ("holds", ENDS)),
+        (INSIDE, INSIDE, ("does not hold", "does not hold")),
+        (INSIDE, TOP, ("does not hold", "does not hold")),
+        (NOWHERE, INSIDE, ("does not hold", "does not hold")),
+        ([0.4] * (SEEDS - 1) + [0.8], [0.2] * SEEDS, ("holds", ENDS)),
+    ],
+)
+def test_the_end_of_a_grid_is_no_verdict(batch, none, expected):
+    """A number that is cut off decides only what the true one would too."""
+    claim = named_of_all("rate_by_norm", "BN trains at larger")
+    levels = [{"norm": norm, "depth": d} for norm in BN for d in (2, 4, 8, 16)]
+    made_up = [(x, {"ranges": np.ones(SEEDS)}) for x in levels]
+    found = record("rate_by_norm", claim["where"], made_up)
+    ends = {
+        f"arm{i}": batch if x["norm"] == "batch" else none for i, x in enumerate(levels)
+    }
+    table = claims.verdict_table(with_rates(found, ends)).set_index("sentence")
+    verdicts = table["verdict_corrected"]
+    five_times = "BN trains at rates five times as large"
+    assert (str(verdicts[claim["sentence"]]), str(verdicts[five_times])) == expected
+
+
 # claims of papers
 
 
@@ -154,6 +193,20 @@ def test_every_claim_names_a_source_and_every_source_is_named():
         paper = {"authors", "year", "title"}
         of_paper = [paper | {"arxiv"}, paper | {"url"}]
         assert set(source) in ([{"title"}] if "authors" not in source else of_paper)
+
+
+def test_a_paper_has_one_year():
+    """In the docstrings too, wherever they name it by its title."""
+    for source in claim_data.all_sources().values():
+        cited = re.compile(r"(\d{4})\. " + re.escape(source["title"]))
+        for path in (ROOT / "normjax").rglob("*.py"):
+            for year in cited.findall(" ".join(path.read_text().split())):
+                assert int(year) == source["year"], (path, source["title"])
+
+
+def test_an_upper_limit_is_no_published_number():
+    for claim in claim_data.all_claims():
+        assert "published" not in claim or "up to" not in claim.get("place", "")
 
 
 def test_a_paper_is_named_with_its_number_and_what_is_unlike():
