@@ -197,7 +197,8 @@ def _judge(
     numbers = [x for x in measured if x is not None]
     if len(numbers) < len(sides):
         return None
-    ends = [statistic.grid_ends(arm) for arm in arms] if statistic.grid_ends else []
+    found = [statistic.grid_ends(arm) for arm in arms] if statistic.grid_ends else []
+    ends = [x for x in found if x is not None]
     if statistic.over == "seeds" and len(arms) == 2:
         places = networks.shared_seeds(arms[0][0], arms[1][0])
         numbers, ends = ([x[i] for x, i in zip(y, places)] for y in (numbers, ends))
