@@ -1,6 +1,7 @@
 """Claims of papers, rates that still train, unstated choices, the page of claims."""
 
 import itertools
+import json
 import pathlib
 import re
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from normjax.audit import (
     choices,
     claim_data,
     claims,
+    methods,
     overview,
     presentation,
     published_numbers,
@@ -411,7 +413,8 @@ def test_the_page_of_claims_is_what_the_command_writes(tmp_path):
     """`make docs` writes it from the tables of `docs/results`."""
     folders = sorted(map(str, (ROOT / "docs/results").iterdir()))
     path = ROOT / "docs/claims.md"
-    text = overview.document(overview.read_results(folders), path.parent)
+    results = overview.read_results(folders, ROOT / "configs")
+    text = overview.document(results, path.parent)
     assert path.read_text() == text
 
 
@@ -441,6 +444,83 @@ def test_the_page_of_claims_has_each_choice_and_a_link(written, capsys):
     assert " 21.0 | " in lines[0]
     assert __main__.main([str(kept)]) == 0
     assert "| BN trains faster" in capsys.readouterr().out
+
+
+CONFIG = """
+import normjax
+from normjax.study.config import arguments
+
+def get_config(text: str = ""):
+    size, dataset = arguments(text, size=("full", "smoke"), dataset=("mnist", "digits"))
+    return normjax.config(
+        study="deep_mlp",
+        question=f"{'How?' if size == 'full' else 'Quickly, how?'}",
+        num_epochs={"full": 7, "smoke": 2}[size],
+        data={"name": dataset, "num_train": 100 if dataset == "mnist" else 50},
+        model={"widths": (3, 5)},
+        arms={"norm": ("none", "batch")},
+        settings={"momentum": (0.5,)},
+    )
+"""
+
+
+def kept_config(**fields) -> dict:
+    """The config of CONFIG as JSON, of the data set digits, with other fields."""
+    module: dict = {}
+    exec(CONFIG, module)
+    config = json.loads(module["get_config"]("dataset=digits").to_json())
+    for name, value in fields.items():
+        group, _, field = name.partition("__")
+        (config[group] if field else config)[field or group] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"question": "Another?", "num_seeds": 3, "data__dir": "/tmp"}, []),
+        ({"num_epochs": 2}, []),  # size=smoke
+        ({"num_epochs": 4}, ["num_epochs 4, now 7"]),
+        ({"model__widths": [3]}, ["model.widths 3, now 3, 5"]),
+        ({"arms__batch_size": ["128"]}, []),  # the config's own
+        ({"arms__batch_size": [8, 2]}, ["batch_size 8, 2, now 128"]),
+        ({"settings__momentum": []}, ["settings.momentum empty, now 0.5"]),
+        ({"data__subset": "per_seed"}, ["data.subset per_seed, now shared"]),
+        ({"faults": ["one"], "holes": []}, ["faults one, which is gone"]),
+        (
+            {"protocols": {"as_published": {"norm": {"batch": "x.y"}}}},
+            ["protocols.as_published of norm, which is gone"],
+        ),
+    ],
+)
+def test_a_result_is_compared_with_the_config_of_today(fields, expected, tmp_path):
+    """Of its data set and of the nearest size; what is new has its default."""
+    (tmp_path / "deep_mlp.py").write_text(CONFIG)
+    config = kept_config(**fields)
+    assert methods.differences(config, tmp_path) == expected
+    del config["last_batch"], config["model"]["kernel_size"]
+    assert methods.differences(config, tmp_path) == expected
+    del config["model"]["widths"]
+    assert "model.widths, now 3, 5" in methods.differences(config, tmp_path)
+    assert methods.differences(config | {"study": "mine"}, tmp_path) == []
+
+
+def test_the_page_marks_what_an_earlier_method_made(written, tmp_path, capsys):
+    page.build(written.workdir)
+    for name in ("record.json", "tables/claims.csv"):
+        (tmp_path / pathlib.Path(name).name).write_bytes(
+            (written.workdir / name).read_bytes()
+        )
+    (tmp_path / "deep_mlp.py").write_text(CONFIG)
+    for epochs, earlier in ((7, False), (4, True)):
+        text = json.dumps(kept_config(num_epochs=epochs))
+        (tmp_path / "config.json").write_text(text)
+        assert __main__.main([str(tmp_path), "--configs", str(tmp_path)]) == 0
+        got = capsys.readouterr().out
+        assert ("is of an earlier method**: num_epochs 4, now 7.\n" in got) is earlier
+        lines = [x for x in got.splitlines() if "| BN trains faster" in x]
+        assert [x.endswith(", earlier method |") for x in lines] == [earlier] * 4
 
 
 def test_a_folder_without_a_record_is_refused(tmp_path, capsys):
