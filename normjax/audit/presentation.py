@@ -27,8 +27,8 @@ CLAIMS_NOTE = (
     " trimmed mean agrees. A claim about the largest rate that trains is undecided if"
     " the grid of rates ends before the answer. The seeds needed are those at which"
     " the interval would no longer contain the bound, if estimate and spread stay the"
-    " same; for several comparisons, those that would settle the claim. Intervals of seconds are over the"
-    " epochs of one run and say nothing about another run, so"
+    " same; for several comparisons, those that would settle the claim. Intervals of"
+    " seconds are over the epochs of one run and say nothing about another run, so"
     " they decide nothing. Published numbers without an interval were given for one"
     ' network, or as variances. The verdict "corrected" is about the method as the'
     ' literature defines it, "as published" about the source\'s method with its faults.'
