@@ -1,7 +1,9 @@
 """Claims of papers, rates that still train, unstated choices, the page of claims."""
 
 import itertools
+import json
 import pathlib
+import re
 from collections.abc import Sequence
 
 import _records
@@ -27,6 +29,7 @@ from normjax.audit import (
     choices,
     claim_data,
     claims,
+    methods,
     overview,
     presentation,
     published_numbers,
@@ -72,12 +75,15 @@ def test_the_largest_rate_is_that_of_each_seed():
         cell(0.2, [0.49, 0.50, 0.10, 0.9, 0.60], diverged=[4]),
     ]
     assert list(rates.largest_rates(grid)) == [0.1, 0.2, 0.4, 0.4, 0.1]
+    assert list(rates.grid_ends(grid)) == [0, 0, 0, 0, 0]
+    assert list(rates.grid_ends(grid[:2])) == [0, 0, 1, 1, 0]
 
 
 def test_what_trains_at_no_rate_is_one_step_below_the_grid():
     """One seed of an arm that trains, and an arm that guesses at every rate."""
     grid = [cell(0.5, [0.10, 0.90]), cell(2.0, [0.10, 0.90])]
     assert list(rates.largest_rates(grid)) == [0.125, 2.0]
+    assert list(rates.grid_ends(grid)) == [-1, 1]
     guesses = [cell(0.5, [0.12, 0.08]), cell(2.0, [0.11, 0.19])]
     assert list(rates.largest_rates(guesses)) == [0.125, 0.125]
 
@@ -88,7 +94,10 @@ def test_the_best_rate_is_chosen_by_validation():
     assert np.allclose(rates.best_accuracies(grid), [0.81, 0.63, 0.71], rtol=1e-15)
 
 
-@pytest.mark.parametrize("measure", [rates.largest_rates, rates.best_accuracies])
+MEASURES = [rates.largest_rates, rates.grid_ends, rates.best_accuracies]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
 def test_without_a_grid_of_rates_there_is_no_largest(measure):
     one = cell(1.0, [0.8, 0.5])
     other = one._replace(settings={"learning_rate": 2.0, "momentum": 0.5})
@@ -135,6 +144,38 @@ def test_claims_about_rates_compare_the_largest_ones():
     assert np.allclose(got.astype(float), np.exp(logs[:3]), rtol=1e-12)
 
 
+TOP, INSIDE, NOWHERE = [0.8] * SEEDS, [0.2] * SEEDS, [0.0] * SEEDS
+ENDS = "undecided (the grid of rates ends here)"
+
+
+@pytest.mark.parametrize(
+    ("batch", "none", "expected"),
+    [  # of: BN trains at larger rates, five times as large
+        (TOP, TOP, (ENDS, ENDS)),
+        (NOWHERE, NOWHERE, (ENDS, ENDS)),
+        (TOP, INSIDE, ("holds", ENDS)),  # a ratio of 4 at least
+        (INSIDE, NOWHERE, ("holds", ENDS)),
+        (INSIDE, INSIDE, ("does not hold", "does not hold")),
+        (INSIDE, TOP, ("does not hold", "does not hold")),
+        (NOWHERE, INSIDE, ("does not hold", "does not hold")),
+        ([0.4] * (SEEDS - 1) + [0.8], [0.2] * SEEDS, ("holds", ENDS)),
+    ],
+)
+def test_the_end_of_a_grid_is_no_verdict(batch, none, expected):
+    """A number that is cut off decides only what the true one would too."""
+    claim = named_of_all("rate_by_norm", "BN trains at larger")
+    levels = [{"norm": norm, "depth": d} for norm in BN for d in (2, 4, 8, 16)]
+    made_up = [(x, {"ranges": np.ones(SEEDS)}) for x in levels]
+    found = record("rate_by_norm", claim["where"], made_up)
+    ends = {
+        f"arm{i}": batch if x["norm"] == "batch" else none for i, x in enumerate(levels)
+    }
+    table = claims.verdict_table(with_rates(found, ends)).set_index("sentence")
+    verdicts = table["verdict_corrected"]
+    five_times = "BN trains at rates five times as large"
+    assert (str(verdicts[claim["sentence"]]), str(verdicts[five_times])) == expected
+
+
 # claims of papers
 
 
@@ -154,6 +195,20 @@ def test_every_claim_names_a_source_and_every_source_is_named():
         paper = {"authors", "year", "title"}
         of_paper = [paper | {"arxiv"}, paper | {"url"}]
         assert set(source) in ([{"title"}] if "authors" not in source else of_paper)
+
+
+def test_a_paper_has_one_year():
+    """In the docstrings too, wherever they name it by its title."""
+    for source in claim_data.all_sources().values():
+        cited = re.compile(r"(\d{4})\. " + re.escape(source["title"]))
+        for path in (ROOT / "normjax").rglob("*.py"):
+            for year in cited.findall(" ".join(path.read_text().split())):
+                assert int(year) == source["year"], (path, source["title"])
+
+
+def test_an_upper_limit_is_no_published_number():
+    for claim in claim_data.all_claims():
+        assert "published" not in claim or "up to" not in claim.get("place", "")
 
 
 def test_a_paper_is_named_with_its_number_and_what_is_unlike():
@@ -358,7 +413,8 @@ def test_the_page_of_claims_is_what_the_command_writes(tmp_path):
     """`make docs` writes it from the tables of `docs/results`."""
     folders = sorted(map(str, (ROOT / "docs/results").iterdir()))
     path = ROOT / "docs/claims.md"
-    text = overview.document(overview.read_results(folders), path.parent)
+    results = overview.read_results(folders, ROOT / "configs")
+    text = overview.document(results, path.parent)
     assert path.read_text() == text
 
 
@@ -388,6 +444,83 @@ def test_the_page_of_claims_has_each_choice_and_a_link(written, capsys):
     assert " 21.0 | " in lines[0]
     assert __main__.main([str(kept)]) == 0
     assert "| BN trains faster" in capsys.readouterr().out
+
+
+CONFIG = """
+import normjax
+from normjax.study.config import arguments
+
+def get_config(text: str = ""):
+    size, dataset = arguments(text, size=("full", "smoke"), dataset=("mnist", "digits"))
+    return normjax.config(
+        study="deep_mlp",
+        question=f"{'How?' if size == 'full' else 'Quickly, how?'}",
+        num_epochs={"full": 7, "smoke": 2}[size],
+        data={"name": dataset, "num_train": 100 if dataset == "mnist" else 50},
+        model={"widths": (3, 5)},
+        arms={"norm": ("none", "batch")},
+        settings={"momentum": (0.5,)},
+    )
+"""
+
+
+def kept_config(**fields) -> dict:
+    """The config of CONFIG as JSON, of the data set digits, with other fields."""
+    module: dict = {}
+    exec(CONFIG, module)
+    config = json.loads(module["get_config"]("dataset=digits").to_json())
+    for name, value in fields.items():
+        group, _, field = name.partition("__")
+        (config[group] if field else config)[field or group] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"question": "Another?", "num_seeds": 3, "data__dir": "/tmp"}, []),
+        ({"num_epochs": 2}, []),  # size=smoke
+        ({"num_epochs": 4}, ["num_epochs 4, now 7"]),
+        ({"model__widths": [3]}, ["model.widths 3, now 3, 5"]),
+        ({"arms__batch_size": ["128"]}, []),  # the config's own
+        ({"arms__batch_size": [8, 2]}, ["batch_size 8, 2, now 128"]),
+        ({"settings__momentum": []}, ["settings.momentum empty, now 0.5"]),
+        ({"data__subset": "per_seed"}, ["data.subset per_seed, now shared"]),
+        ({"faults": ["one"], "holes": []}, ["faults one, which is gone"]),
+        (
+            {"protocols": {"as_published": {"norm": {"batch": "x.y"}}}},
+            ["protocols.as_published of norm, which is gone"],
+        ),
+    ],
+)
+def test_a_result_is_compared_with_the_config_of_today(fields, expected, tmp_path):
+    """Of its data set and of the nearest size; what is new has its default."""
+    (tmp_path / "deep_mlp.py").write_text(CONFIG)
+    config = kept_config(**fields)
+    assert methods.differences(config, tmp_path) == expected
+    del config["last_batch"], config["model"]["kernel_size"]
+    assert methods.differences(config, tmp_path) == expected
+    del config["model"]["widths"]
+    assert "model.widths, now 3, 5" in methods.differences(config, tmp_path)
+    assert methods.differences(config | {"study": "mine"}, tmp_path) == []
+
+
+def test_the_page_marks_what_an_earlier_method_made(written, tmp_path, capsys):
+    page.build(written.workdir)
+    for name in ("record.json", "tables/claims.csv"):
+        (tmp_path / pathlib.Path(name).name).write_bytes(
+            (written.workdir / name).read_bytes()
+        )
+    (tmp_path / "deep_mlp.py").write_text(CONFIG)
+    for epochs, earlier in ((7, False), (4, True)):
+        text = json.dumps(kept_config(num_epochs=epochs))
+        (tmp_path / "config.json").write_text(text)
+        assert __main__.main([str(tmp_path), "--configs", str(tmp_path)]) == 0
+        got = capsys.readouterr().out
+        assert ("is of an earlier method**: num_epochs 4, now 7.\n" in got) is earlier
+        lines = [x for x in got.splitlines() if "| BN trains faster" in x]
+        assert [x.endswith(", earlier method |") for x in lines] == [earlier] * 4
 
 
 def test_a_folder_without_a_record_is_refused(tmp_path, capsys):

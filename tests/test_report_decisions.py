@@ -127,9 +127,10 @@ def test_a_claim_of_several_comparisons_is_named_once(monkeypatch):
 
 
 @pytest.mark.parametrize("reason", [None, *Reason])
-def test_only_one_run_keeps_seeds_from_deciding(reason):
+def test_one_run_and_the_end_of_a_grid_keep_seeds_from_deciding(reason):
     verdict = Verdict(Kind.UNDECIDED, reason, 7)
-    assert verdict.more_seeds_may_decide == (reason is not Reason.ONE_RUN)
+    hopeless = reason in (Reason.ONE_RUN, Reason.GRID_ENDS)
+    assert verdict.more_seeds_may_decide != hopeless
     assert not Verdict(Kind.HOLDS).more_seeds_may_decide
     assert not Verdict(Kind.FAILS).more_seeds_may_decide
 

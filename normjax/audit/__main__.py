@@ -1,6 +1,8 @@
 """Lists every claim with its verdicts in the results that are kept.
 
 python -m normjax.audit docs/results/* [--write docs/claims.md]
+
+A result whose config is not today's, of the folder `configs`, is marked.
 """
 
 import argparse
@@ -23,10 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "results", nargs="*", help="folder with claims.csv, record.json"
     )
     parser.add_argument("--write", metavar="FILE", help="write the page to this file")
+    parser.add_argument(
+        "--configs", metavar="DIR", default="configs", help="today's configs, by study"
+    )
     given = parser.parse_args(argv)
     path = Path(given.write) if given.write else None
     try:
-        results = overview.read_results(given.results)
+        results = overview.read_results(given.results, given.configs)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -197,12 +197,14 @@ def _judge(
     numbers = [x for x in measured if x is not None]
     if len(numbers) < len(sides):
         return None
+    found = [statistic.grid_ends(arm) for arm in arms] if statistic.grid_ends else []
+    ends = [x for x in found if x is not None]
     if statistic.over == "seeds" and len(arms) == 2:
         places = networks.shared_seeds(arms[0][0], arms[1][0])
-        numbers = [x[i] for x, i in zip(numbers, places)]
+        numbers, ends = ([x[i] for x, i in zip(y, places)] for y in (numbers, ends))
     claimed = Claimed(claim["direction"], claim.get("margin"))
     reduced = [statistic.reduce(x) for x in numbers]
-    return verdicts.judge(reduced, statistic, claimed, num, level)
+    return verdicts.judge(reduced, statistic, claimed, num, level, ends)
 
 
 def _arm(cells: Sequence[Cell], levels: Side) -> list[Cell]:

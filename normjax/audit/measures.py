@@ -58,6 +58,7 @@ class Statistic(NamedTuple):
     logarithmic: bool = False  # interval and margin are those of the logarithm
     over: str = "seeds"  # or "epochs" of one run
     least: int = 2  # seeds (or epochs) that a verdict needs at least
+    grid_ends: Measure | None = None  # where numbers are cut off: see rates.grid_ends
     discrete: bool = False  # of few values, so that a seed beside equal ones is usual
 
     @property
@@ -178,6 +179,7 @@ STATISTICS = {
         rates.largest_rates,
         compare=log_ratio,
         logarithmic=True,
+        grid_ends=rates.grid_ends,
         discrete=True,
     ),
     "best_accuracy": Statistic(

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from normjax.audit import claim_data, presentation
+from normjax import files
+from normjax.audit import claim_data, methods, presentation
 from normjax.audit.claim_data import Claim
 from normjax.audit.published_numbers import CORRECTED, PROTOCOLS
 from normjax.errors import InputError
@@ -25,7 +26,8 @@ here. `make docs` writes this page from their tables; no verdict is typed. A cla
 several comparisons has a line for each of them below its own. Brackets are intervals
 over n seeds, of 95% unless the study took several looks. *As published* is a source's
 method with its faults, *corrected* is the method as the literature defines it, *not
-run* is what has no result yet.
+run* is what has no result yet. A result *of an earlier method* was made by another
+config than the study has today, in the fields that are named.
 """
 PAPERS = """
 The networks here are smaller than the papers', and so are the data and the number of
@@ -44,10 +46,16 @@ class Result(NamedTuple):
     folder: Path
     study: str
     rows: list[dict[str, Any]]  # of claims.csv
+    changes: list[str]  # of the method since: see methods.differences
 
 
-def read_results(folders: Sequence[str | Path]) -> list[Result]:
+def read_results(folders: Sequence[str | Path], configs: str | Path) -> list[Result]:
     """The results in these folders, by name, without those that have no claims.
+
+    Args:
+        folders: of a study's tables, its record.json and its config.json.
+        configs: the folder of today's configs, each named like its study. A result
+            without a config, here or there, is not compared.
 
     Raises:
         InputError: a folder has no record.json.
@@ -60,7 +68,11 @@ def read_results(folders: Sequence[str | Path]) -> list[Result]:
         study = json.loads((folder / "record.json").read_text())["study"]
         if (folder / "claims.csv").is_file():
             rows = pd.read_csv(folder / "claims.csv").to_dict("records")
-            results.append(Result(folder, study, [row | _texts(row) for row in rows]))
+            rows = [row | _texts(row) for row in rows]
+            config = folder / "config.json"
+            made_by = files.read_json(config) if config.is_file() else None
+            changes = methods.differences(made_by, configs) if made_by else []
+            results.append(Result(folder, study, rows, changes))
     return results
 
 
@@ -83,8 +95,23 @@ def document(results: Sequence[Result], folder: str | Path) -> str:
         for study in dict.fromkeys(claim["study"] for claim in group):
             own = [claim for claim in group if claim["study"] == study]
             lines = [line for x in own for line in _lines(x, results, Path(folder))]
-            parts.append(f"\n### {study}\n\n{_table(lines)}\n{_sources(own)}")
+            changed = _changes([x for x in results if x.study == study], Path(folder))
+            parts.append(f"\n### {study}\n{changed}\n{_table(lines)}\n{_sources(own)}")
     return "".join(parts)
+
+
+def _changes(results: Sequence[Result], folder: Path) -> str:
+    """A line for each result of an earlier method: the fields that have changed."""
+    return "".join(
+        f"\n**{_link(x, folder)} is of an earlier method**: {'; '.join(x.changes)}.\n"
+        for x in results
+        if x.changes
+    )
+
+
+def _link(result: Result, folder: Path) -> str:
+    path = Path(os.path.relpath(result.folder, folder)).as_posix()
+    return f"[{result.folder.name}]({path})"
 
 
 def _lines(
@@ -94,8 +121,8 @@ def _lines(
     lines = []
     for result in results:
         if result.study == claim["study"]:
-            path = Path(os.path.relpath(result.folder, folder)).as_posix()
-            link = {"result": f"[{result.folder.name}]({path})"}
+            earlier = ", earlier method" if result.changes else ""
+            link = {"result": _link(result, folder) + earlier}
             lines += [_line(x) | link for x in _rows_of(claim, result.rows)]
     numbers = claim.get("published", []) if claim_data.is_of_paper(claim) else []
     published = ", ".join(f"{x:g}" for x in numbers)

@@ -24,10 +24,11 @@ CLAIMS_NOTE = (
     " often. Arms are compared seed by seed. Equal differences of n seeds decide"
     " nothing unless 2^(1 - n), the probability of n equal signs, is small enough. If a"
     " seed is outlying, a claim about a mean is decided only if the interval of the"
-    " trimmed mean agrees. The seeds needed are those at which the interval would no"
-    " longer contain the bound, if estimate and spread stay the same; for several"
-    " comparisons, those that would settle the claim. Intervals of seconds are over the"
-    " epochs of one run and say nothing about another run, so"
+    " trimmed mean agrees. A claim about the largest rate that trains is undecided if"
+    " the grid of rates ends before the answer. The seeds needed are those at which"
+    " the interval would no longer contain the bound, if estimate and spread stay the"
+    " same; for several comparisons, those that would settle the claim. Intervals of"
+    " seconds are over the epochs of one run and say nothing about another run, so"
     " they decide nothing. Published numbers without an interval were given for one"
     ' network, or as variances. The verdict "corrected" is about the method as the'
     ' literature defines it, "as published" about the source\'s method with its faults.'

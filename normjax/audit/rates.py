@@ -18,19 +18,39 @@ def largest_rates(cells: Sequence[Cell]) -> np.ndarray | None:
     of the arm's cells; it must be twice chance at least, so that an arm that trains at
     no rate is not measured against itself. A seed that trains at no rate gets one step
     of the grid less than its smallest rate, `rates[0]^2 / rates[1]`. So a rate is cut
-    off at both ends of the grid, and a ratio of two rates is never exaggerated.
+    off at both ends of the grid: `grid_ends` says of which seeds.
 
     None if the rate is not the only setting that varies.
     """
+    places = _last_places(cells)
+    if places is None:
+        return None
+    rates = np.sort([_rate(cell) for cell in cells])
+    return np.where(places >= 0, rates[places], rates[0] ** 2 / rates[1])
+
+
+def grid_ends(cells: Sequence[Cell]) -> np.ndarray | None:
+    """[seeds], where `largest_rates` are cut off: 1 if the true rate may be larger.
+
+    That is so of a seed that trains at the grid's largest rate. It is -1 for one that
+    trains at none, so that the true rate is smaller, and 0 for all others.
+    """
+    places = _last_places(cells)
+    if places is None:
+        return None
+    return (places == len(cells) - 1).astype(int) - (places < 0)
+
+
+def _last_places(cells: Sequence[Cell]) -> np.ndarray | None:
+    """[seeds], the place of the largest rate that still trains; -1 if none does."""
     if networks.varying_names(cells, "settings") != ["learning_rate"]:
         return None
     grid = sorted(cells, key=_rate)
-    rates = np.array([_rate(cell) for cell in grid])
     accuracies = np.stack([_reached(cell) for cell in grid])  # [rates, seeds]
     halfway = (CHANCE + accuracies.mean(axis=1).max()) / 2
     trains = accuracies >= max(halfway, 2 * CHANCE)
-    last = len(rates) - 1 - np.argmax(trains[::-1], axis=0)
-    return np.where(trains.any(axis=0), rates[last], rates[0] ** 2 / rates[1])
+    last = len(grid) - 1 - np.argmax(trains[::-1], axis=0)
+    return np.where(trains.any(axis=0), last, -1)
 
 
 def best_accuracies(cells: Sequence[Cell]) -> np.ndarray | None:

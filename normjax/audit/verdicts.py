@@ -44,6 +44,7 @@ def judge(
     claimed: Claimed,
     num: int = 1,
     level: float = statistics.LEVEL,
+    ends: Sequence[np.ndarray] = (),
 ) -> Judgement:
     """Judges one of `num` comparisons of a claim.
 
@@ -53,6 +54,8 @@ def judge(
         claimed: the numbers that are as claimed.
         num: how many comparisons the claim has.
         level: the level of an interval that is the only one.
+        ends: of each side, where its numbers are cut off, [seeds]; see
+            `rates.grid_ends`. Empty if no number can be.
     """
     interval = statistic.compare(*sides, level=level)
     left_out = len(sides[0]) - int(interval.n)
@@ -65,6 +68,8 @@ def judge(
         _verdict_of(sides, interval, statistic, claimed, k, level, flagged)
         for k in (1, num)
     )
+    if ends:
+        single, in_family = (_at_the_end(x, claimed, ends) for x in (single, in_family))
     trimmed = trimmed_interval(sides, statistic, level) if flagged else None
     return Judgement(interval, left_out, single, in_family, trimmed)
 
@@ -121,6 +126,24 @@ def _verdict_of(
         if verdict(trimmed, statistic, *claimed, level).kind is not one.kind:
             leans = one.kind is Kind.FAILS
             return Verdict(Kind.UNDECIDED, Reason.OUTLIERS, leans=leans)
+    return one
+
+
+def _at_the_end(one: Verdict, claimed: Claimed, ends: Sequence[np.ndarray]) -> Verdict:
+    """The verdict, unless the numbers that a grid cut off could change it.
+
+    If a first side may be larger or a second one smaller, the true mean may be above
+    the interval; if it is the other way round, below it. No number of seeds decides
+    then.
+    """
+    signed = [ends[0], *(-x for x in ends[1:])]
+    above, below = (any((s * x > 0).any() for x in signed) for s in (1, -1))
+    against = {"greater": below, "less": above}.get(claimed.direction, above or below)
+    towards = {"greater": above, "less": below}.get(claimed.direction, above or below)
+    open_end = {Kind.HOLDS: against, Kind.FAILS: towards}
+    if open_end.get(one.kind, above and below):
+        leans = one.leans or one.kind is Kind.FAILS
+        return Verdict(Kind.UNDECIDED, Reason.GRID_ENDS, leans=leans)
     return one
 
 

@@ -39,6 +39,7 @@ class Reason(enum.Enum):
     TOO_MANY_SEEDS = "more than {:,} seeds needed", ">{:,}"
     TOO_FEW_SEEDS = "needs at least {:,} seeds", ">={:,}"
     ONE_RUN = "one run", "one run"
+    GRID_ENDS = "the grid of rates ends here", "grid ends"
     OUTLIERS = "outlying seeds, the trimmed mean does not agree", "outlying seeds"
 
 
@@ -61,7 +62,8 @@ class Verdict:
     @property
     def more_seeds_may_decide(self) -> bool:
         """Whether it is undecided, and not because of what no seed can change."""
-        return self.kind is Kind.UNDECIDED and self.reason is not Reason.ONE_RUN
+        beyond = self.reason in (Reason.ONE_RUN, Reason.GRID_ENDS)
+        return self.kind is Kind.UNDECIDED and not beyond
 
     def __str__(self) -> str:
         """For the page and the csv: `undecided (about 38 seeds needed)`."""

@@ -20,8 +20,8 @@ def undecided(record: Record) -> tuple[str, ...]:
     the same side as that of the trimmed mean), in the order of their table, then the
     verdicts of the audit that are undecided. Intervals have the level of the look
     (`estimates.level_of`). Left out is a claim that no seed can decide, because it is
-    about the time of one run. A comparison is judged at the last look alone, whatever
-    an earlier one has said.
+    about the time of one run, or the grid of rates ends before its answer. A comparison
+    is judged at the last look alone, whatever an earlier one has said.
     """
     arms = record.record["arms"].items()
     names = [
