@@ -339,6 +339,20 @@ def test_what_lost_is_a_part_of_the_study(made, tmp_path, capsys):
     assert [x for x in lines if x.startswith(f"kept: {lost} networks that this study")]
 
 
+def test_networks_of_an_old_choice_are_kept_and_told(made, tmp_path, capsys):
+    made.accuracy = lambda arm, settings, seed: settings["learning_rate"] / 20
+    complete(tmp_path)
+    wider = plan.study(config(settings={"learning_rate": (*RATES, 10.0)}))
+    run.complete(wider, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    told = "kept: 4 networks at settings that are not chosen"
+    assert [x for x in lines if x.startswith(("kept", "resuming"))] == [
+        "resuming: 10 networks are trained",
+        told,
+        "resuming: 4 networks are trained",
+    ]
+
+
 def test_the_table_of_tuning_has_the_numbers_of_the_trials(made, tmp_path):
     """Validation images are 13% of the most frequent class."""
     by_rate = {0.001: 0.2, 0.01: 0.8, 0.1: 0.795, 1.0: 0.45}
@@ -487,10 +501,10 @@ def test_a_random_search_grows_by_its_new_trials(made, tmp_path):
     assert sum(seed >= 2**31 for *_, seed in made.lanes) == 2 * 2
 
 
-def test_without_a_range_there_is_one_trial():
-    random = {"tuning": {"search": "random"}, "settings_for": {}}
-    study = plan.study(config(**random, settings={"learning_rate": (0.1,)}))
-    assert [len(arm.settings["learning_rate"]) for arm in study.arms] == [1, 1]
+def test_an_arm_without_a_range_has_one_trial():
+    fixed = RANDOM | {"settings_for": {"optimizer": {"adam": {"learning_rate": 0.1}}}}
+    study = plan.study(config(**fixed))
+    assert [len(arm.settings["learning_rate"]) for arm in study.arms] == [50, 1]
 
 
 def test_settings_for_replace_the_settings_of_their_arms_only():
@@ -588,8 +602,25 @@ MISTAKES = {
     "range": (
         {"tuning": {"search": "random"}},
         "settings.learning_rate=(0.01, 0.1, 1.0): must be one number, or a range (low,"
-        " high) with 0 < low < high; set settings.learning_rate=(0.001, 0.1), or"
+        " high) with 0 < low < high; set settings.learning_rate=(0.0001, 0.1), or"
         " tuning.search=grid.",
+    ),
+    "range from 0": (
+        {"tuning": {"search": "random"}, "settings": {"learning_rate": (0, 0.1)}},
+        "settings.learning_rate=(0, 0.1): must be one number, or a range (low, high)"
+        " with 0 < low < high; set settings.learning_rate=(0.0001, 0.1), or"
+        " tuning.search=grid.",
+    ),
+    "no range": (
+        {"tuning": {"search": "random"}, "settings_for": {}}
+        | {"settings": {"learning_rate": (0.1,)}},
+        "tuning.search='random': must be none or grid where no setting is a range (low,"
+        " high); set settings.learning_rate=(0.0001, 0.1).",
+    ),
+    "choice without a search": (
+        {"tuning": {"search": "none", "choose": ("placement",)}},
+        "tuning.choose=('placement',): must be empty where tuning.search is none, for"
+        " nothing is chosen; set tuning.search=grid, or leave it out.",
     ),
     "seeds that tune": (
         {"seeds": (0, 2**31, 3, 4)},

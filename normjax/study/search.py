@@ -57,6 +57,10 @@ def checked(
                 rule = f"must not name {factor}, for tuning chooses its level"
                 remedy = f"leave {factor} out there or in tuning.choose"
                 raise InputError(group, given, rule, remedy)
+    if tuning["choose"] and not is_tuned(chosen):
+        rule = "must be empty where tuning.search is none, for nothing is chosen"
+        remedy = "set tuning.search=grid, or leave it out"
+        raise InputError("tuning.choose", tuning["choose"], rule, remedy)
     grids: Grids = {}
     for factor, by_level in chosen["settings_for"].items():
         pick("settings_for", levels, factor)
@@ -66,7 +70,18 @@ def checked(
             given = _group(f"{field}.{level}", grid)
             found = {k: x if isinstance(x, tuple) else (x,) for k, x in given.items()}
             grids.setdefault(factor, {})[level] = found
+    if tuning["search"] == "random":
+        every = [x for levels in grids.values() for x in levels.values()]
+        check_range([chosen["settings"], *every])
     return grids
+
+
+def check_range(grids: Sequence[Mapping[str, tuple]]) -> None:
+    """Refuses a random search without a range: each arm would have one trial."""
+    if all(len(values) < 2 for grid in grids for values in grid.values()):
+        rule = "must be none or grid where no setting is a range (low, high)"
+        remedy = "set settings.learning_rate=(0.0001, 0.1)"
+        raise InputError("tuning.search", "random", rule, remedy)
 
 
 def arm_settings(
@@ -93,14 +108,14 @@ def arm_settings(
     settings.check_lanes(num_seeds * number)
     columns = []
     for name, default in used.items():
-        values = settings.checked_values(
-            name, given.get(name, ()), default, choice, fields
-        )
-        if len(values) > 2 or (len(values) == 2 and not 0 < values[0] < values[1]):
+        asked = given.get(name, ())
+        ends = [settings.single_precision(x) or 0.0 for x in asked]
+        if len(ends) > 2 or (len(ends) == 2 and not 0 < ends[0] < ends[1]):
             rule = "must be one number, or a range (low, high) with 0 < low < high"
-            remedy = "set {field}=(0.001, 0.1), or tuning.search=grid"
+            remedy = "set {field}=(0.0001, 0.1), or tuning.search=grid"
             field = fields.get(name, f"settings.{name}")
-            raise InputError(field, given[name], rule, remedy)
+            raise InputError(field, asked, rule, remedy)
+        values = settings.checked_values(name, asked, default, choice, fields)
         u = quantiles(chosen["root_seed"], name, number)
         columns.append(log_uniform(values[0], values[-1], u))
     rows = np.array(list(dict.fromkeys(zip(*columns))), np.float32)  # different ones
