@@ -57,10 +57,6 @@ def checked(
                 rule = f"must not name {factor}, for tuning chooses its level"
                 remedy = f"leave {factor} out there or in tuning.choose"
                 raise InputError(group, given, rule, remedy)
-    if tuning["choose"] and not is_tuned(chosen):
-        rule = "must be empty where tuning.search is none, for nothing is chosen"
-        remedy = "set tuning.search=grid, or leave it out"
-        raise InputError("tuning.choose", tuning["choose"], rule, remedy)
     grids: Grids = {}
     for factor, by_level in chosen["settings_for"].items():
         pick("settings_for", levels, factor)
@@ -70,15 +66,21 @@ def checked(
             given = _group(f"{field}.{level}", grid)
             found = {k: x if isinstance(x, tuple) else (x,) for k, x in given.items()}
             grids.setdefault(factor, {})[level] = found
-    if tuning["search"] == "random":
-        every = [x for levels in grids.values() for x in levels.values()]
-        check_range([chosen["settings"], *every])
+    every = [x for by_level in grids.values() for x in by_level.values()]
+    check_search(tuning, [chosen["settings"], *every])
     return grids
 
 
-def check_range(grids: Sequence[Mapping[str, tuple]]) -> None:
-    """Refuses a random search without a range: each arm would have one trial."""
-    if all(len(values) < 2 for grid in grids for values in grid.values()):
+def check_search(
+    tuning: Mapping[str, Any], grids: Sequence[Mapping[str, tuple]]
+) -> None:
+    """Refuses a choice without a search, and a random search without a range."""
+    if tuning["choose"] and tuning["search"] == "none":
+        rule = "must be empty where tuning.search is none, for nothing is chosen"
+        remedy = "set tuning.search=grid, or leave it out"
+        raise InputError("tuning.choose", tuning["choose"], rule, remedy)
+    fixed = all(len(values) < 2 for grid in grids for values in grid.values())
+    if tuning["search"] == "random" and fixed:
         rule = "must be none or grid where no setting is a range (low, high)"
         remedy = "set settings.learning_rate=(0.0001, 0.1)"
         raise InputError("tuning.search", "random", rule, remedy)
@@ -195,6 +197,26 @@ def own_grids(
                 raise InputError(field, grid, rule, "leave one of them out")
             given[name], fields[name] = grid, field
     return given, fields
+
+
+def searched(config: Mapping[str, Any], factors: Factors) -> dict[str, tuple]:
+    """The grids, or the ranges, of the settings that an arm of a record is given.
+
+    `config` is that of a record, `factors` are the levels of the arm. Learning rates
+    are as they are trained: times the batch size, if the config has a reference.
+    """
+    tuples = lambda grids: {name: tuple(values) for name, values in grids.items()}
+    own = {
+        factor: {level: tuples(grids) for level, grids in levels.items()}
+        for factor, levels in config["settings_for"].items()
+    }
+    chosen = {"settings": tuples(config["settings"]), "settings_for": own}
+    given, _ = own_grids(chosen, factors)
+    reference = config["reference_batch_size"]
+    if reference and "learning_rate" in given:
+        scale = float(factors["batch_size"]) / reference
+        given["learning_rate"] = tuple(scale * x for x in given["learning_rate"])
+    return given
 
 
 def _level(factor: str, text: str) -> Level:
