@@ -530,3 +530,18 @@ def test_a_folder_without_a_record_is_refused(tmp_path, capsys):
         f"results={str(tmp_path)!r}: must be a folder of results, with record.json;"
         " name docs/results/NAME.\n"
     )
+
+
+def test_folders_of_results_must_be_given_and_one_without_claims_is_told(
+    tmp_path, capsys
+):
+    assert __main__.main([]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "results: must be given; name folders, such as docs/results/*.\n",
+    )
+    (tmp_path / "record.json").write_text('{"study": "mine"}')
+    assert __main__.main([str(tmp_path)]) == 0
+    page, told = capsys.readouterr()
+    assert page == overview.document([], "")
+    assert told == f"{tmp_path}: its study has no claims\n"

@@ -21,6 +21,7 @@ from absl import flags
 import normjax
 from normjax.errors import InputError
 from normjax.files import flat
+from normjax.optimizers.recipes import RECIPES
 from normjax.study import command_line, levels, plan
 from normjax.study.config import DEFAULTS
 from normjax.training import devices
@@ -55,7 +56,9 @@ def answer(monkeypatch, capsys):
     return answered
 
 
+KNOWN = f"must be one of the fields {', '.join(sorted(DEFAULTS))}"
 GIVE = "name a file with get_config(), such as configs/quickstart.py."
+OPTIMIZERS = ", ".join(sorted(RECIPES))
 GRID = tuple(i / 100_000 for i in range(50_001))  # times two seeds
 FLAGS = {
     "config twice": (
@@ -121,6 +124,30 @@ FLAGS = {
         "--config.audit='json': must be a module with a function sections(record);"
         " see normjax/report/audit_interface.py.",
     ),
+    "group that no config has": (
+        [QUICK, WORKDIR, "--config.tunning.search=grid"],
+        f"--config.tunning: {KNOWN}; did you mean 'tuning'?",
+    ),
+    "field that no config has": (
+        [QUICK, WORKDIR, "--config.num_seed=3"],
+        f"--config.num_seed: {KNOWN}; did you mean 'num_seeds'?",
+    ),
+    "field in a field": (
+        [QUICK, WORKDIR, "--config.num_seeds.x=3"],
+        "--config.num_seeds.x: must be a field, and num_seeds is no group of fields;"
+        " set --config.num_seeds.",
+    ),
+    "level that no optimizer has": (
+        [QUICK, WORKDIR, "--config.settings_for.optimizer.adamm.learning_rate=1"],
+        f"--config.settings_for.optimizer='adamm': must be one of {OPTIMIZERS};"
+        " did you mean 'adam'?",
+    ),
+    "number as a name": (
+        [QUICK, WORKDIR, "--config.settings_for.batch_size.32.learning_rate=1"],
+        "--config.settings_for.batch_size.32.learning_rate: must be names joined by"
+        " dots, and other names in brackets and quotes; write it as"
+        " settings_for.batch_size['32'].learning_rate.",
+    ),
     **{
         f"{factor} {name}": (
             [QUICK, WORKDIR, f"--config.arms.{factor}={name}"],
@@ -156,6 +183,18 @@ def test_help_is_short_and_no_mistake(answer, flag, others):
 
 def test_flags_in_other_spellings(answer):
     assert answer("-config", QUICK.partition("=")[2], "--workdir", "x") == (0, "", "")
+
+
+def test_a_field_in_groups_that_a_config_has_not_got(answer):
+    groups = "batch_size['32']", "batch_size['64']"
+    given = [f"--config.settings_for.{x}.learning_rate=(0.01,1.0)" for x in groups]
+    protocol = "--config.protocols.published.norm.batch=layer"
+    levels = "--config.arms.batch_size=(32,64)"
+    assert answer(QUICK, WORKDIR, *given, protocol, levels) == (0, "", "")
+    config = flags.FLAGS["config"].value.to_dict()
+    grid = {"learning_rate": (0.01, 1.0)}
+    assert config["settings_for"] == {"batch_size": {"32": grid, "64": grid}}
+    assert config["protocols"] == {"published": {"norm": {"batch": "layer"}}}
 
 
 SOURCES = {  # a config file -> what follows `--config=PATH: `

@@ -122,7 +122,7 @@ SETTINGS = "init_scale, learning_rate, momentum"
 MISTAKES = {
     "field": (
         [QUICK, "--config.batchsize=3"],
-        f"batchsize: must be one of the fields {', '.join(sorted(DEFAULTS))};"
+        f"--config.batchsize: must be one of the fields {', '.join(sorted(DEFAULTS))};"
         " did you mean 'batch_size'?",
     ),
     "inner field": (

@@ -20,6 +20,7 @@ from normjax.audit import claims, published_numbers
 from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
+    answers,
     axes,
     estimates,
     figures,
@@ -319,7 +320,7 @@ def test_a_collapsed_seed_is_named_beside_a_trimmed_mean(norms):
     text = tables.text(found)
     assert text.count(tables.OUTLYING_FOOTNOTE) == 2
     assert f"{expected.estimate:.2f}  " in text
-    answer = page.answer([by_arm[x] for x in ("none", "batch")])[1]
+    answer = answers.answer([by_arm[x] for x in ("none", "batch")])[1]
     assert answer.endswith(
         " Here 1 seed lies far from the others: the trimmed mean of this difference is"
         f" {formats.by_width(outliers.trimmed_mean(b - a))}."
@@ -617,7 +618,7 @@ def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
 
 def test_the_answer_names_the_best_arm_and_its_lead(norms):
     """Arms are 0.01 apart with noise of 0.001: the last leads by one point."""
-    first, second, *rest = page.answer(networks.load(norms))
+    first, second, *rest = answers.answer(networks.load(norms))
     accuracy = formats.by_width(estimates.robustness(networks.load(norms)[3]))
     assert first == (
         f"Most robust: weight, test accuracy {accuracy}, mean over 8 seeds."
@@ -635,16 +636,16 @@ def test_the_answer_says_when_the_lead_may_be_luck(norms):
     found = networks.load(norms)[:2]
     shaken = found[0].final["test_accuracy"] + 0.05 * np.sin(np.arange(8))
     found[1] = found[1]._replace(final=found[1].final | {"test_accuracy": shaken})
-    assert "includes zero, so the lead may be luck" in page.answer(found)[1]
+    assert "includes zero, so the lead may be luck" in answers.answer(found)[1]
 
 
 def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
-    stable = page.answer(networks.load(norms))[-1]
+    stable = answers.answer(networks.load(norms))[-1]
     found = networks.load(norms)
     i = [f"Most stable: {c.arm}," in stable for c in found].index(True)
     steps = np.where(np.arange(8) < 3, 120, -1)
     found[i] = found[i]._replace(final=found[i].final | {"diverged_at_step": steps})
-    *_, other, diverged = page.answer(found)
+    *_, other, diverged = answers.answer(found)
     assert other.startswith("Most stable: ")
     assert found[i].arm not in other
     assert diverged == f"Diverged networks: 3 of {found[i].arm}."
@@ -652,7 +653,7 @@ def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
 
 def test_the_answer_is_about_the_corrected_arms(optimizers):
     """The first protocol; arms of higher accuracy are the later ones, as published."""
-    answer = page.answer(networks.load(optimizers))
+    answer = answers.answer(networks.load(optimizers))
     assert answer[0].startswith(
         "Corrected arms only. Most robust: corrected-third_moment-l2, "
     )
@@ -661,7 +662,7 @@ def test_the_answer_is_about_the_corrected_arms(optimizers):
 def test_one_seed_gives_a_page_without_intervals(tmp_path):
     record = make(tmp_path, NORMS, num_seeds=1, baseline={"norm": "none"})
     page.build(tmp_path)
-    assert "too few seeds for an interval" in page.answer(networks.load(record))[1]
+    assert "too few seeds for an interval" in answers.answer(networks.load(record))[1]
     assert "nan" not in tables.text(record)
 
 

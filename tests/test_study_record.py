@@ -107,6 +107,11 @@ def test_a_record_is_read_as_it_was_written(workdir):
     assert (entry["status"], entry["lanes"], entry["missing"]) == ("complete", 4, 0)
 
 
+def test_a_record_says_in_a_line_what_it_is(workdir):
+    expected = f"<Record of 'norms': batch, none, layer; 12 networks; {workdir}>"
+    assert repr(read_record(workdir)) == expected
+
+
 def test_the_order_of_the_arms_and_a_repeat_change_no_byte(workdir, tmp_path):
     arms = {arm: made(arm) for arm in reversed(ARMS)}
     for _ in range(2):

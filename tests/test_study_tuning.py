@@ -20,7 +20,15 @@ from _compiling import FLAGS
 import normjax
 from normjax import launcher, merge, status
 from normjax.errors import InputError
-from normjax.report import figures, page, tuning_tables
+from normjax.report import (
+    answers,
+    conditions,
+    figures,
+    networks,
+    page,
+    tables,
+    tuning_tables,
+)
 from normjax.study import claims, groups, memory, plan, run, search, trials, tuning
 from normjax.study.columns import CURVES
 from normjax.study.groups import Group
@@ -339,6 +347,20 @@ def test_what_lost_is_a_part_of_the_study(made, tmp_path, capsys):
     assert [x for x in lines if x.startswith(f"kept: {lost} networks that this study")]
 
 
+def test_networks_of_an_old_choice_are_kept_and_told(made, tmp_path, capsys):
+    made.accuracy = lambda arm, settings, seed: settings["learning_rate"] / 20
+    complete(tmp_path)
+    wider = plan.study(config(settings={"learning_rate": (*RATES, 10.0)}))
+    run.complete(wider, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    told = "kept: 4 networks at settings that are not chosen"
+    assert [x for x in lines if x.startswith(("kept", "resuming"))] == [
+        "resuming: 10 networks are trained",
+        told,
+        "resuming: 4 networks are trained",
+    ]
+
+
 def test_the_table_of_tuning_has_the_numbers_of_the_trials(made, tmp_path):
     """Validation images are 13% of the most frequent class."""
     by_rate = {0.001: 0.2, 0.01: 0.8, 0.1: 0.795, 1.0: 0.45}
@@ -358,8 +380,68 @@ def test_the_table_of_tuning_has_the_numbers_of_the_trials(made, tmp_path):
         "The chosen learning_rate is the largest that was tried, so a wider range may"
         " hold a better one: adam (0.01).",
     ]
+    header, rows = tables.display(section, [])
+    assert dict(zip(header, rows[0]))["largest rate that trains"] == "0.1"
+    assert dict(zip(header, rows[1]))["largest rate that trains"] == ">= 0.01"
+    assert [x["searched"] for x in (sgd, adam)] == [
+        "learning_rate 0.01, 0.1, 1",
+        "learning_rate 0.001, 0.01",
+    ]
     names = figures.plots(record)
     assert {"tuning_trials", "tuning_learning_rate"} <= set(names)
+
+
+@pytest.mark.parametrize("number", [9, 10])
+def test_a_random_search_is_judged_by_the_ends_of_its_ranges(made, tmp_path, number):
+    """The best draw is the largest: at 0.79 of the range of 9, and at 0.92 of 10."""
+    made.accuracy = lambda arm, settings, seed: settings["learning_rate"] / 4
+    largest = search.quantiles(0, "learning_rate", number).max()
+    assert (largest > 0.9) == (number == 10)
+    several = {"tuning": {"search": "random", "num_trials": number}}
+    record, _ = complete(tmp_path, **RANDOM | several)
+    (section,) = tuning_tables.sections(record)
+    advice = {
+        9: "but well inside its range, so more trials may find a better one",
+        10: "so a wider range may hold a better one",
+    }
+    arms = ", ".join(f"{arm} ({rate:g})" for arm, rate in rates(record).items())
+    assert section.remarks[:1] == [
+        f"The chosen learning_rate is the largest that was tried, {advice[number]}:"
+        f" {arms}."
+    ]
+    assert list(section.numbers["searched"]) == [
+        "learning_rate 0.01 to 1",
+        "learning_rate 0.0001 to 0.01",
+    ]
+
+
+def test_trials_at_chance_are_told(made, tmp_path):
+    made.accuracy = lambda arm, settings, seed: 0.13 if arm == "sgd" else 0.14
+    (section,) = tuning_tables.sections(complete(tmp_path)[0])
+    assert section.remarks[-1] == (
+        "No trial is above chance, 0.13, so what was chosen is of no use: sgd (0.13)."
+    )
+
+
+def test_an_answer_names_the_settings_of_its_arms(made, tmp_path):
+    made.accuracy = lambda arm, settings, seed: settings["learning_rate"] / 2
+    made.test_accuracy = lambda arm, settings, seed: 0.6 if arm == "sgd" else 0.5
+    chosen = "sgd at learning_rate=1; adam at learning_rate=0.01."
+    record, _ = complete(tmp_path / "tuned")
+    tuning = record.record["tuning"]
+    assert answers.answer(networks.load(record), tuning=tuning)[-1] == (
+        f"Each arm is at the setting that its trials chose: {chosen}"
+    )
+    record, _ = complete(tmp_path / "untuned", tuning={"search": "none"})
+    assert answers.answer(networks.load(record))[-1] == (
+        f"Each arm is at its setting of the highest validation accuracy: {chosen}"
+    )
+    assert dict(conditions.training_rows(record)) == {
+        "Data": "digits (1,237 train, 200 validation, 360 test examples)",
+        "Model": "mlp (widths 4)",
+        "Epochs": "1",
+        "Batch size": "256",
+    }
 
 
 def test_an_untuned_study_has_nothing_of_tuning(made, tmp_path):
@@ -487,10 +569,10 @@ def test_a_random_search_grows_by_its_new_trials(made, tmp_path):
     assert sum(seed >= 2**31 for *_, seed in made.lanes) == 2 * 2
 
 
-def test_without_a_range_there_is_one_trial():
-    random = {"tuning": {"search": "random"}, "settings_for": {}}
-    study = plan.study(config(**random, settings={"learning_rate": (0.1,)}))
-    assert [len(arm.settings["learning_rate"]) for arm in study.arms] == [1, 1]
+def test_an_arm_without_a_range_has_one_trial():
+    fixed = RANDOM | {"settings_for": {"optimizer": {"adam": {"learning_rate": 0.1}}}}
+    study = plan.study(config(**fixed))
+    assert [len(arm.settings["learning_rate"]) for arm in study.arms] == [50, 1]
 
 
 def test_settings_for_replace_the_settings_of_their_arms_only():
@@ -588,8 +670,25 @@ MISTAKES = {
     "range": (
         {"tuning": {"search": "random"}},
         "settings.learning_rate=(0.01, 0.1, 1.0): must be one number, or a range (low,"
-        " high) with 0 < low < high; set settings.learning_rate=(0.001, 0.1), or"
+        " high) with 0 < low < high; set settings.learning_rate=(0.0001, 0.1), or"
         " tuning.search=grid.",
+    ),
+    "range from 0": (
+        {"tuning": {"search": "random"}, "settings": {"learning_rate": (0, 0.1)}},
+        "settings.learning_rate=(0, 0.1): must be one number, or a range (low, high)"
+        " with 0 < low < high; set settings.learning_rate=(0.0001, 0.1), or"
+        " tuning.search=grid.",
+    ),
+    "no range": (
+        {"tuning": {"search": "random"}, "settings_for": {}}
+        | {"settings": {"learning_rate": (0.1,)}},
+        "tuning.search='random': must be none or grid where no setting is a range (low,"
+        " high); set settings.learning_rate=(0.0001, 0.1).",
+    ),
+    "choice without a search": (
+        {"tuning": {"search": "none", "choose": ("placement",)}},
+        "tuning.choose=('placement',): must be empty where tuning.search is none, for"
+        " nothing is chosen; set tuning.search=grid, or leave it out.",
     ),
     "seeds that tune": (
         {"seeds": (0, 2**31, 3, 4)},

@@ -29,12 +29,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--configs", metavar="DIR", default="configs", help="today's configs, by study"
     )
     given = parser.parse_args(argv)
+    if not given.results:
+        rule, remedy = "must be given", "name folders, such as docs/results/*"
+        print(InputError("results", ..., rule, remedy), file=sys.stderr)
+        return 2
     path = Path(given.write) if given.write else None
     try:
         results = overview.read_results(given.results, given.configs)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    for folder in sorted(
+        {Path(x) for x in given.results} - {x.folder for x in results}
+    ):
+        print(f"{folder}: its study has no claims", file=sys.stderr)
     text = overview.document(results, path.parent if path else Path())
     if path:
         files.write_text(path, text)

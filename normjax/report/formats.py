@@ -135,3 +135,8 @@ def _bounds(interval: Interval, text: Callable[[float], str]) -> str:
     if math.isnan(low):
         return text(estimate)
     return f"{text(estimate)} [{text(low)}, {text(high)}]"
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 seed`, `1,200 seeds`."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")

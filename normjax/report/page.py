@@ -2,20 +2,26 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import markupsafe
-import numpy as np
 
-from normjax import files, statistics
-from normjax.report import estimates, figures, formats, networks, tables, tuning_tables
+from normjax import files
+from normjax.report import (
+    answers,
+    conditions,
+    estimates,
+    figures,
+    formats,
+    networks,
+    tables,
+    tuning_tables,
+)
 from normjax.report.audit_interface import Section, Verdict, audit_documents
 from normjax.report.figures import Drawing
-from normjax.report.networks import Cell
-from normjax.statistics import LEVEL, Interval
 from normjax.study import trials
 from normjax.study.record import Record, present_arms, read_record, write_tables
 
@@ -35,13 +41,13 @@ def build(workdir: str | Path) -> Path:
     drawn = figures.write_figures(plots, record.workdir / "figures")
     for name, content in audit_documents(record).items():
         files.write_json(record.workdir / name, content)
-    where = record.record["environment"]
+    where, tuning = record.record["environment"], record.record.get("tuning")
     study = record.record["study"]
     page = TEMPLATES.get_template("page.html.j2").render(
         study=study,
         question=record.record["question"] or study,
         answer=tuning_tables.unfinished(record)
-        or answer(cells, level=estimates.level_of(record)),
+        or answers.answer(cells, level=estimates.level_of(record), tuning=tuning),
         run=_run(record),
         leading=[_table(record, x) for x in sections if x.leads],
         tables=[_table(record, x) for x in sections if not x.leads],
@@ -56,71 +62,6 @@ def build(workdir: str | Path) -> Path:
     return path
 
 
-def answer(cells: Sequence[Cell], *, level: float = LEVEL) -> list[str]:
-    """Says, in computed sentences, which arm is most robust, fastest and most stable.
-
-    Each arm is represented by its best setting. If there are several protocols, the
-    answer is about the first. An arm with a diverged network is not called stable.
-    """
-    arms = networks.best_of_arms(cells)
-    scope = ""
-    if "protocol" in networks.varying_names(cells, "factors"):
-        first = arms[0].factors["protocol"]
-        arms = [cell for cell in arms if cell.factors["protocol"] == first]
-        scope = f"{str(first).replace('_', ' ').capitalize()} arms only. "
-    means = {x.arm: estimates.robustness(x).estimate for x in arms}
-    arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
-    best = arms[0]
-    interval, seeds = estimates.robustness(best, level=level), len(best.seeds)
-    accuracy = formats.by_width(interval)
-    mean = f"test accuracy {accuracy}, mean over {_plural(seeds, 'seed')}"
-    sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
-    if len(arms) == 1:
-        return sentences
-    sentences.append(_runner_up(best, arms[1], level))
-    fastest = min(arms, key=lambda cell: estimates.speed(cell).estimate)
-    seconds = formats.by_three_digits(estimates.speed(fastest))
-    sentences.append(f"Fastest: {fastest.arm}, {seconds} s per network.")
-    sentences += _most_stable(arms, level)
-    lost = [f"{x.diverged.sum()} of {x.arm}" for x in arms if x.diverged.any()]
-    if lost:
-        sentences.append(f"Diverged networks: {', '.join(lost)}.")
-    return sentences
-
-
-def _runner_up(best: Cell, second: Cell, level: float) -> str:
-    difference = estimates.accuracy_difference(best, second, level=level)
-    verdict = "too few seeds for an interval"
-    if difference.low > 0:
-        verdict = "the interval excludes zero"
-    elif difference.low <= 0:
-        verdict = "the interval includes zero, so the lead may be luck"
-    points = f"{formats.by_width(Interval(*difference[:4]))} percentage points"
-    found = estimates.outlying_difference(best, second, level=level)
-    text = f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
-    if found is None:
-        return text
-    lie = "lies" if len(found.seeds) == 1 else "lie"
-    seeds = f"{_plural(len(found.seeds), 'seed')} {lie} far from the others"
-    trimmed = (
-        f"the trimmed mean of this difference is {formats.by_width(found.trimmed)}"
-    )
-    return f"{text} Here {seeds}: {trimmed}."
-
-
-def _most_stable(arms: Sequence[Cell], level: float) -> list[str]:
-    variances = {
-        cell.arm: statistics.stability(cell.curves["train_loss"], level=level)
-        for cell in arms
-        if len(cell.seeds) > 1 and not cell.diverged.any()
-    }
-    if not variances:
-        return []
-    arm = min(variances, key=lambda arm: variances[arm].estimate)
-    variance = formats.by_digits(variances[arm])
-    return [f"Most stable: {arm}, variance of the train loss {variance} nats²."]
-
-
 def _run(record: Record) -> list[tuple[str, str]]:
     """What ran where, as pairs of term and text."""
     content = record.record
@@ -131,12 +72,14 @@ def _run(record: Record) -> list[tuple[str, str]]:
     parameters = sorted({entry["num_parameters"] for entry in arms.values()})
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
+    counts = formats.plural(len(arms), "arm"), formats.plural(total, "lane")
     rows = [
         ("Device", f"{where.get('num_devices', 1)} x {where.get('device', 'unknown')}"),
         ("Platform", where.get("machine") or where.get("platform", "unknown")),
         ("Software", ", ".join(f"{k} {v}" for k, v in versions.items())),
         ("Python", where.get("python", "unknown")),
-        ("Networks", f"{_plural(len(arms), 'arm')}, {_plural(total, 'lane')}"),
+        *conditions.training_rows(record),
+        ("Networks", ", ".join(counts)),
         ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
         ("Trials", tuning_tables.cost(record)),
         ("Looks", estimates.looks_sentence(record)),
@@ -180,10 +123,6 @@ def failed_arms(arms: Mapping[str, Any]) -> list[str]:
 def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
     total = sum(arm[field] for arm in arms.values())
     return f"{formats.three_digits(total)} s in all"
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def _table(record: Record, section: Section) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def plots(record: Record) -> dict[str, tuple[str, Callable[[], Figure]]]:
     rates = np.concatenate([x for _, x in scores.values()] or [np.empty(0)])
     if len(np.unique(rates[np.isfinite(rates)])) > 1:
         lines = record.record["tuning"]["search"] == "grid"
-        caption = f"{RATES} learning rate" + "; lines join the best at each" * lines
+        caption = f"{RATES} learning rate; a ring marks the one that was chosen"
+        caption += ", lines join the best at each rate" * lines
         found["tuning_learning_rate"] = caption, partial(draw_rates, scores, lines)
     return found
 
@@ -72,6 +73,8 @@ def draw_rates(scores: dict[str, tuple[np.ndarray, np.ndarray]], lines: bool) ->
         if not np.isfinite(x).any():
             continue
         panels[0].plot(x, y, "o", color=colour, label=name * (not lines), ms=3, mew=0)
+        i = tuning_statistics.best_trial(y, x)
+        panels[0].plot(x[i : i + 1], y[i : i + 1], "o", mfc="none", mec=colour, ms=8)
         best = [(rate, y[x == rate].max()) for rate in np.unique(x[np.isfinite(x)])]
         if lines:
             panels[0].plot(*np.array(best).T, dashes, color=colour, label=name)

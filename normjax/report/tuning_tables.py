@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from normjax import tuning_statistics
-from normjax.report import formats
-from normjax.report.audit_interface import Column, Section, number_column
+from normjax.report import formats, tuning_notices
+from normjax.report.audit_interface import Column, Section, TableRow, number_column
 from normjax.study import trials
 from normjax.study.record import Record
 
@@ -26,7 +26,7 @@ def sections(record: Record) -> list[Section]:
     tuning = record.record.get("tuning")
     if not tuning:
         return []
-    remarks = [*edges(tuning), *failures(tuning)]
+    remarks = tuning_notices.notices(record)
     footnote = "".join(f"{textwrap.fill(line, 88)}\n" for line in remarks)
     columns = WIDE, NARROW
     return [
@@ -97,7 +97,7 @@ def note(tuning: Mapping[str, Any]) -> str:
         " The share is that of trials at most one percentage point below the best. The"
         " largest rate is that of a trial whose every network stayed finite and ended"
         f" at least halfway from {tuning['chance']:.3g}, what the most frequent class"
-        " gives, to the best."
+        " gives, to the best; >= where no larger one was tried."
     )
 
 
@@ -112,35 +112,6 @@ def unfinished(record: Record) -> list[str]:
     ]
 
 
-def edges(tuning: Mapping[str, Any]) -> list[str]:
-    """Which arms have the smallest, or the largest, number that was tried, by setting.
-
-    A number that was tried with no other one is not such an edge.
-    """
-    found: dict[tuple[str, str], list[str]] = {}
-    for name, entry in tuning["judged"].items():
-        for setting, value in entry.get("settings", {}).items():
-            tried = tuning["arms"][entry["arm"]]["settings"][setting]
-            low, high = min(tried), max(tried)
-            if low < high and value in (low, high):
-                end = "smallest" if value == low else "largest"
-                found.setdefault((setting, end), []).append(f"{name} ({value:g})")
-    return [
-        f"The chosen {setting} is the {end} that was tried, so a wider range may hold a"
-        f" better one: {', '.join(names)}."
-        for (setting, end), names in found.items()
-    ]
-
-
-def failures(tuning: Mapping[str, Any]) -> list[str]:
-    """A notice for each arm of which trials failed."""
-    return [
-        f"{name}: trials could not be trained ({entry['failure']})."
-        for name, entry in tuning["arms"].items()
-        if entry["status"] == "failed"
-    ]
-
-
 def _row(record: Record, name: str) -> dict[str, Any]:
     tuning = record.record["tuning"]
     entry = tuning["judged"][name]
@@ -149,6 +120,7 @@ def _row(record: Record, name: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "arm": name,
         "chosen": trials.chosen_text(tuning, name),
+        "searched": tuning_notices.searched_text(record, entry["trials"]),
         **entry.get("factors", {}),
         **entry.get("settings", {}),
         "trials": len(rows) // len(tuning["seeds"]),
@@ -156,6 +128,7 @@ def _row(record: Record, name: str) -> dict[str, Any]:
         "best_validation_accuracy": math.nan,
         "share_within_a_point": math.nan,
         "largest_rate": math.nan,
+        "largest_tried_rate": math.nan,
     }
     if len(rows):
         found = trials.accuracies(tuning, rows)
@@ -166,6 +139,7 @@ def _row(record: Record, name: str) -> dict[str, Any]:
             "best_validation_accuracy": float(np.max(scores)),
             "share_within_a_point": tuning_statistics.share_within(scores),
             "largest_rate": largest,
+            "largest_tried_rate": float(np.fmax.reduce(rates)),
         }
     return row
 
@@ -174,16 +148,23 @@ def _accuracy(x: float) -> str:
     return "-" if math.isnan(x) else f"{x:.4f}"
 
 
+def _rate(row: TableRow) -> str:
+    """`>= 0.1` where the largest rate that was tried trains."""
+    text = formats.number(float(row["largest_rate"]))
+    return f">= {text}" if row["largest_rate"] == row["largest_tried_rate"] else text
+
+
 def _share(x: float) -> str:
     return "-" if math.isnan(x) else formats.whole_percent(x)
 
 
 WIDE: dict[str, Column] = {
     "chosen": Column("chosen", lambda row: str(row["chosen"])),
+    "searched": Column("searched", lambda row: str(row["searched"])),
     "trials": number_column("trials", formats.number),
     "best validation accuracy": number_column("best_validation_accuracy", _accuracy),
     "within a point": number_column("share_within_a_point", _share),
-    "largest rate that trains": number_column("largest_rate", formats.number),
+    "largest rate that trains": Column("largest_rate", _rate),
 }
 NARROW: dict[str, Column] = {
     **{header: WIDE[header] for header in ("chosen", "trials")},

@@ -10,6 +10,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from normjax.errors import InputError, reason, suggest
+from normjax.study import overrides
 from normjax.study.config import DEFAULTS, wrong_type
 
 EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
@@ -55,7 +56,7 @@ def parse(argv: Sequence[str]) -> list[str]:
             print(USAGE)
             sys.exit(0)
         path = config_path(argv)
-        define()
+        define(overrides.paths(argv))
         logging.set_verbosity(logging.ERROR)  # what absl warns of is a line below
         rest = flags.FLAGS(argv)
         for word in rest[1:]:
@@ -80,8 +81,12 @@ def parse(argv: Sequence[str]) -> list[str]:
         stop(line(mistake_behind(error, path)))
 
 
-def define() -> None:
-    """Defines the flags of the launcher, which reads them from `flags.FLAGS`."""
+def define(paths: Sequence[overrides.Path]) -> None:
+    """Defines the flags of the launcher, which reads them from `flags.FLAGS`.
+
+    `paths` are those that the command line sets: a config has their groups once it is
+    loaded.
+    """
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -90,6 +95,7 @@ def define() -> None:
         accept_new_attributes=True,  # a user's optimizer has settings of its own
         flag_values=flags.FLAGS,
     )
+    flags.FLAGS["config"].parser = overrides.Parser(paths)
     for name, (kind, default, about) in FLAGS.items():
         kind(name, default, about, flag_values=flags.FLAGS)
 

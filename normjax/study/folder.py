@@ -2,14 +2,14 @@
 
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from normjax import files
 from normjax.errors import InputError
 from normjax.looks import Look, taken
 from normjax.study import checkpoints, groups, tuning
 from normjax.study.description import describe, headline
-from normjax.study.groups import FOLDERS, Held
+from normjax.study.groups import FOLDERS, Held, Lane, wanted_lanes
 from normjax.study.plan import Study
 from normjax.study.record import (
     WRITTEN,
@@ -18,6 +18,7 @@ from normjax.study.record import (
     write_tables,
     write_wanted,
 )
+from normjax.study.trials import JUDGED
 from normjax.study.work import Unit, Work, work_of
 
 
@@ -109,9 +110,12 @@ def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
     """What is there already, in the lines printed before a run."""
     tried = study.tuning.get("arms", {}).values()
     ids = {arm.id for arm in study.arms} | {entry["id"] for entry in tried}
-    mine = [seed for arm_id, (_, seed) in held.networks if arm_id in ids]
-    kept = sum(seed in study.seeds for seed in mine)
+    mine = [key for key in held.networks if key[0] in ids]
+    lost = not_chosen(study, mine)
+    kept = sum(seed in study.seeds for _, (_, seed) in mine) - len(lost)
     lines = []
+    if lost:
+        lines.append(f"kept: {len(lost)} networks at settings that are not chosen")
     if len(held.networks) > len(mine):
         number = len(held.networks) - len(mine)
         lines.append(
@@ -127,3 +131,21 @@ def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
             goes_on = f", {len(begun)} groups go on where they were left"
         lines.append(f"resuming: {kept} networks are trained{goes_on}")
     return lines
+
+
+def not_chosen(
+    study: Study, keys: Iterable[tuple[str, Lane]]
+) -> list[tuple[str, Lane]]:
+    """Those of an arm's networks that were judged at another setting than the chosen.
+
+    A study has none while it is not tuned, or its arms are those of trials.
+    """
+    if study.tuning.get("stage") != JUDGED:
+        return []
+    entries = ((arm.id, arm.settings) for arm in study.arms)
+    wanted = {
+        (arm_id, key)
+        for arm_id, settings in entries
+        for key in wanted_lanes({"settings": settings}, study.seeds)
+    }
+    return [key for key in keys if key[1][1] in study.seeds and key not in wanted]

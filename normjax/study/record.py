@@ -53,6 +53,15 @@ class Record(NamedTuple):
     probes: dict[str, np.ndarray]  # "<arm>/<probe>" -> [settings, seeds, epochs]
     trials: pd.DataFrame = pd.DataFrame()  # that chose the settings: `trials.table`
 
+    def __repr__(self) -> str:
+        """The study, its arms, how many networks are there, and the folder."""
+        names = present_arms(self.record)
+        arms = ", ".join(names) if len(names) <= 8 else f"{len(names):,} arms"
+        networks = f"{len(self.networks):,} networks"
+        return (
+            f"<Record of {self.record['study']!r}: {arms}; {networks}; {self.workdir}>"
+        )
+
     def variables(self, arm: str, **chosen: int | float) -> dict[str, Any]:
         """The trained variables of one network, as `model.apply` takes them.
 

@@ -66,7 +66,24 @@ def checked(
             given = _group(f"{field}.{level}", grid)
             found = {k: x if isinstance(x, tuple) else (x,) for k, x in given.items()}
             grids.setdefault(factor, {})[level] = found
+    every = [x for by_level in grids.values() for x in by_level.values()]
+    check_search(tuning, [chosen["settings"], *every])
     return grids
+
+
+def check_search(
+    tuning: Mapping[str, Any], grids: Sequence[Mapping[str, tuple]]
+) -> None:
+    """Refuses a choice without a search, and a random search without a range."""
+    if tuning["choose"] and tuning["search"] == "none":
+        rule = "must be empty where tuning.search is none, for nothing is chosen"
+        remedy = "set tuning.search=grid, or leave it out"
+        raise InputError("tuning.choose", tuning["choose"], rule, remedy)
+    fixed = all(len(values) < 2 for grid in grids for values in grid.values())
+    if tuning["search"] == "random" and fixed:
+        rule = "must be none or grid where no setting is a range (low, high)"
+        remedy = "set settings.learning_rate=(0.0001, 0.1)"
+        raise InputError("tuning.search", "random", rule, remedy)
 
 
 def arm_settings(
@@ -93,14 +110,14 @@ def arm_settings(
     settings.check_lanes(num_seeds * number)
     columns = []
     for name, default in used.items():
-        values = settings.checked_values(
-            name, given.get(name, ()), default, choice, fields
-        )
-        if len(values) > 2 or (len(values) == 2 and not 0 < values[0] < values[1]):
+        asked = given.get(name, ())
+        ends = [settings.single_precision(x) or 0.0 for x in asked]
+        if len(ends) > 2 or (len(ends) == 2 and not 0 < ends[0] < ends[1]):
             rule = "must be one number, or a range (low, high) with 0 < low < high"
-            remedy = "set {field}=(0.001, 0.1), or tuning.search=grid"
+            remedy = "set {field}=(0.0001, 0.1), or tuning.search=grid"
             field = fields.get(name, f"settings.{name}")
-            raise InputError(field, given[name], rule, remedy)
+            raise InputError(field, asked, rule, remedy)
+        values = settings.checked_values(name, asked, default, choice, fields)
         u = quantiles(chosen["root_seed"], name, number)
         columns.append(log_uniform(values[0], values[-1], u))
     rows = np.array(list(dict.fromkeys(zip(*columns))), np.float32)  # different ones
@@ -180,6 +197,26 @@ def own_grids(
                 raise InputError(field, grid, rule, "leave one of them out")
             given[name], fields[name] = grid, field
     return given, fields
+
+
+def searched(config: Mapping[str, Any], factors: Factors) -> dict[str, tuple]:
+    """The grids, or the ranges, of the settings that an arm of a record is given.
+
+    `config` is that of a record, `factors` are the levels of the arm. Learning rates
+    are as they are trained: times the batch size, if the config has a reference.
+    """
+    tuples = lambda grids: {name: tuple(values) for name, values in grids.items()}
+    own = {
+        factor: {level: tuples(grids) for level, grids in levels.items()}
+        for factor, levels in config["settings_for"].items()
+    }
+    chosen = {"settings": tuples(config["settings"]), "settings_for": own}
+    given, _ = own_grids(chosen, factors)
+    reference = config["reference_batch_size"]
+    if reference and "learning_rate" in given:
+        scale = float(factors["batch_size"]) / reference
+        given["learning_rate"] = tuple(scale * x for x in given["learning_rate"])
+    return given
 
 
 def _level(factor: str, text: str) -> Level:

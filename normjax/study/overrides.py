@@ -1,0 +1,82 @@
+"""Fields that the command line sets, `--config.settings.momentum=0.9`, by their paths.
+
+A path may lead through groups that the config file has not got: `settings_for` is empty
+by default, and `--config.settings_for.optimizer.sgd.learning_rate=0.1` sets a number in
+a group in a group of it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags, config_path
+
+from normjax.errors import InputError
+from normjax.study.config import check_names
+
+Path = tuple[str, ...]
+
+
+class Parser(config_flags.ConfigFileFlagParser):
+    """Loads a config file, and adds the groups that `paths` lead through."""
+
+    def __init__(self, paths: Sequence[Path]):
+        super().__init__("config", lock_config=False)
+        self.paths = paths
+
+    def parse(self, path: str) -> Any:
+        """What `get_config` of a file returns; a mistake in it is told elsewhere."""
+        config = super().parse(path)
+        if isinstance(config, ConfigDict):
+            for each in self.paths:
+                add_groups(config, each)
+        return config
+
+
+def paths(argv: Sequence[str]) -> list[Path]:
+    """The names of each field that a command line sets.
+
+    Raises:
+        InputError: for a name that no field has, or that cannot be read.
+    """
+    found = []
+    for word in argv[1:]:
+        flag = re.match(r"--?(?:no)?config\.([^=]*)", word)
+        if flag:
+            found.append(names(flag[1]))
+            content: dict[str, Any] = {}
+            for name in reversed(found[-1]):
+                content = {name: content}
+            try:
+                check_names(content)
+            except InputError as error:
+                raise error.at(f"--config.{error.field}", error.value) from error
+    return found
+
+
+def names(text: str) -> Path:
+    """`settings_for.optimizer["optax.lion"].learning_rate` as its four names."""
+    try:
+        split: tuple[Any, ...] = config_path.split(text)
+    except (ValueError, TypeError):
+        split = (None,)
+    if all(isinstance(name, str) for name in split):
+        return split
+    rule = "must be names joined by dots, and other names in brackets and quotes"
+    remedy = "write it as settings_for.batch_size['32'].learning_rate"
+    raise InputError(f"--config.{text}", ..., rule, remedy)
+
+
+def add_groups(config: ConfigDict, path: Path) -> None:
+    """Adds the groups that a path leads through, empty, where a config lacks them."""
+    group = config
+    for number, name in enumerate(path[:-1], start=1):
+        if name not in group:
+            group[name] = ConfigDict(allow_dotted_keys=True)
+        group = group[name]
+        if not isinstance(group, ConfigDict):
+            field, whole = ".".join(path[:number]), ".".join(path)
+            rule = f"must be a field, and {field} is no group of fields"
+            remedy = f"set --config.{field}"
+            raise InputError(f"--config.{whole}", ..., rule, remedy)
