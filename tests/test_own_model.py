@@ -120,6 +120,20 @@ def test_a_module_is_taken_as_it_is_unless_norms_are_chosen(ours):
     assert record.config["model"]["name"] == f"<{__name__}.SameAsMLP>"
 
 
+def test_norms_that_are_chosen_count_also_if_they_are_the_only_ones():
+    """And `own`, the level of a study that chooses none, can be chosen beside them."""
+    ids = lambda **arms: {x.factors["norm"]: x.id for x in study(Own(), arms=arms).arms}
+    every = ids(norm=("own", "none", "batch"))
+    assert len(set(every.values())) == 3
+    assert ids() == {"own": every["own"]}
+    assert ids(norm=("none",)) == {"none": every["none"]}
+    made = study(Named, arms={"penalty": ("dropout",)})
+    assert made.config["arms"]["norm"] == ("none",)
+    mixed = study(arms={"model": ("mlp", f"{__name__}.Own")})
+    assert [x.factors["norm"] for x in mixed.arms] == ["own", "own"]
+    assert mixed.arms[0].id == study().arms[0].id
+
+
 class Undropped(Own):
     """The same without its dropout."""
 

@@ -134,14 +134,14 @@ MISTAKES = {
         f"probes='third_momnt': must be one of {PROBES}; did you mean 'third_moment'?",
     ),
     "no level": (
-        {"arms": {"norm": ()}},
-        "arms.norm=(): must hold one or more different levels;"
-        " set arms.norm=('none',).",
+        {"arms": {"optimizer": ()}},
+        "arms.optimizer=(): must hold one or more different levels;"
+        " set arms.optimizer=('sgd',).",
     ),
     "level twice": (
         {"arms": {"norm": ("batch,batch",)}},
         "arms.norm=('batch', 'batch'): must hold one or more different levels;"
-        " set arms.norm=('none',).",
+        " set arms.norm=('none', 'batch').",
     ),
     "baseline": (
         {"baseline": {"norm": "bach"}},

@@ -11,6 +11,7 @@ from normjax.files import flat
 from normjax.layers import initial_weights
 from normjax.optimizers import recipes, schedules
 from normjax.own_model import module_named
+from normjax.study import own_norms
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES, OPTIONAL
 from normjax.study.tracing import trace_schedule
@@ -29,6 +30,7 @@ PENALTY_SETTINGS: dict[str, dict[str, float | None]] = {  # settings and default
     "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
 }
 MAX_ARMS = 1_000
+EXAMPLES = {"norm": ("none", "batch")}
 # factor -> the field of its substitutes, and the level that has none
 SUBSTITUTES = {
     "protocol": ("protocols", "corrected"),
@@ -97,6 +99,10 @@ def level_checks(
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
         return lambda field, level: pick(field, known, str(level))
 
+    def norm_or_own(field: str, level: Level) -> None:
+        if level != own_norms.OWN or not own_norms.is_offered(chosen, given):
+            norm(field, level)
+
     def batch_size(field: str, level: object) -> None:
         if type(level) is not int or not 1 <= level <= num_train:
             rule = f"must be a whole number from 1 to the {num_train} training examples"
@@ -116,7 +122,7 @@ def level_checks(
             factor: table({usual: {}, **chosen[field]})
             for factor, (field, usual) in SUBSTITUTES.items()
         },
-        "norm": norm,
+        "norm": norm_or_own,
         "placement": table(models.PLACEMENTS),
         "optimizer": optimizer_named,
         "penalty": table(PENALTY_SETTINGS),
@@ -151,7 +157,7 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
             check[factor](field, level)
         if not those or len(set(those)) < len(those):
             rule = "must hold one or more different levels"
-            example = DEFAULTS["arms"][factor] or (32, 128)
+            example = DEFAULTS["arms"][factor] or EXAMPLES.get(factor, (32, 128))
             raise InputError(field, those, rule, f"set {field}={example}")
     num_arms = math.prod(map(len, levels.values()))
     if num_arms > MAX_ARMS:
