@@ -100,9 +100,14 @@ def num_rows(stored: DataSet, choices: dict[str, Any]) -> int:
 
 
 def notices(stored: DataSet, choices: dict[str, Any]) -> list[str]:
-    """What was chosen of the data and is not used."""
+    """What was chosen of the data and is not used, and what it lacks."""
     field, default = "num_validation", DEFAULTS["data"]["num_validation"]
-    if stored.x_validation is None or choices[field] == default:
-        return []
-    number = choices[field]
-    return [f"data.{field}={number} is not used, for the data has a validation split"]
+    found, number = [], choices[field]
+    if stored.x_validation is not None and number != default:
+        why = "the data has a validation split"
+        found.append(f"data.{field}={number} is not used, for {why}")
+    if absent := arrays.absent_classes(stored):
+        few = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+        each = f"{len(absent)} of {stored.num_classes} classes"
+        found.append(f"data: no training example has the label {few} ({each})")
+    return found
