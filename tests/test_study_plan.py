@@ -239,6 +239,18 @@ MISTAKES = {
         f"schedule='{__name__}.two_rates': must give one rate for a step, not"
         " float32[2]; return a scalar.",
     ),
+    "schedule that starts at 0": (
+        {"schedule": f"{__name__}.from_zero"},
+        f"schedule='{__name__}.from_zero': must give a finite rate above 0 at the first"
+        " of 100 steps, not 0, where learning_rate is 0.1; the first step is number 0:"
+        " count by step + 1.",
+    ),
+    "schedule that ends below 0": (
+        {"arms": {"schedule": f"{__name__}.to_below_zero"}},
+        f"arms.schedule='{__name__}.to_below_zero': must give a finite rate from 0 on at"
+        " the last of 100 steps, not -0.098, where learning_rate is 0.1; let it give"
+        " rates that are above 0 and finite.",
+    ),
     "schedule without a rate": (
         {"schedule": "cosine", "arms": {"optimizer": "optax.identity"}},
         "schedule='cosine': needs the setting learning_rate, which identity has not;"
@@ -306,6 +318,16 @@ MISTAKES = {
         " penalty=none has no default for it; set settings.learning_rate=0.001.",
     ),
 }
+
+
+def from_zero(step, *, learning_rate, num_steps):
+    """A warm-up whose first step trains nothing."""
+    return learning_rate * step / num_steps
+
+
+def to_below_zero(step, *, learning_rate, num_steps):
+    """No schedule: half of its steps go up the slope."""
+    return learning_rate * (1 - 2 * step / num_steps)
 
 
 def two_rates(step, *, learning_rate):
