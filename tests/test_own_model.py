@@ -403,6 +403,7 @@ def called(function, **fields):
     return type("Wrong", (nn.Module,), {**held, **fields, "__module__": __name__})()
 
 
+noise = jax.random.normal
 WRONG = f"<{__name__}.Wrong>"
 MISTAKES = {
     "classes": (
@@ -415,7 +416,7 @@ MISTAKES = {
         called(lambda self, x: (nn.Dense(3)(x), x)),
         {},
         f"model.name='{WRONG}': must return logits, floats[8, 3], for the data has 3"
-        " classes, not tuple; let its last layer have 3.",
+        " classes, not tuple; return one array of floats, [batch, 3].",
     ),
     "branch": (
         called(lambda self, x: nn.Dense(3)(x) if x.sum() > 0 else nn.Dense(3)(-x)),
@@ -462,7 +463,34 @@ MISTAKES = {
         {"arms": NORMS},
         f"model.name='{WRONG}': must call a norm of flax.linen (BatchNorm, LayerNorm,"
         " RMSNorm, GroupNorm, InstanceNorm) or of normjax; build it with such a norm"
-        " first.",
+        " first, or leave out arms.norm.",
+    ),
+    "norm in a bridge of nnx": (
+        nnx.bridge.to_linen(OfNnx, 4),
+        {"arms": NORMS},
+        "arms.norm='none': cannot be put into OfNnx, for norms of flax.nnx cannot be"
+        " exchanged; leave arms.norm out, or write it in flax.linen.",
+    ),
+    "another stream of keys": (
+        called(
+            lambda self, x: nn.Dense(3)(x) + jax.random.normal(self.make_rng("noise"))
+        ),
+        {},
+        "",
+    ),
+    "kwargs that do not fit": (
+        Own,
+        {"model": {"kwargs": {"width": "abc"}}},
+        f"model.name='<{__name__}.Own>': cannot be used with batch_size=8 and"
+        " model.kwargs={'width': 'abc'} (TypeError: Shapes must be 1D sequences of"
+        " concrete values of integer type, got (6, 'abc')); mend it, or choose"
+        " another.",
+    ),
+    "kwargs of what is made": (
+        Own(),
+        {"model": {"kwargs": {"width": 3}}},
+        f"model.kwargs={{'width': 3}}: must be empty for <{__name__}.Own>, for it is a"
+        " module that is made already; set them where it is made, or give its class.",
     ),
     "norm of kernels": (
         Own(),
@@ -571,6 +599,13 @@ def test_a_mistake_is_answered_with_one_line(name):
     with pytest.raises(InputError) as caught:
         study(model, **choices)
     assert str(caught.value) == expected
+
+
+def test_what_is_no_config():
+    with pytest.raises(normjax.InputError) as caught:
+        normjax.run(None)
+    told = "config: must be a config, not NoneType; make it with normjax.config(...)."
+    assert str(caught.value) == told
 
 
 def test_fields_of_models_of_normjax_that_are_not_used_are_notices():

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import optax
+
 from normjax import layers, models
 from normjax.data import augmentation, splits
 from normjax.errors import InputError, pick, pick_or_import
@@ -14,7 +16,7 @@ from normjax.own_model import module_named
 from normjax.study import own_norms
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES, OPTIONAL
-from normjax.study.tracing import trace_schedule
+from normjax.study.rates import trace_schedule
 from normjax.training import precision
 from normjax.types import Augmentation, Optimizer
 
@@ -55,10 +57,23 @@ def optimizer_named(field: str, name: Level) -> Optimizer:
     """The recipe of that name."""
     recipe = pick_or_import(field, recipes.RECIPES, str(name))
     try:
-        recipes.settings_of(recipe)
+        _check_made(recipe, recipes.settings_of(recipe))
     except InputError as error:
         raise error.at(field, name) from error
     return recipe
+
+
+def _check_made(recipe: Any, settings: Mapping[str, float | None]) -> None:
+    """Refuses what makes no optimizer, before a value is asked for that it needs."""
+    needed = [setting for setting, default in settings.items() if default is None]
+    if not needed or recipe in recipes.RECIPES.values():
+        return
+    try:
+        made = recipe(**dict.fromkeys(needed, 0.1))
+    except Exception:  # it is traced later, and its error told with its place
+        return
+    if not isinstance(made, optax.GradientTransformation):
+        raise recipes.not_an_optimizer(recipe)
 
 
 def schedule_named(field: str, name: Level) -> Callable | None:

@@ -105,17 +105,18 @@ def theirs(
     else:
         fields |= asked_fields(module, chosen, built, norm)
     set_by_factors = [factor for factor in built if factor in fields]
-    fields |= kwargs_of(chosen, known, set_by_factors)
+    fields |= kwargs_of(chosen, known, set_by_factors, made)
     missing = [x for x, required in known.items() if required and x not in fields]
     if missing and not made:
         rule = f"must give {', '.join(missing)}, for which {name} has no default"
         raise InputError("model.kwargs", ..., rule, f"set model.kwargs.{missing[0]}")
+    exchange = norm is not None and "norm" not in known
     try:
         return own_model(
-            module.clone(**fields) if made else module(**fields),
+            taken(module.clone(**fields) if made else module(**fields), exchange),
             num_classes=num_classes,
             norm=norm,
-            exchange=norm is not None and "norm" not in known,
+            exchange=exchange,
             dropout=built["penalty"] == "dropout",
         )
     except InputError as error:
@@ -124,11 +125,25 @@ def theirs(
         raise error.at(*here) from error
 
 
+def taken(module: nn.Module, exchange: bool) -> nn.Module:
+    """The module, if it is not one whose norms are to be exchanged and cannot be."""
+    if exchange and hasattr(module, "nnx_class"):
+        rule = f"cannot be put into {module.nnx_class.__name__}, for norms of flax.nnx"
+        rule += " cannot be exchanged"
+        remedy = "leave arms.norm out, or write it in flax.linen"
+        raise InputError("norm", ..., rule, remedy)
+    return module
+
+
 def kwargs_of(
-    chosen: Mapping[str, Any], known: Mapping[str, bool], factors: list[str]
+    chosen: Mapping[str, Any], known: Mapping[str, bool], factors: list[str], made: bool
 ) -> dict[str, Any]:
     """`model.kwargs`: fields of the model, but for those that factors set."""
     name, given = chosen["model"]["name"], dict(chosen["model"]["kwargs"])
+    if given and made:
+        rule = f"must be empty for {name}, for it is a module that is made already"
+        remedy = "set them where it is made, or give its class"
+        raise InputError("model.kwargs", given, rule, remedy)
     for field in given:
         if field not in known:
             rule = f"must be a field of {name}, which has {', '.join(known) or 'none'}"
