@@ -472,11 +472,12 @@ MISTAKES = {
         " exchanged; leave arms.norm out, or write it in flax.linen.",
     ),
     "another stream of keys": (
-        called(
-            lambda self, x: nn.Dense(3)(x) + jax.random.normal(self.make_rng("noise"))
-        ),
+        called(lambda self, x: nn.Dense(3)(x) + noise(self.make_rng("noise"))),
         {},
-        "",
+        f"model.name='{WRONG}': cannot be used with batch_size=8 (InvalidRngError: None"
+        ' needs PRNG for "noise" (https://flax.readthedocs.io/en/latest/api_reference'
+        "/flax.errors.html#flax.errors.InvalidRngError)); draw from dropout, or at the"
+        " start from params: these are given.",
     ),
     "kwargs that do not fit": (
         Own,

@@ -84,7 +84,5 @@ def blame(
         rule = f"cannot be used with {where} ({reason(error)})"
         remedy = "mend it, or choose another"
         if isinstance(error, flax.errors.InvalidRngError):
-            remedy = (
-                "draw from dropout, or at the start from params, as no other is given"
-            )
+            remedy = "draw from dropout, or at the start from params: these are given"
         raise InputError(field, level, rule, remedy) from error
