@@ -50,8 +50,7 @@ def run_study(argv: list[str]) -> None:
     except Stopped:
         asked.end()
     if failed:
-        lines = [f"failed: {arm}: {why}" for arm, why in failed.items()]
-        command_line.stop("\n".join([*lines, f"the others are trained; {GO_ON}"]), 1)
+        command_line.stop("\n".join(launcher.failures(failed, workdir)), 1)
 
 
 GO_ON = "the same command goes on"

@@ -21,15 +21,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from normjax import layers, models, ops, optimizers, outliers, statistics
+    from normjax.errors import InputError
     from normjax.study.config import config
     from normjax.study.record import read_record as load
     from normjax.study.run import run
 
 __version__ = "0.3.0"
-__all__ = ["config", "layers", "load", "models", "ops", "optimizers", "run"]
+__all__ = [
+    "InputError",
+    "config",
+    "layers",
+    "load",
+    "models",
+    "ops",
+    "optimizers",
+    "run",
+]
 __all__ += ["outliers", "statistics"]
 
 _FUNCTIONS = {  # name -> module, and what it is called there
+    "InputError": ("normjax.errors", "InputError"),
     "config": ("normjax.study.config", "config"),
     "load": ("normjax.study.record", "read_record"),
     "run": ("normjax.study.run", "run"),

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+TRACEBACK = "Traceback (most recent call last):"
+
 
 class InputError(ValueError):
     """A mistake of the user. It reads `field=value: rule; remedy.`, in one line.
@@ -90,10 +92,18 @@ def import_module(field: str, name: str, module: str, otherwise: str) -> ModuleT
 
 
 def reason(error: BaseException) -> str:
-    """What an error of a user's code says: `ValueError: ` and its first line."""
+    """What an error of a user's code says: `ValueError: ` and its first line.
+
+    If its text is a traceback, as jax hands on that of a callback, it is what the last
+    one there ends with, which begins with the name of an error.
+    """
     name = type(error).__name__
     try:
         lines = str(error).strip().splitlines()
     except Exception:  # it is her class
         lines = []
+    heads = [i for i, line in enumerate(lines) if line.endswith(TRACEBACK)]
+    for line in lines[heads[-1] + 1 :] if heads else ():
+        if line[:1].strip():  # places in files are indented
+            return line.strip().removesuffix(".")
     return f"{name}: {lines[0].strip()}".removesuffix(".") if lines else name

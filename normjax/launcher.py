@@ -1,13 +1,13 @@
 """What launch.py does once its flags are read: run, grow or forecast a study."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from normjax import looks
 from normjax.errors import InputError
-from normjax.report import decisions, formats, page, tables
+from normjax.report import decisions, equal_numbers, formats, page, tables
 from normjax.study import (
     claims,
     distribute,
@@ -27,6 +27,7 @@ from normjax.study.work import units, work_of
 from normjax.training import devices
 
 REPORT = "python -m normjax.report"
+GO_ON = "the same command goes on"
 
 
 def join(flags: Any) -> tuple[int, int] | None:
@@ -73,11 +74,24 @@ def launch(
     if process and process[0]:
         print(f"the first process builds the page, or: {REPORT} {workdir}")
         return failed
+    if failed and read_record(workdir).networks.empty:
+        return failed
     with claims.claim(Path(workdir) / LOCKS, "page", wait=True):
         path = page.build(workdir)
-        print(tables.text(read_record(workdir)))
+        record = read_record(workdir)
+        print(tables.text(record))
+        for text in equal_numbers.sentences(record):
+            print(f"notice: {text}")
         print(f"page: {path}")
     return failed
+
+
+def failures(failed: Mapping[str, str], workdir: str | Path) -> list[str]:
+    """What the launcher says at the end if arms could not be trained."""
+    lines = [f"failed: {arm}: {why}" for arm, why in failed.items()]
+    if read_record(workdir).networks.empty:
+        return [*lines, f"no network is trained, so there is no page; {GO_ON}"]
+    return [*lines, f"the others are trained; {GO_ON}"]
 
 
 def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list[str]:
@@ -113,6 +127,8 @@ def until_decided(
         config.num_seeds, config.seeds = number, more_seeds(config.seeds, number)
         failed = train(plan.study(config), looks=taken)
         record = read_record(workdir)
+        if failed and record.networks.empty:
+            return failed, False
         names = decisions.undecided(record)
         text = f"undecided: {', '.join(names)}" if names else "all is decided"
         if not decisions.has_comparisons(record):

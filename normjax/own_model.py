@@ -107,12 +107,14 @@ class OwnModel(nn.Module):
         floats = hasattr(logits, "dtype") and jnp.issubdtype(logits.dtype, jnp.floating)
         if floats and logits.shape == expected:
             return
-        found = type(logits).__name__
-        if hasattr(logits, "dtype"):
-            found = f"{logits.dtype}{list(logits.shape)}"
+        array = hasattr(logits, "dtype")
+        found = f"{logits.dtype}{[*logits.shape]}" if array else type(logits).__name__
         classes = f"for the data has {self.num_classes} classes"
         rule = f"must return logits, floats{list(expected)}, {classes}, not {found}"
-        raise InputError("", ..., rule, f"let its last layer have {self.num_classes}")
+        remedy = f"let its last layer have {self.num_classes}"
+        if not floats or len(logits.shape) != 2 or len(logits) != num_examples:
+            remedy = f"return one array of floats, [batch, {self.num_classes}]"
+        raise InputError("", ..., rule, remedy)
 
 
 def own_model(

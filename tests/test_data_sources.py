@@ -484,8 +484,8 @@ SHAPES = "[examples, features] or [examples, height, width, channels] and not em
 BROKEN_RULES = {
     "missing": (
         {"y_test": None, "y_tset": np.array([0, 0])},
-        "must hold an array 'y_test', not only x_train, y_train, x_test, y_tset; did"
-        " you mean 'y_tset'?",
+        "must hold an array 'y_test', not only x_train, y_train, x_test, y_tset;"
+        " rename 'y_tset' to 'y_test'.",
     ),
     "objects": (
         {"y_train": np.array([None] * 6)},

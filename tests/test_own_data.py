@@ -57,6 +57,14 @@ def test_classes_come_from_the_labels():
     assert study(wide).arms[0].program.model.num_classes == 10
 
 
+def test_classes_without_an_example_are_told():
+    labels = ROWS % 4 * 3
+    assert study((TRAIN[0], labels[:20], TEST[0], labels[20:])).notices == (
+        "data: no training example has the label 1, 2, 4, 5, 7, ... (6 of 10 classes)",
+    )
+    assert study((*TRAIN, *TEST)).notices == ()
+
+
 @pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 2, 3), (1, 2, 1, 3)])
 def test_examples_may_have_any_shape(shape):
     x = np.resize(INPUTS, (30, *shape))
@@ -111,8 +119,23 @@ MISTAKES = {
     ),
     "a name": (
         {"x_train": TRAIN[0], "y_train": TRAIN[1], "x_tst": TEST[0]},
-        "must hold an array 'x_test', not only x_train, y_train, x_tst; did you mean"
-        " 'x_tst'?",
+        "must hold an array 'x_test', not only x_train, y_train, x_tst; rename"
+        " 'x_tst' to 'x_test'.",
+    ),
+    "capitals": (
+        {"X_train": TRAIN[0], "y_train": TRAIN[1], "x_test": TEST[0]},
+        "must hold an array 'x_train', not only X_train, y_train, x_test; rename"
+        " 'X_train' to 'x_train'.",
+    ),
+    "other units": (
+        (INPUTS[:20].astype(np.uint8), TRAIN[1], *TEST),
+        "x_test must hold whole numbers as x_train does, which is uint8, not float32;"
+        " store both in the same units, with one dtype.",
+    ),
+    "one class": (
+        (TRAIN[0], TRAIN[1] * 0, TEST[0], TEST[1] * 0),
+        "y_train must hold two classes or more, not 0 alone; add examples of another"
+        " class.",
     ),
     "validation": (
         (*TRAIN, HELD_OUT[0], HELD_OUT[1] + 9, *TEST),

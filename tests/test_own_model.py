@@ -120,6 +120,20 @@ def test_a_module_is_taken_as_it_is_unless_norms_are_chosen(ours):
     assert record.config["model"]["name"] == f"<{__name__}.SameAsMLP>"
 
 
+def test_norms_that_are_chosen_count_also_if_they_are_the_only_ones():
+    """And `own`, the level of a study that chooses none, can be chosen beside them."""
+    ids = lambda **arms: {x.factors["norm"]: x.id for x in study(Own(), arms=arms).arms}
+    every = ids(norm=("own", "none", "batch"))
+    assert len(set(every.values())) == 3
+    assert ids() == {"own": every["own"]}
+    assert ids(norm=("none",)) == {"none": every["none"]}
+    made = study(Named, arms={"penalty": ("dropout",)})
+    assert made.config["arms"]["norm"] == ("none",)
+    mixed = study(arms={"model": ("mlp", f"{__name__}.Own")})
+    assert [x.factors["norm"] for x in mixed.arms] == ["own", "own"]
+    assert mixed.arms[0].id == study().arms[0].id
+
+
 class Undropped(Own):
     """The same without its dropout."""
 
@@ -389,6 +403,7 @@ def called(function, **fields):
     return type("Wrong", (nn.Module,), {**held, **fields, "__module__": __name__})()
 
 
+noise = jax.random.normal
 WRONG = f"<{__name__}.Wrong>"
 MISTAKES = {
     "classes": (
@@ -401,7 +416,7 @@ MISTAKES = {
         called(lambda self, x: (nn.Dense(3)(x), x)),
         {},
         f"model.name='{WRONG}': must return logits, floats[8, 3], for the data has 3"
-        " classes, not tuple; let its last layer have 3.",
+        " classes, not tuple; return one array of floats, [batch, 3].",
     ),
     "branch": (
         called(lambda self, x: nn.Dense(3)(x) if x.sum() > 0 else nn.Dense(3)(-x)),
@@ -448,7 +463,35 @@ MISTAKES = {
         {"arms": NORMS},
         f"model.name='{WRONG}': must call a norm of flax.linen (BatchNorm, LayerNorm,"
         " RMSNorm, GroupNorm, InstanceNorm) or of normjax; build it with such a norm"
-        " first.",
+        " first, or leave out arms.norm.",
+    ),
+    "norm in a bridge of nnx": (
+        nnx.bridge.to_linen(OfNnx, 4),
+        {"arms": NORMS},
+        "arms.norm='none': cannot be put into OfNnx, for norms of flax.nnx cannot be"
+        " exchanged; leave arms.norm out, or write it in flax.linen.",
+    ),
+    "another stream of keys": (
+        called(lambda self, x: nn.Dense(3)(x) + noise(self.make_rng("noise"))),
+        {},
+        f"model.name='{WRONG}': cannot be used with batch_size=8 (InvalidRngError: None"
+        ' needs PRNG for "noise" (https://flax.readthedocs.io/en/latest/api_reference'
+        "/flax.errors.html#flax.errors.InvalidRngError)); draw from dropout, or at the"
+        " start from params: these are given.",
+    ),
+    "kwargs that do not fit": (
+        Own,
+        {"model": {"kwargs": {"width": "abc"}}},
+        f"model.name='<{__name__}.Own>': cannot be used with batch_size=8 and"
+        " model.kwargs={'width': 'abc'} (TypeError: Shapes must be 1D sequences of"
+        " concrete values of integer type, got (6, 'abc')); mend it, or choose"
+        " another.",
+    ),
+    "kwargs of what is made": (
+        Own(),
+        {"model": {"kwargs": {"width": 3}}},
+        f"model.kwargs={{'width': 3}}: must be empty for <{__name__}.Own>, for it is a"
+        " module that is made already; set them where it is made, or give its class.",
     ),
     "norm of kernels": (
         Own(),
@@ -557,6 +600,13 @@ def test_a_mistake_is_answered_with_one_line(name):
     with pytest.raises(InputError) as caught:
         study(model, **choices)
     assert str(caught.value) == expected
+
+
+def test_what_is_no_config():
+    with pytest.raises(normjax.InputError) as caught:
+        normjax.run(None)
+    told = "config: must be a config, not NoneType; make it with normjax.config(...)."
+    assert str(caught.value) == told
 
 
 def test_fields_of_models_of_normjax_that_are_not_used_are_notices():

@@ -22,6 +22,7 @@ from normjax.report import __main__ as command
 from normjax.report import (
     answers,
     axes,
+    equal_numbers,
     estimates,
     figures,
     formats,
@@ -103,6 +104,26 @@ def make(
         config={"study": study, "audit": audit, "data": {"name": "digits"}},
     )
     return _records.write(folder, about, made)
+
+
+def test_equal_numbers_are_told_but_not_where_they_are_known_to_be(norms, tmp_path):
+    """Of arms that ignore a factor, and of an arm that ignores a setting."""
+    assert equal_numbers.sentences(norms) == []
+    same = {**norms.curves}
+    for name in CURVES:
+        same[f"batch/{name}"] = same[f"layer/{name}"] = same[f"none/{name}"]
+    record = norms._replace(curves=same)
+    text = "none, batch and layer have the same numbers to the last digit"
+    assert equal_numbers.sentences(record) == [text]
+    arms = {name: x | {"id": "1"} for name, x in norms.record["arms"].items()}
+    known = record._replace(record=record.record | {"arms": arms})
+    assert equal_numbers.sentences(known) == []
+    made = make(tmp_path, {"norm": ("rms",)}, settings={"eps": (0.1, 0.2, 0.3)})
+    curves = {k: np.stack([x[0], x[0], x[2]]) for k, x in made.curves.items()}
+    told = equal_numbers.sentences(made._replace(curves=curves))
+    assert told == ["rms has the same numbers to the last digit at 2 of its 3 settings"]
+    lost = {k: np.where(x > 0, np.nan, x) for k, x in curves.items()}
+    assert equal_numbers.sentences(made._replace(curves=lost)) == []
 
 
 @pytest.fixture(scope="module")

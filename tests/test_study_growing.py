@@ -1,7 +1,9 @@
 """A study grows and goes on: only what is missing is trained, to the same bits."""
 
 import contextlib
+import functools
 import shutil
+import types
 
 import flax.linen as nn
 import jax
@@ -11,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import normjax
+from normjax import launcher
 from normjax.errors import InputError
 from normjax.study import checkpoints, claims, groups, memory, plan, run, train
 from normjax.study.interrupts import Interrupts
@@ -380,6 +383,29 @@ def test_a_run_from_python_warns_of_an_arm_that_fails(tmp_path, monkeypatch):
     )
     with pytest.warns(UserWarning, match=message):
         normjax.run(config(arms={"norm": ("none",)}), tmp_path)
+
+
+def test_where_every_arm_fails_the_launcher_says_why(tmp_path, monkeypatch):
+    """In the words of the user's own error, which jax wraps into a traceback."""
+    head = "INTERNAL: error calling callback: Traceback (most recent call last):"
+    text = f'{head}\n  File "mine.py", line 3, in f\nOSError: disk on fire\nto ashes'
+    monkeypatch.setattr(run, "train_group", functools.partial(fail, text))
+    monkeypatch.setattr(launcher.devices, "configure", lambda: None)
+    arms = {"norm": ("none", "batch")}
+    flags = types.SimpleNamespace(
+        config=config(arms=arms), arms="", dry_run=False, until="", max_seeds=9
+    )
+    for flags.until in ("", "decided"):
+        failed = launcher.launch(flags, tmp_path, None, Interrupts(str))
+        assert launcher.failures(failed, tmp_path) == [
+            "failed: none: OSError: disk on fire",
+            "failed: batch: OSError: disk on fire",
+            "no network is trained, so there is no page; the same command goes on",
+        ]
+
+
+def fail(text, *_):
+    raise jax.errors.JaxRuntimeError(text)
 
 
 def test_a_lane_that_is_nan_freezes_alone(tmp_path):

@@ -134,14 +134,14 @@ MISTAKES = {
         f"probes='third_momnt': must be one of {PROBES}; did you mean 'third_moment'?",
     ),
     "no level": (
-        {"arms": {"norm": ()}},
-        "arms.norm=(): must hold one or more different levels;"
-        " set arms.norm=('none',).",
+        {"arms": {"optimizer": ()}},
+        "arms.optimizer=(): must hold one or more different levels;"
+        " set arms.optimizer=('sgd',).",
     ),
     "level twice": (
         {"arms": {"norm": ("batch,batch",)}},
         "arms.norm=('batch', 'batch'): must hold one or more different levels;"
-        " set arms.norm=('none',).",
+        " set arms.norm=('none', 'batch').",
     ),
     "baseline": (
         {"baseline": {"norm": "bach"}},
@@ -239,6 +239,29 @@ MISTAKES = {
         f"schedule='{__name__}.two_rates': must give one rate for a step, not"
         " float32[2]; return a scalar.",
     ),
+    "optimizer that is none": (
+        {"arms": {"optimizer": f"{__name__}.no_optimizer"}},
+        f"arms.optimizer='{__name__}.no_optimizer': must be a function of named"
+        " arguments that returns an optax.GradientTransformation; use one of"
+        f" {', '.join(sorted(recipes.RECIPES))}, or a factory such as optax.lion.",
+    ),
+    "a function for its name": (
+        {"arms": {"optimizer": (optax.lion,)}},
+        "arms.optimizer=" + repr(optax.lion) + ": must be a text, a number, or a tuple"
+        " or a group of these; give its importable name, 'optax._src.alias.lion'.",
+    ),
+    "schedule that starts at 0": (
+        {"schedule": f"{__name__}.from_zero"},
+        f"schedule='{__name__}.from_zero': must give a finite rate above 0 at the first"
+        " of 100 steps, not 0, where learning_rate is 0.1; the first step is number 0:"
+        " count by step + 1.",
+    ),
+    "schedule that ends below 0": (
+        {"arms": {"schedule": f"{__name__}.to_below_zero"}},
+        f"arms.schedule='{__name__}.to_below_zero': must give a finite rate from 0 on"
+        " at the last of 100 steps, not -0.098, where learning_rate is 0.1; let it give"
+        " rates that are above 0 and finite.",
+    ),
     "schedule without a rate": (
         {"schedule": "cosine", "arms": {"optimizer": "optax.identity"}},
         "schedule='cosine': needs the setting learning_rate, which identity has not;"
@@ -306,6 +329,21 @@ MISTAKES = {
         " penalty=none has no default for it; set settings.learning_rate=0.001.",
     ),
 }
+
+
+def no_optimizer(learning_rate):
+    """Needs a learning rate, and makes nothing of it."""
+    return learning_rate
+
+
+def from_zero(step, *, learning_rate, num_steps):
+    """A warm-up whose first step trains nothing."""
+    return learning_rate * step / num_steps
+
+
+def to_below_zero(step, *, learning_rate, num_steps):
+    """No schedule: half of its steps go up the slope."""
+    return learning_rate * (1 - 2 * step / num_steps)
 
 
 def two_rates(step, *, learning_rate):

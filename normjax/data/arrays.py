@@ -1,12 +1,13 @@
 """A user's own classification set: arrays, checked one by one. Imports no jax."""
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from normjax.data.cache import DataSet
-from normjax.errors import InputError, suggest
+from normjax.errors import InputError
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 VALIDATION = ("x_validation", "y_validation")  # both or none
@@ -20,12 +21,13 @@ def data_set_of(given: Any) -> DataSet:
 
     With six arrays the validation split is in the middle: `(x_train, y_train,
     x_validation, y_validation, x_test, y_test)`. uint8 stays, all other inputs become
-    float32; the classes are 0 to max(y_train).
+    float32, but floats and uint8 are not mixed; the classes are 0 to max(y_train).
 
     Raises:
         InputError: of `data`, if an array is missing or breaks a rule.
     """
     named = by_name(given)
+    _check_kinds({name: named[name] for name in named if name[0] == "x"})
     inputs = {name: _inputs(name, named[name]) for name in named if name[0] == "x"}
     shape = inputs["x_train"].shape[1:]
     for name, x in inputs.items():
@@ -38,6 +40,9 @@ def data_set_of(given: Any) -> DataSet:
         if name[0] == "y"
     }
     largest = int(labels["y_train"].max())
+    if labels["y_train"].min() == largest:
+        rule = f"y_train must hold two classes or more, not {largest} alone"
+        raise refusal(rule, "add examples of another class")
     for name, y in labels.items():
         if y.max() > largest:
             limit = f"{largest}, the largest in y_train, not {y.max()}"
@@ -64,13 +69,31 @@ def by_name(given: Any) -> dict[str, np.ndarray]:
             others = set(map(str, named)) - set(wanted)
             only = ", ".join(map(str, named)) or "nothing"
             rule = f"must hold an array {name!r}, not only {only}"
-            raise refusal(rule, suggest(name, others, GIVE))
+            near = difflib.get_close_matches(name, others, n=1)
+            raise refusal(rule, f"rename {near[0]!r} to {name!r}" if near else GIVE)
     return {name: np.asarray(named[name]) for name in wanted}
+
+
+def absent_classes(stored: DataSet) -> list[int]:
+    """Classes of which no example can be trained on."""
+    counts = np.bincount(stored.y_train, minlength=stored.num_classes)
+    return np.flatnonzero(counts == 0).tolist()
 
 
 def refusal(rule: str, remedy: str) -> InputError:
     """The error that the data is not as it must be."""
     return InputError("data", ..., rule, remedy)
+
+
+def _check_kinds(inputs: Mapping[str, np.ndarray]) -> None:
+    """Refuses floats beside whole numbers, whose units are hardly the same."""
+    kind = lambda x: "floats" if x.dtype.kind == "f" else "whole numbers"
+    first = inputs["x_train"]
+    for name, x in inputs.items():
+        if {x.dtype.kind, first.dtype.kind} <= set("biuf") and kind(x) != kind(first):
+            rule = f"{name} must hold {kind(first)} as x_train does, which is"
+            rule += f" {first.dtype}, not {x.dtype}"
+            raise refusal(rule, "store both in the same units, with one dtype")
 
 
 def _inputs(name: str, x: np.ndarray) -> np.ndarray:

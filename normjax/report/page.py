@@ -9,10 +9,16 @@ from typing import Any
 import jinja2
 import markupsafe
 
+<<<<<<< HEAD
 from normjax import files
 from normjax.report import (
     answers,
     conditions,
+=======
+from normjax import files, statistics
+from normjax.report import (
+    equal_numbers,
+>>>>>>> fixa
     estimates,
     figures,
     formats,
@@ -87,13 +93,15 @@ def _run(record: Record) -> list[tuple[str, str]]:
         ("Compiling", _seconds(arms, "compile_seconds")),
         ("Running", _seconds(arms, "run_seconds")),
         *_lacking(content),
+        ("Notice", "; ".join(equal_numbers.sentences(record))),
     ]
     return [(term, text) for term, text in rows if text]
 
 
 def lacks(record: Record) -> list[str]:
-    """What is missing, has failed or is damaged, a line for each of them."""
-    return [f"{term.lower()}: {text}" for term, text in _lacking(record.record) if text]
+    """What is missing, has failed, is damaged or is equal, a line for each of them."""
+    lines = [f"{term.lower()}: {x}" for term, x in _lacking(record.record) if x]
+    return lines + [f"notice: {x}" for x in equal_numbers.sentences(record)]
 
 
 def _lacking(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 
@@ -13,6 +14,8 @@ from normjax import layers
 from normjax.errors import InputError, reason
 from normjax.layers.replace import Exchanged
 from normjax.own_model import OwnModel
+
+OR_ELSE = ", or leave out arms.norm"
 
 
 def is_known(norm: layers.Norm) -> bool:
@@ -34,6 +37,7 @@ def blame_network(
     others = {"norm": ("arms.norm", norm), "model": ("model.name", name)}
     if isinstance(model.module, Exchanged):
         where = f"norm={norm} and {where}"
+        return blame("model.name", name, where, others=others, or_else=OR_ELSE)
     return blame("model.name", name, where, others=others)
 
 
@@ -45,17 +49,22 @@ def blame(
     *,
     of_model: Collection[str] = (),
     others: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
+    or_else: str = "",
 ) -> Iterator[None]:
     """Re-raises an error from a user's code as one of `field`, whose level it is.
 
     What is said of the model's inputs, or of a field `of_model`, is one of `model`;
-    `others` are fields that have another name and value in a config.
+    `others` are fields that have another name and value in a config; `or_else` is what
+    also helps against a mistake in `model`.
     """
     known = {"": (field, level), field.rpartition(".")[2]: (field, level), **others}
     try:
         with warnings.catch_warnings(action="ignore"):  # they come again in training
             yield
     except InputError as error:
+        if error.field == "model" and or_else:
+            rest = error.rule, error.remedy + or_else
+            raise InputError(*known["model"], *rest) from error
         if error.field in known:
             raise error.at(*known[error.field]) from error
         if error.field in of_model:
@@ -74,4 +83,6 @@ def blame(
     except BaseException as error:  # the level is a user's code, which may even exit
         rule = f"cannot be used with {where} ({reason(error)})"
         remedy = "mend it, or choose another"
+        if isinstance(error, flax.errors.InvalidRngError):
+            remedy = "draw from dropout, or at the start from params: these are given"
         raise InputError(field, level, rule, remedy) from error

@@ -186,4 +186,9 @@ def plain_data(field: str, value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
     rule = "must be a text, a number, or a tuple or a group of these"
-    raise InputError(field, value, rule, "write it as one of them")
+    remedy = "write it as one of them"
+    if callable(value) and hasattr(value, "__qualname__"):
+        remedy = f"give its importable name, '{value.__module__}.{value.__qualname__}'"
+        if value.__module__ == "__main__" or "<" in value.__qualname__:
+            remedy = "write it in a module and give its importable name, 'mine.shift'"
+    raise InputError(field, value, rule, remedy)

@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
     },
     "arms": {  # factor -> its levels; each combination compiles once
         "protocol": ("corrected",),  # corrected, or a name of protocols
-        "norm": ("none",),
+        "norm": (),  # empty: none, or own for the norms of a user's model
         "placement": ("pre",),
         "optimizer": ("sgd",),
         "penalty": ("none",),

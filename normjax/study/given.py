@@ -9,6 +9,7 @@ from normjax.data import arrays, room, sources, splits
 from normjax.data.cache import DataSet
 from normjax.errors import InputError
 from normjax.own_model import checked_module, kind_of
+from normjax.study import own_norms
 from normjax.study.fields import DEFAULTS
 from normjax.training import devices
 from normjax.types import Data
@@ -19,7 +20,8 @@ ARRAYS = "<arrays>"  # stands for the name of data that has none
 def name_given(chosen: dict[str, Any], model: Any, data: Any) -> dict[str, Any]:
     """The config, with what is given as an object under a name that says so.
 
-    Such a name is in angle brackets: no other study can find the object by it.
+    Such a name is in angle brackets: no other study can find the object by it. The
+    level of a norm that was not chosen is filled in, as it depends on the model.
     """
     if model is not None:
         if chosen["arms"]["model"]:
@@ -32,6 +34,9 @@ def name_given(chosen: dict[str, Any], model: Any, data: Any) -> dict[str, Any]:
         chosen = chosen | {"model": chosen["model"] | {"name": name}}
     if data is not None:
         chosen = chosen | {"data": chosen["data"] | {"name": ARRAYS}}
+    if not chosen["arms"]["norm"]:
+        norms = (own_norms.usual(chosen, model),)
+        chosen = chosen | {"arms": chosen["arms"] | {"norm": norms}}
     return chosen
 
 
@@ -95,9 +100,14 @@ def num_rows(stored: DataSet, choices: dict[str, Any]) -> int:
 
 
 def notices(stored: DataSet, choices: dict[str, Any]) -> list[str]:
-    """What was chosen of the data and is not used."""
+    """What was chosen of the data and is not used, and what it lacks."""
     field, default = "num_validation", DEFAULTS["data"]["num_validation"]
-    if stored.x_validation is None or choices[field] == default:
-        return []
-    number = choices[field]
-    return [f"data.{field}={number} is not used, for the data has a validation split"]
+    found, number = [], choices[field]
+    if stored.x_validation is not None and number != default:
+        why = "the data has a validation split"
+        found.append(f"data.{field}={number} is not used, for {why}")
+    if absent := arrays.absent_classes(stored):
+        few = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+        each = f"{len(absent)} of {stored.num_classes} classes"
+        found.append(f"data: no training example has the label {few} ({each})")
+    return found

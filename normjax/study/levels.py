@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import optax
+
 from normjax import layers, models
 from normjax.data import augmentation, splits
 from normjax.errors import InputError, pick, pick_or_import
@@ -11,9 +13,10 @@ from normjax.files import flat
 from normjax.layers import initial_weights
 from normjax.optimizers import recipes, schedules
 from normjax.own_model import module_named
+from normjax.study import own_norms
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES, OPTIONAL
-from normjax.study.tracing import trace_schedule
+from normjax.study.rates import trace_schedule
 from normjax.training import precision
 from normjax.types import Augmentation, Optimizer
 
@@ -29,6 +32,7 @@ PENALTY_SETTINGS: dict[str, dict[str, float | None]] = {  # settings and default
     "weight_decay": {"weight_decay": 0.01},  # decoupled, times the learning rate
 }
 MAX_ARMS = 1_000
+EXAMPLES = {"norm": ("none", "batch")}
 # factor -> the field of its substitutes, and the level that has none
 SUBSTITUTES = {
     "protocol": ("protocols", "corrected"),
@@ -53,10 +57,23 @@ def optimizer_named(field: str, name: Level) -> Optimizer:
     """The recipe of that name."""
     recipe = pick_or_import(field, recipes.RECIPES, str(name))
     try:
-        recipes.settings_of(recipe)
+        _check_made(recipe, recipes.settings_of(recipe))
     except InputError as error:
         raise error.at(field, name) from error
     return recipe
+
+
+def _check_made(recipe: Any, settings: Mapping[str, float | None]) -> None:
+    """Refuses what makes no optimizer, before a value is asked for that it needs."""
+    needed = [setting for setting, default in settings.items() if default is None]
+    if not needed or recipe in recipes.RECIPES.values():
+        return
+    try:
+        made = recipe(**dict.fromkeys(needed, 0.1))
+    except Exception:  # it is traced later, and its error told with its place
+        return
+    if not isinstance(made, optax.GradientTransformation):
+        raise recipes.not_an_optimizer(recipe)
 
 
 def schedule_named(field: str, name: Level) -> Callable | None:
@@ -97,6 +114,10 @@ def level_checks(
     def table(known: Mapping[str, Any]) -> Callable[[str, Level], Any]:
         return lambda field, level: pick(field, known, str(level))
 
+    def norm_or_own(field: str, level: Level) -> None:
+        if level != own_norms.OWN or not own_norms.is_offered(chosen, given):
+            norm(field, level)
+
     def batch_size(field: str, level: object) -> None:
         if type(level) is not int or not 1 <= level <= num_train:
             rule = f"must be a whole number from 1 to the {num_train} training examples"
@@ -116,7 +137,7 @@ def level_checks(
             factor: table({usual: {}, **chosen[field]})
             for factor, (field, usual) in SUBSTITUTES.items()
         },
-        "norm": norm,
+        "norm": norm_or_own,
         "placement": table(models.PLACEMENTS),
         "optimizer": optimizer_named,
         "penalty": table(PENALTY_SETTINGS),
@@ -151,7 +172,7 @@ def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:
             check[factor](field, level)
         if not those or len(set(those)) < len(those):
             rule = "must hold one or more different levels"
-            example = DEFAULTS["arms"][factor] or (32, 128)
+            example = DEFAULTS["arms"][factor] or EXAMPLES.get(factor, (32, 128))
             raise InputError(field, those, rule, f"set {field}={example}")
     num_arms = math.prod(map(len, levels.values()))
     if num_arms > MAX_ARMS:

@@ -24,6 +24,7 @@ from normjax.own_model import (
 from normjax.study import levels
 from normjax.study.fields import DEFAULTS
 from normjax.study.levels import Factors
+from normjax.study.own_norms import OWN
 
 OF_ALL = ("name", "kwargs", "batch_norm")  # fields of `model` that a user's uses too
 
@@ -67,7 +68,7 @@ def our_fields(
         "widths": widths(choices),
         "kernel_init": init.kernel,
         "bias_init": init.bias,
-        "norm": levels.norm("arms.norm", built["norm"], choices["batch_norm"]),
+        "norm": chosen_norm(chosen, built) or layers.NORMS["none"],
         "placement": built["placement"],
         "dropout": built["penalty"] == "dropout",
     }
@@ -94,27 +95,28 @@ def theirs(
     """
     name, known = chosen["model"]["name"], fields_of(module)
     made = isinstance(module, nn.Module)
-    fields: dict[str, Any] = {}
+    norm, fields = chosen_norm(chosen, built), dict[str, Any]()
     if "num_classes" in known and not made:
         fields["num_classes"] = num_classes
     if issubclass(kind_of(module), models.Model) and not made:
         fields |= our_fields(chosen, built, known)
-        norm = fields["norm"]
+        if norm is None:  # hers may have another default
+            del fields["norm"]
     else:
-        norm = chosen_norm(module, chosen, built)
         fields |= asked_fields(module, chosen, built, norm)
     set_by_factors = [factor for factor in built if factor in fields]
-    fields |= kwargs_of(chosen, known, set_by_factors)
+    fields |= kwargs_of(chosen, known, set_by_factors, made)
     missing = [x for x, required in known.items() if required and x not in fields]
     if missing and not made:
         rule = f"must give {', '.join(missing)}, for which {name} has no default"
         raise InputError("model.kwargs", ..., rule, f"set model.kwargs.{missing[0]}")
+    exchange = norm is not None and "norm" not in known
     try:
         return own_model(
-            module.clone(**fields) if made else module(**fields),
+            taken(module.clone(**fields) if made else module(**fields), exchange),
             num_classes=num_classes,
             norm=norm,
-            exchange=norm is not None and "norm" not in known,
+            exchange=exchange,
             dropout=built["penalty"] == "dropout",
         )
     except InputError as error:
@@ -123,11 +125,25 @@ def theirs(
         raise error.at(*here) from error
 
 
+def taken(module: nn.Module, exchange: bool) -> nn.Module:
+    """The module, if it is not one whose norms are to be exchanged and cannot be."""
+    if exchange and hasattr(module, "nnx_class"):
+        rule = f"cannot be put into {module.nnx_class.__name__}, for norms of flax.nnx"
+        rule += " cannot be exchanged"
+        remedy = "leave arms.norm out, or write it in flax.linen"
+        raise InputError("norm", ..., rule, remedy)
+    return module
+
+
 def kwargs_of(
-    chosen: Mapping[str, Any], known: Mapping[str, bool], factors: list[str]
+    chosen: Mapping[str, Any], known: Mapping[str, bool], factors: list[str], made: bool
 ) -> dict[str, Any]:
     """`model.kwargs`: fields of the model, but for those that factors set."""
     name, given = chosen["model"]["name"], dict(chosen["model"]["kwargs"])
+    if given and made:
+        rule = f"must be empty for {name}, for it is a module that is made already"
+        remedy = "set them where it is made, or give its class"
+        raise InputError("model.kwargs", given, rule, remedy)
     for field in given:
         if field not in known:
             rule = f"must be a field of {name}, which has {', '.join(known) or 'none'}"
@@ -140,16 +156,9 @@ def kwargs_of(
     return given
 
 
-def chosen_norm(
-    module: Any, chosen: Mapping[str, Any], built: Factors
-) -> layers.Norm | None:
-    """The norm that the config chooses; None leaves the module's own.
-
-    The default of `arms.norm` is no choice, but for a field `norm` that has none.
-    """
-    left_open = fields_of(module).get("norm", False)
-    asked = chosen["arms"]["norm"] != ("none",) or built["norm"] != "none"
-    if not asked and (isinstance(module, nn.Module) or not left_open):
+def chosen_norm(chosen: Mapping[str, Any], built: Factors) -> layers.Norm | None:
+    """The norm of an arm; None is `own`, which leaves those of the module."""
+    if built["norm"] == OWN:
         return None
     return levels.norm("arms.norm", built["norm"], chosen["model"]["batch_norm"])
 

@@ -135,7 +135,8 @@ def arm(
     program = program_of(chosen, built, data, build)
     grid = grids.setting_values(chosen, factors, built, program)
     check_init_scale(program.model, grid["init_scale"].tolist())
-    names = {"name": chosen["model"]["name"], "augmentation": chosen["augmentation"]}
+    names = {k: chosen["model"][k] for k in ("name", "kwargs")}
+    names["augmentation"] = chosen["augmentation"]
     num_parameters, convolutions = trace(program, factors, grid, data, **names)
     known_by = identity(program, **shared)
     return Arm(

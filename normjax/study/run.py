@@ -37,7 +37,7 @@ KEPT_PROGRAMS = 16  # of arms; more are compiled again, from the cache on disk
 
 
 def run(
-    config: ConfigDict | Mapping[str, Any],
+    config: Any,
     workdir: str | pathlib.Path | None = None,
     model: Any = None,
     data: Any = None,
@@ -67,6 +67,9 @@ def run(
         InputError: for a mistake in the config, or a folder that cannot be written or
             that another process works on.
     """
+    if not isinstance(config, ConfigDict | Mapping):
+        rule = f"must be a config, not {type(config).__name__}"
+        raise InputError("config", ..., rule, "make it with normjax.config(...)")
     with contextlib.suppress(RuntimeError):  # jax has started: it stays as it is
         devices.configure()
     study = plan.study(config, model=model, data=data)

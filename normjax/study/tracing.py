@@ -5,7 +5,8 @@ without numbers is found here, and is one line that names them.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +19,6 @@ from normjax import layers
 from normjax.data.augmentation import AUGMENTATIONS, augment
 from normjax.errors import InputError
 from normjax.layers.registry import class_of
-from normjax.optimizers import schedules
 from normjax.optimizers.chains import name_of
 from normjax.own_model import OwnModel
 from normjax.study.blame import blame, blame_network, is_known
@@ -36,10 +36,11 @@ def trace(
     *,
     augmentation: str = "none",
     name: str = "",
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[int, dict[str, str]]:
     """Parameters of one network and how it convolves, by layer.
 
-    `name` is that of the model.
+    `name` is that of the model, `kwargs` are the fields that a user set in it.
 
     Raises:
         InputError: from a model, a norm, an optimizer or an `augmentation`, by its name
@@ -53,6 +54,7 @@ def trace(
         where = f"a last batch of {size}" if last else f"batch_size={size}"
         if program.precision != "float32":
             where += f" and precision={program.precision}"
+        where += f" and model.kwargs={dict(kwargs)}" if kwargs else ""
         with blame_network(model, name, factors["norm"], where):
             params, convolutions = _network(program, (size, *shape))
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -66,23 +68,6 @@ def trace(
     with blame("arms.optimizer", factors["optimizer"], used_with):
         _optimizer(program, params, list(settings), lane.num_train(program, data))
     return num_parameters, convolutions
-
-
-def trace_schedule(field: str, name: str, schedule: Callable) -> None:
-    """Refuses what gives no learning rate for traced settings and steps."""
-
-    def rate(step, settings):
-        peak = {"learning_rate": settings.pop("learning_rate"), "num_steps": 100}
-        return schedules.rate_of(schedule, settings, **peak)(step)
-
-    with blame(field, name, "traced settings", others={"schedule": (field, name)}):
-        names = ("learning_rate", *schedules.settings_of(schedule))
-        traced = dict.fromkeys(names, jax.ShapeDtypeStruct((), np.float32))
-        found = jax.eval_shape(rate, jax.ShapeDtypeStruct((), np.int32), traced)
-        if found.shape:
-            given = _array_text((found.dtype, found.shape))
-            rule = f"must give one rate for a step, not {given}"
-            raise InputError("schedule", ..., rule, "return a scalar")
 
 
 def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> None:
