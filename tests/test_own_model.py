@@ -22,6 +22,7 @@ from normjax.errors import InputError
 from normjax.layers.common import Initializer
 from normjax.own_model import TRAINING, own_model
 from normjax.study import plan
+from normjax.study.folder import check_path
 from normjax.training import lanes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -564,4 +565,13 @@ def test_fields_of_models_of_normjax_that_are_not_used_are_notices():
     assert made.notices == (
         f"model.widths=(3,) is not used, for <{__name__}.Own> is no model of normjax;"
         " its fields are set by model.kwargs",
+    )
+
+
+def test_a_model_in_the_place_of_the_folder_is_refused():
+    with pytest.raises(InputError) as caught:
+        check_path(nn.Dense(3))
+    assert str(caught.value) == (
+        "workdir: must be the path of a folder, not of Dense; give others by name:"
+        " normjax.run(config, model=..., data=...)."
     )
