@@ -16,13 +16,12 @@ from flax.traverse_util import flatten_dict
 
 from normjax import layers
 from normjax.data.augmentation import AUGMENTATIONS, augment
-from normjax.errors import InputError, reason
+from normjax.errors import InputError
 from normjax.layers.registry import class_of
-from normjax.optimizers import schedules
-from normjax.optimizers.arguments import named_arguments
 from normjax.optimizers.chains import name_of
 from normjax.own_model import OwnModel
 from normjax.study.blame import blame, blame_network, is_known
+from normjax.study.modes import check_told
 from normjax.training import lane, precision
 from normjax.types import Data, Program
 
@@ -69,43 +68,6 @@ def trace(
     return num_parameters, convolutions
 
 
-def trace_schedule(field: str, name: str, schedule: Callable) -> None:
-    """Refuses what gives no learning rate for traced settings and steps.
-
-    A factory must not be constant either, as one without boundaries is.
-    """
-
-    def rate(step, settings):
-        peak = {"learning_rate": settings.pop("learning_rate"), "num_steps": 100}
-        return schedules.rate_of(schedule, settings, **peak)(step)
-
-    known = ", ".join(x for x in schedules.SCHEDULES if x != "constant")
-    with blame(field, name, "traced settings", others={"schedule": (field, name)}):
-        names = ("learning_rate", *schedules.settings_of(schedule))
-        is_factory = "step" not in named_arguments(schedule)
-        traced = dict.fromkeys(names, jax.ShapeDtypeStruct((), np.float32))
-        try:
-            program = jax.make_jaxpr(rate)(jax.ShapeDtypeStruct((), np.int32), traced)
-        except jax.errors.ConcretizationTypeError as error:
-            if not is_factory:
-                raise
-            rule = f"must make a schedule of traced numbers ({reason(error)})"
-            remedy = f"use {known} of normjax"
-            raise InputError("schedule", ..., rule, remedy) from error
-        (found,) = program.out_avals
-        if found.shape:
-            given = _array_text((found.dtype, found.shape))
-            rule = f"must give one rate for a step, not {given}"
-            raise InputError("schedule", ..., rule, "return a scalar")
-        step, equations = program.jaxpr.invars[0], program.jaxpr.eqns
-        if is_factory and not any(x is step for eqn in equations for x in eqn.invars):
-            rule = (
-                "must change with the step where it is given no boundaries of its own"
-            )
-            remedy = f"use constant, or {known} of normjax"
-            raise InputError("schedule", ..., rule, remedy)
-
-
 def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> None:
     """Refuses an augmentation that cannot be used on a batch of that shape."""
     function = program.augmentation
@@ -126,10 +88,12 @@ def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> 
 def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
     """Shapes of the parameters, and layer -> implementation of its convolution."""
     model, convolutions = program.model, dict[str, str]()
+    kinds = set[type[nn.Module]]()
     norm = class_of(model.norm.layer) if model.norm.layer else None
 
     def note(call, args, kwargs, context):
         layer, called = context.module, context.method_name == "__call__"
+        kinds.add(type(layer))
         if isinstance(layer, layers.Conv) and called:
             convolutions[layer.name] = layer.implementation_for(args[0].shape[-1])
         result = call(*args, **kwargs)
@@ -146,6 +110,7 @@ def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
         lanes = jax.vmap(network, in_axes=(None, 0), axis_size=1)
         several = jax.ShapeDtypeStruct((1, *shape), np.float32)
         jax.eval_shape(lanes, jax.random.key(0), several)
+    check_told(model, kinds)
     _check_same("statistics", stats, new)
     _check_no_keys("statistics", new)
     _check_plain({"params": params, **stats})
