@@ -11,12 +11,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax.core import FrozenDict
 from jaxtyping import Array
 
 from normjax import layers, models
 from normjax.errors import InputError, pick_or_import
 from normjax.layers.common import Initializer
+from normjax.layers.hashable import frozen
 from normjax.layers.replace import Exchanged
 
 FLAX_OWN = ("parent", "name")  # fields that flax adds to a module
@@ -35,7 +35,7 @@ class OwnModel(nn.Module):
 
     It has `init` and `apply` alone, which are those of the module, and so its variables
     and their initial values. The module is told whether it trains by those of
-    `TRAINING` that it takes, if any.
+    `TRAINING` that it takes, or by `train` if it names none and takes any keyword.
 
     Shapes: `[batch, *shape] -> [batch, num_classes]`, in float32 or wider.
 
@@ -97,6 +97,8 @@ class OwnModel(nn.Module):
         """What the module is called with beside its inputs."""
         taken = call_parameters(inner(self.module))
         told = {k: train == trains for k, trains in TRAINING.items() if k in taken}
+        if not told and takes_any(inner(self.module), taken):
+            told["train"] = train
         if self.dropout:
             told["dropout_rate"] = rate
         return [told.pop(k) for k in positional_only(taken) if k in told], told
@@ -224,27 +226,13 @@ def call_parameters(module: nn.Module) -> Mapping[str, inspect.Parameter]:
     return dict([*inspect.signature(kind.__call__).parameters.items()][2:])
 
 
+def takes_any(module: nn.Module, taken: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether it takes any keyword; `nn.Sequential` passes them to a layer."""
+    kinds = [x.kind for x in taken.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds and type(module) is not nn.Sequential
+
+
 def positional_only(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
     """The names of those that cannot be given by keyword."""
     kind = inspect.Parameter.POSITIONAL_ONLY
     return [name for name, each in parameters.items() if each.kind is kind]
-
-
-def frozen(value: Any, done: dict[int, nn.Module]) -> Any:
-    """A module, or a field of one, with tuples for lists and FrozenDicts for dicts.
-
-    `done` are the modules that were met, by address: one that is shared stays shared.
-    """
-    if isinstance(value, list) or type(value) is tuple:
-        return tuple(frozen(x, done) for x in value)
-    if isinstance(value, Mapping):
-        return FrozenDict({name: frozen(x, done) for name, x in value.items()})
-    if not isinstance(value, nn.Module):
-        return value
-    if id(value) not in done:
-        names = [x.name for x in dataclasses.fields(value) if x.init]
-        old = {name: getattr(value, name) for name in names if name != "parent"}
-        new = {name: frozen(x, done) for name, x in old.items()}
-        changed = {name: x for name, x in new.items() if x is not old[name]}
-        done[id(value)] = value.clone(**changed) if changed else value
-    return done[id(value)]

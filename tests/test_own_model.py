@@ -22,6 +22,7 @@ from normjax.errors import InputError
 from normjax.layers.common import Initializer
 from normjax.own_model import TRAINING, own_model
 from normjax.study import plan
+from normjax.study.folder import check_path
 from normjax.training import lanes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -614,4 +615,49 @@ def test_fields_of_models_of_normjax_that_are_not_used_are_notices():
     assert made.notices == (
         f"model.widths=(3,) is not used, for <{__name__}.Own> is no model of normjax;"
         " its fields are set by model.kwargs",
+    )
+
+
+def test_a_model_in_the_place_of_the_folder_is_refused():
+    with pytest.raises(InputError) as caught:
+        check_path(nn.Dense(3))
+    assert str(caught.value) == (
+        "workdir: must be the path of a folder, not of Dense; give others by name:"
+        " normjax.run(config, model=..., data=...)."
+    )
+
+
+class Told(nn.Module):
+    """Takes whether it trains among any keywords; `Untold` by a name of its own."""
+
+    @nn.compact
+    def __call__(self, x, **options):
+        assert set(options) == {"train"}
+        x = nn.BatchNorm(use_running_average=not options["train"])(nn.Dense(3)(x))
+        return nn.Dropout(0.5, deterministic=not options["train"])(x)
+
+
+class Untold(nn.Module):
+    @nn.compact
+    def __call__(self, x, is_train=False):
+        x = nn.BatchNorm(use_running_average=not is_train)(nn.Dense(3)(x))
+        return nn.Dropout(0.5, deterministic=not is_train)(x)
+
+
+def test_a_model_is_told_whether_it_trains_or_refused():
+    model = own_model(Told(), num_classes=3)
+    x = jnp.asarray(INPUTS)
+    variables = model.init(jax.random.key(0), x, train=False)
+    options = {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(1)}}
+    trained, _ = model.apply(variables, x, train=True, **options)
+    evaluated, _ = model.apply(variables, x, train=False, **options)
+    assert (np.asarray(trained) == 0).any()
+    assert not (np.asarray(evaluated) == 0).any()
+    assert study(Told()).arms
+    with pytest.raises(InputError) as caught:
+        study(Untold())
+    assert str(caught.value) == (
+        "model.name='<test_own_model.Untold>': must take an argument that says whether"
+        " it trains, for it calls BatchNorm and Dropout; let its call take one of"
+        " train, training, is_training, deterministic, use_running_average."
     )

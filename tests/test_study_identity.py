@@ -297,6 +297,94 @@ def test_a_module_is_known_by_the_text_that_was_first_described(tmp_path, monkey
     assert identity.description(opt) == before
 
 
+NETWORK = """
+import lazily.{helper} as helper
+from lazily import other
+SCALE = {scale}
+class Net:
+    def __call__(self, x):
+        return {factor} * SCALE * helper.f(x)
+"""
+
+
+def written(folder, helper="helper", scale=1.0, factor=2, gain=3, deep=4) -> None:
+    """A user's module, which imports others of hers, which import others."""
+    (folder / "lazily").mkdir(exist_ok=True)
+    text = NETWORK.format(helper=helper, scale=scale, factor=factor)
+    (folder / "mine_too.py").write_text(text)
+    helper = f"from .inner import deep\ndef f(x):\n    return {gain} * x\n"
+    (folder / "lazily" / "helper.py").write_text(helper)
+    (folder / "lazily" / "inner.py").write_text(f"def deep():\n    return {deep}\n")
+    (folder / "lazily" / "other.py").write_text("def unused():\n    import lazily\n")
+    (folder / "lazily" / "__init__.py").write_text("")
+
+
+def loaded(names=("mine_too", "lazily")):
+    for name in [x for x in sys.modules if x.split(".")[0] in names]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    sys.dont_write_bytecode = True
+    try:
+        return importlib.import_module("mine_too")
+    finally:
+        sys.dont_write_bytecode = False
+
+
+def test_a_module_is_known_by_those_it_imports_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    described = []
+    for choice in ({}, {"gain": 5}, {"deep": 5}, {"scale": 2.0}, {"factor": 3}, {}):
+        written(tmp_path, **choice)
+        described.append(json.dumps(identity.description(loaded().Net())))
+    assert described[0] == described[-1]
+    assert len(set(described)) == 5
+
+
+@pytest.mark.parametrize("edit", [{"factor": 3}, {"scale": 2.0}])
+def test_an_edit_counts_once_a_module_is_loaded_again(tmp_path, monkeypatch, edit):
+    """What is in memory is described, be the file edited before or after."""
+    monkeypatch.syspath_prepend(tmp_path)
+    describe = lambda module: identity.description(module.Net())
+    written(tmp_path)
+    module = loaded()
+    before = describe(module)
+    written(tmp_path, **edit)
+    assert describe(module) == before
+    again = describe(importlib.reload(module))
+    assert again == describe(loaded()) != before
+    old = loaded()
+    written(tmp_path)
+    assert describe(old) not in (before, again)  # edited before it was described
+
+
+def test_a_constant_that_was_set_from_outside_is_in_the_id(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    written(tmp_path)
+    module = loaded()
+    before = identity.description(module.Net())
+    monkeypatch.setattr(module, "SCALE", 5.0)
+    assert identity.description(module.Net()) != before
+
+
+def test_a_script_is_known_by_what_is_used_of_it(tmp_path):
+    """Another number of seeds in it leaves its model as it is; its rate does not."""
+    described = []
+    for seeds, rate in ((3, 0.1), (4, 0.1), (3, 0.2)):
+        script = tmp_path / "script.py"
+        script.write_text(
+            "import json, optax\nfrom normjax.study import identity\n"
+            f"SEEDS, RATE = {seeds}, {rate}\ndef opt():\n    return optax.sgd(RATE)\n"
+            "print(json.dumps(identity.description(opt)))\n"
+        )
+        where = {"PATH": "", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        ran = subprocess.run(
+            [sys.executable, script], capture_output=True, text=True, env=where
+        )
+        assert ran.returncode == 0, ran.stderr
+        described.append(ran.stdout)
+    assert described[0] == described[1] != described[2]
+
+
 class Callable:
     """Has no attributes, or those of its slots."""
 

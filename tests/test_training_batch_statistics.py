@@ -199,6 +199,64 @@ def test_lanes_do_not_see_each_other():
         assert max(errors(one, exact(params))) <= 65
 
 
+class OfFlax(nn.Module):
+    """Batch norm of flax, of features along two axes and under a mask."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x, mask = x.reshape(-1, 3, 2), x[:, :1, None] > 5
+        norm = nn.BatchNorm(axis=(1, 2), name="norm")
+        x = norm(x, use_running_average=not train, mask=mask)
+        nn.BatchNorm(use_running_average=True, name="constant")(x)
+        return nn.SpectralNorm(nn.Dense(2))(x.reshape(-1, 6), update_stats=train)
+
+
+def test_the_batch_norm_of_flax_takes_part():
+    """The budget is that of the first test."""
+    variables = OfFlax().init(jax.random.key(0), SPLIT.inputs, train=False)
+    params, old = variables["params"], variables["batch_stats"]
+    new = found(OfFlax(), params, {"batch_stats": old})["batch_stats"]
+    x = 2.0 * (np.asarray(SPLIT.inputs, np.float64) - 0.5)
+    kept = x[x[:, 0] > 5].reshape(-1, 3, 2)
+    assert 20 < len(kept) < 80
+    assert max(errors(new, {"norm": kept})) <= 65
+    assert jax.tree.all(jax.tree.map(np.array_equal, new["constant"], old["constant"]))
+    bound = Network(OfFlax(), params, {"batch_stats": old}, SCALING)
+    assert not batch_statistics.unmeasured(bound, SPLIT, batch_size=BATCH)
+
+
+@pytest.mark.parametrize("norm", sorted(set(layers.NORMS) - {"instance"}))
+def test_averages_that_nothing_recorded_are_named(norm):
+    """Whether in a program or not; those that are constants are none of them."""
+    parts = {"power": "square", "evonorm_b0": "var", "scalar_batch": "running.mean"}
+    model, params, stats = network(norm)
+    bound = Network(model, params, stats, SCALING)
+    names = batch_statistics.unmeasured(bound, SPLIT, batch_size=BATCH)
+    others = ("power", "evonorm_b0", "scalar_batch", "online", "switchable")
+    assert bool(names) == (norm in others)
+    assert not names or any(x.endswith(parts.get(norm, "mean")) for x in names)
+
+    @jax.jit
+    def inside(params, stats):
+        bound = Network(model, params, stats, SCALING)
+        assert batch_statistics.unmeasured(bound, SPLIT, batch_size=BATCH) == names
+
+    inside(params, stats)
+
+
+class Dropping(nn.Module):
+    """Half of its inputs by the dropout of flax, and no norm."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dropout(0.5, deterministic=not train)(nn.Dense(3)(x))
+
+
+def test_the_dropout_of_flax_is_off():
+    variables = Dropping().init(jax.random.key(0), SPLIT.inputs, train=False)
+    assert gap(Dropping(), variables["params"], {}) == (0, 0)
+
+
 # ---- the gap of the modes ---------------------------------------------------------
 
 

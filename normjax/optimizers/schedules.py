@@ -125,7 +125,8 @@ def boundaries(
     """`learning_rate * decay_factor^k`, k boundaries b with `n >= b * N`.
 
     As `optax.piecewise_constant_schedule`. The defaults are those of He et al. for
-    ResNets on CIFAR-10; a boundary of 1 is never reached.
+    ResNets on CIFAR-10; a boundary of 1 is never reached. A product `b * N` that is
+    whole up to its rounding in float32 is whole, so 0.15 of 100 steps are 15.
 
     References:
         He, Zhang, Ren and Sun, 2016. Deep Residual Learning for Image Recognition.
@@ -136,7 +137,13 @@ def boundaries(
     0.5000 0.0500 0.0050
     """
     n = _count(step)
-    passed = lambda share: jnp.where(n >= share * num_steps, decay_factor, 1.0)
+
+    def passed(share):
+        boundary = share * num_steps
+        whole = jnp.round(boundary)  # off by rounding of the share and of the product
+        rounded = jnp.abs(boundary - whole) <= jnp.finfo(jnp.float32).eps * whole
+        return jnp.where(n >= jnp.where(rounded, whole, boundary), decay_factor, 1.0)
+
     return learning_rate * passed(first_boundary) * passed(second_boundary)
 
 

@@ -9,16 +9,11 @@ from typing import Any
 import jinja2
 import markupsafe
 
-<<<<<<< HEAD
 from normjax import files
 from normjax.report import (
     answers,
     conditions,
-=======
-from normjax import files, statistics
-from normjax.report import (
     equal_numbers,
->>>>>>> fixa
     estimates,
     figures,
     formats,

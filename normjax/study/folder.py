@@ -1,8 +1,10 @@
 """The folder of a study: what is done in it before and after networks are trained."""
 
+import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from normjax import files
 from normjax.errors import InputError
@@ -20,6 +22,14 @@ from normjax.study.record import (
 )
 from normjax.study.trials import JUDGED
 from normjax.study.work import Unit, Work, work_of
+
+
+def check_path(workdir: Any) -> None:
+    """Refuses what is no path, such as a model in the place of the folder."""
+    if not isinstance(workdir, str | os.PathLike | None):
+        rule = f"must be the path of a folder, not of {type(workdir).__name__}"
+        remedy = "give others by name: normjax.run(config, model=..., data=...)"
+        raise InputError("workdir", ..., rule, remedy)
 
 
 def prepare(

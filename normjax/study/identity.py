@@ -8,12 +8,10 @@ machine are not part of it.
 import dataclasses
 import dis
 import functools
-import hashlib
 import importlib.metadata
 import json
 import math
 import pathlib
-import sys
 import types
 from collections.abc import Callable, Mapping, Set
 from typing import Any
@@ -23,14 +21,14 @@ import numpy as np
 
 import normjax
 from normjax import files
+from normjax.study import origins
+from normjax.study.origins import TYPED
 from normjax.types import Program
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax")  # whose version may move a digit
 PARTS = ("ops", "layers", "optimizers", "training", "data", "models", "own_model")
 CHECKERS = "jaxtyping", "beartype"  # wrap functions to check their arguments
-VERSIONED = ("numpy", *PACKAGES)
 FLAX_OWN = "parent", "name"  # fields that flax adds to a module
-TYPED = ":typed"  # stands for a source that is in no file
 
 Within = Callable[[Any], Any]
 
@@ -78,10 +76,10 @@ def description(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """A value as plain data that is the same in every process.
 
     A dataclass, such as a flax module, is its class and its fields. A function is its
-    name, its defaults and what it closes over, with the digest of its file if no
-    version stands for that, or with its code if it is in no file. Any other object is
-    its class and its attributes. `inside` are the addresses of what is being described,
-    for a value may hold itself.
+    name, its defaults and what it closes over, with the `origin` of its module if no
+    version stands for that, or with its code if it is in no file, or in a script. Any
+    other object is its class and its attributes. `inside` are the addresses of what is
+    being described, for a value may hold itself.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -190,19 +188,7 @@ def _origin(module: str) -> str:
     """What stands for a module's source: nothing if its version does, or a digest."""
     top, _, inner = module.partition(".")
     own = top == "normjax" and inner.partition(".")[0] in PARTS
-    if own or top in VERSIONED or top in sys.stdlib_module_names:
-        return ""
-    return _digest(sys.modules[module]) if module in sys.modules else TYPED
-
-
-@functools.cache
-def _digest(module: types.ModuleType) -> str:
-    """Digest of a module's source as it was when first described."""
-    try:
-        source = pathlib.Path(module.__file__ or "").read_bytes()
-    except (AttributeError, OSError):  # typed at a prompt
-        return TYPED
-    return f":{hashlib.sha256(source).hexdigest()[:16]}"
+    return "" if own or origins.is_versioned(module) else origins.origin(module)
 
 
 KINDS: dict[Any, Callable[[Any, Within], Any]] = {

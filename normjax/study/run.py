@@ -20,7 +20,7 @@ from tqdm import tqdm
 from normjax.errors import InputError, pick, reason
 from normjax.looks import Look
 from normjax.study import claims, groups, memory, plan, trials, tuning
-from normjax.study.folder import finish, prepare
+from normjax.study.folder import check_path, finish, prepare
 from normjax.study.groups import LOCKS
 from normjax.study.interrupts import Interrupts
 from normjax.study.plan import Arm, Study
@@ -39,6 +39,7 @@ KEPT_PROGRAMS = 16  # of arms; more are compiled again, from the cache on disk
 def run(
     config: Any,
     workdir: str | pathlib.Path | None = None,
+    *,
     model: Any = None,
     data: Any = None,
 ) -> Record:
@@ -70,6 +71,7 @@ def run(
     if not isinstance(config, ConfigDict | Mapping):
         rule = f"must be a config, not {type(config).__name__}"
         raise InputError("config", ..., rule, "make it with normjax.config(...)")
+    check_path(workdir)
     with contextlib.suppress(RuntimeError):  # jax has started: it stays as it is
         devices.configure()
     study = plan.study(config, model=model, data=data)

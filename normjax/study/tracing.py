@@ -22,6 +22,7 @@ from normjax.layers.registry import class_of
 from normjax.optimizers.chains import name_of
 from normjax.own_model import OwnModel
 from normjax.study.blame import blame, blame_network, is_known
+from normjax.study.modes import check_told
 from normjax.training import lane, precision
 from normjax.types import Data, Program
 
@@ -90,10 +91,12 @@ def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> 
 def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
     """Shapes of the parameters, and layer -> implementation of its convolution."""
     model, convolutions = program.model, dict[str, str]()
+    kinds = set[type[nn.Module]]()
     norm = class_of(model.norm.layer) if model.norm.layer else None
 
     def note(call, args, kwargs, context):
         layer, called = context.module, context.method_name == "__call__"
+        kinds.add(type(layer))
         if isinstance(layer, layers.Conv) and called:
             convolutions[layer.name] = layer.implementation_for(args[0].shape[-1])
         result = call(*args, **kwargs)
@@ -110,6 +113,7 @@ def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
         lanes = jax.vmap(network, in_axes=(None, 0), axis_size=1)
         several = jax.ShapeDtypeStruct((1, *shape), np.float32)
         jax.eval_shape(lanes, jax.random.key(0), several)
+    check_told(model, kinds)
     _check_same("statistics", stats, new)
     _check_no_keys("statistics", new)
     _check_plain({"params": params, **stats})

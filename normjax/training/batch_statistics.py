@@ -4,7 +4,8 @@ The moving averages of batch norm lag behind the weights and forget all but the 
 batches. Here they are recomputed with the weights as they are. Pure functions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,6 +21,8 @@ from normjax.training import lane, precision
 from normjax.types import Metrics, Network, Split
 
 COLLECTION = "input_moments"  # a collection of its own, gone after each batch
+AVERAGES = "batch_stats", "BatchStat"  # the second in flax.nnx.bridge.ToLinen
+POWER_ITERATION = ".u", ".v", "/u", "/sigma"  # ours and those of nn.SpectralNorm
 
 
 def precise_statistics(network: Network, split: Split, *, batch_size: int) -> PyTree:
@@ -36,8 +39,10 @@ def precise_statistics(network: Network, split: Split, *, batch_size: int) -> Py
     A layer takes part if its class says `averages_inputs = True`: it is called with
     `x` and a mask, trains by the moments of each feature over the batch, and evaluates
     by `mean` and `var` in `batch_stats`. `BatchNorm`, `BatchRenorm` and
-    `GhostBatchNorm` do. The moments are those of all its calls together. Whatever else
-    is in `stats` stays as it is. The model is called as those of `MODELS` are.
+    `GhostBatchNorm` do, and so does that of flax.linen, also where its features are
+    several axes. The moments are those of all its calls together. Whatever else is in
+    `stats` stays as it is: `unmeasured` names what should not. The model is called as
+    those of `MODELS` are.
 
     References:
         Wu and Johnson, 2021. Rethinking "Batch" in BatchNorm. arXiv:2105.07576.
@@ -46,15 +51,32 @@ def precise_statistics(network: Network, split: Split, *, batch_size: int) -> Py
     if "batch_stats" not in stats:
         return stats
 
-    def input_moments(batch):
-        with nn.intercept_methods(_record_moments):
-            _, new = _apply(network, batch, train=True, mutable=[*stats, COLLECTION])
-        return new.get(COLLECTION, {})
-
+    input_moments = lambda batch: _trained(network, batch).get(COLLECTION, {})
     is_moments = lambda node: isinstance(node, moments.Moments)
     merge = lambda a, b: jax.tree.map(moments.merge, a, b, is_leaf=is_moments)
     total = fold_batches(input_moments, merge, split, batch_size)
     return {**stats, "batch_stats": _insert(stats["batch_stats"], total)}
+
+
+def unmeasured(network: Network, split: Split, *, batch_size: int) -> list[str]:
+    """Averages over batches that `precise_statistics` leaves as they are, by path.
+
+    They are what training changes in `batch_stats`, or in those of flax.nnx, in layers
+    that do not take part: those of `OnlineNorm`, for instance, or of a batch norm of
+    flax in `nn.scan`. The vectors of a power iteration are no such averages. This is
+    found without arithmetic.
+    """
+    found: list[str] = []
+
+    def note(batch):
+        new = _trained(network, batch)
+        for name in set(network.stats).intersection(AVERAGES):
+            old, taken = network.stats[name], new.get(COLLECTION, {})
+            found.extend(_changed(old, new[name], taken, name))
+
+    rows = jnp.arange(min(batch_size, len(split.labels)))
+    jax.eval_shape(note, lane.take(split, rows))
+    return sorted(found)
 
 
 def mode_gap(network: Network, split: Split, *, batch_size: int) -> Metrics:
@@ -86,13 +108,36 @@ def forward(
     return _apply(network, batch, train=train, mutable=list(network.stats))[0]
 
 
+def _trained(network: Network, batch: Split) -> PyTree:
+    """The collections after a batch in training mode, with the moments of inputs."""
+    with nn.intercept_methods(_record_moments):
+        mutable = [*network.stats, COLLECTION]
+        return _apply(network, batch, train=True, mutable=mutable)[1]
+
+
+def _changed(old: PyTree, new: PyTree, recorded: PyTree, path: str) -> list[str]:
+    """Paths of what training made anew in layers whose inputs were not recorded.
+
+    What a layer did not write is the same object, traced or not.
+    """
+    if not isinstance(old, Mapping):
+        return [] if new is old or path.endswith(POWER_ITERATION) else [path]
+    taken = isinstance(recorded.get("moments"), moments.Moments)
+    return [
+        each
+        for name, inner in old.items()
+        if not taken or isinstance(inner, Mapping)
+        for each in _changed(inner, new[name], recorded.get(name, {}), f"{path}.{name}")
+    ]
+
+
 def _apply(network: Network, batch: Split, *, train: bool, mutable: list) -> tuple:
-    """Logits and mutable collections, without dropout.
+    """Logits and mutable collections, without dropout, be it that of flax.linen.
 
     A `GhostBatchNorm` whose `ghost_size` does not divide the batch normalizes it by the
     nearest size that does, see `batch_variants.ghost_size_for`.
     """
-    with nn.intercept_methods(_fit_ghosts):
+    with nn.intercept_methods(_fit_ghosts), nn.intercept_methods(_skip_dropout):
         inputs = splits.scale_inputs(batch.inputs, network.scaling)
         return precision.apply(
             *(network.model, network.params, network.stats, inputs),
@@ -134,19 +179,49 @@ def fold_batches(function: Callable, merge: Callable, split: Split, batch_size: 
 def _record_moments(call: Callable, args: tuple, kwargs: dict, context):
     """Keeps the moments of the inputs of a batch norm; an interceptor of flax."""
     layer = context.module
-    takes_part = getattr(layer, "averages_inputs", False)
-    if takes_part and context.method_name == "__call__":
-        named = arguments(layer, args, kwargs)
-        axis, mask = getattr(layer, "axis", -1), named.get("mask")
-        x = jnp.moveaxis(named["x"], axis, -1)
-        if mask is not None and jnp.ndim(mask) == x.ndim:  # of single features
-            mask = jnp.moveaxis(mask, axis, -1)
-        where = validate.where(x, mask)
-        m = moments.mean_and_var(x, tuple(range(x.ndim - 1)), where=where)
-        now = jax.tree.map(lambda a: jnp.broadcast_to(a, m.mean.shape).ravel(), m)
-        if layer.has_variable(COLLECTION, "moments"):  # called before, on this batch
-            now = moments.merge(layer.get_variable(COLLECTION, "moments"), now)
-        layer.put_variable(COLLECTION, "moments", now)
+    # lifted transforms of flax, such as nn.scan, let no collection of ours through
+    if context.method_name == "__call__" and layer.is_mutable_collection(COLLECTION):
+        now = _input_moments(layer, arguments(layer, args, kwargs))
+        if now is not None:
+            if layer.has_variable(
+                COLLECTION, "moments"
+            ):  # called before, on this batch
+                now = moments.merge(layer.get_variable(COLLECTION, "moments"), now)
+            layer.put_variable(COLLECTION, "moments", now)
+    return call(*args, **kwargs)
+
+
+def _input_moments(layer: Any, named: dict[str, Any]) -> moments.Moments | None:
+    """Those of each feature, if the layer evaluates by averages of them."""
+    of_flax = isinstance(layer, nn.BatchNorm)
+    if not (getattr(layer, "averages_inputs", False) or of_flax):
+        return None
+    if of_flax and _evaluates(layer, named):  # its averages are constants
+        return None
+    axis, x, mask = getattr(layer, "axis", -1), named["x"], named.get("mask")
+    axes = sorted(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    last = range(-len(axes), 0)
+    if mask is not None and of_flax:
+        mask = jnp.broadcast_to(mask, x.shape)
+    if mask is not None and jnp.ndim(mask) == x.ndim:  # of single features
+        mask = jnp.moveaxis(mask, axes, last)
+    x = jnp.moveaxis(x, axes, last)
+    over = tuple(range(x.ndim - len(axes)))
+    m = moments.mean_and_var(x, over, where=validate.where(x, mask))
+    return jax.tree.map(lambda a: jnp.broadcast_to(a, m.mean.shape).ravel(), m)
+
+
+def _evaluates(layer: nn.BatchNorm, named: Mapping[str, Any]) -> bool | None:
+    """Whether this call of a batch norm of flax is by its moving averages."""
+    told = named.get("use_running_average")
+    return layer.use_running_average if told is None else told
+
+
+def _skip_dropout(call: Callable, args: tuple, kwargs: dict, context):
+    """Lets pass what would be dropped by flax; an interceptor."""
+    layer = context.module
+    if isinstance(layer, nn.Dropout) and context.method_name == "__call__":
+        return arguments(layer, args, kwargs)["inputs"]
     return call(*args, **kwargs)
 
 
@@ -167,5 +242,7 @@ def _insert(stats: PyTree, recorded: PyTree) -> PyTree:
     """`stats` with the moments in `recorded`, which has the same paths."""
     new = recorded.get("moments")
     if isinstance(new, moments.Moments):
-        return {**stats, "mean": new.mean, "var": new.var}
+        shape = jnp.shape(stats["mean"])  # of features along several axes
+        stats = {**stats, "mean": new.mean.reshape(shape)}
+        return {**stats, "var": new.var.reshape(shape)}
     return stats | {name: _insert(stats[name], recorded[name]) for name in recorded}

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from normjax.errors import InputError
 from normjax.optimizers import recipes, transforms
 from normjax.training import batch_statistics, gradients, lane
-from normjax.types import Data, Network, Program, Settings, TrainState
+from normjax.types import Data, Metrics, Network, Program, Settings, TrainState
 
 PROBE_BATCH = 1_000  # examples at once, at most; their moments are near the split's
 
@@ -137,9 +137,14 @@ def measure_precise_test(state: TrainState, context: Context) -> Measured:
 
     They are those of the test split with `batch_statistics.precise_statistics` in the
     place of moving averages; without batch norm they are the test metrics themselves.
+    They are nan where a layer evaluates by other averages over batches than those of
+    its inputs, which `batch_statistics.unmeasured` finds.
     """
     program, data = context.program, context.data
     network, size = network_of(state, context), program.batch_size
+    if batch_statistics.unmeasured(network, data.train, batch_size=size):
+        nothing = jnp.full((), jnp.nan, jnp.float32)
+        return {f"precise_test_{name}": nothing for name in Metrics._fields}
     stats = batch_statistics.precise_statistics(network, data.train, batch_size=size)
     state = state._replace(stats=stats)
     metrics = lane.evaluate(state, data.test, program=program, scaling=data.scaling)
@@ -214,7 +219,9 @@ PROBES = {
         measure_precise_test,
         network_conditions(
             batch_norm="evaluation mode: by the moments of its inputs over the"
-            " training split, the layers before it in training mode",
+            " training split, the layers before it in training mode; nan if a layer"
+            " keeps other averages over batches, as power, online, switchable and"
+            " evonorm_b0 do",
             statistics=AS_TRAINED,
             batches="all of the test split",
         ),
