@@ -121,7 +121,7 @@ import sys
 import normjax
 assert not {"jax", "pandas", "flax", "numpy"} & set(sys.modules)
 names = ["config", "layers", "load", "models", "ops", "optimizers", "outliers", "run"]
-names += ["statistics"]
+names += ["statistics", "InputError"]
 assert set(names) == set(normjax.__all__)
 assert {*names, "__version__"} <= set(dir(normjax))
 from normjax import run, load, config
