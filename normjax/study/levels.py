@@ -16,7 +16,7 @@ from normjax.own_model import module_named
 from normjax.study import own_norms
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES, OPTIONAL
-from normjax.study.scheduling import trace_schedule
+from normjax.study.rates import trace_schedule
 from normjax.training import precision
 from normjax.types import Augmentation, Optimizer
 

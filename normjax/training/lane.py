@@ -132,26 +132,46 @@ def step(
         assert augmentation_key is not None
         inputs = augmentation.augment(program.augmentation, augmentation_key, inputs)
 
-    def loss_fn(params):
-        logits, stats = precision.apply(
-            *(program.model, params, state.stats, inputs),
-            precision=program.precision,
-            train=True,
-            dropout_rate=settings.get("dropout_rate", 0.0),
-            mutable=list(state.stats),
-            rngs={"dropout": key},
-        )
-        nats, correct = example_metrics(logits, batch.labels)
-        loss = objective = jnp.mean(nats)
-        if "label_smoothing" in settings:
-            amount = settings["label_smoothing"]
-            objective = jnp.mean(smoothed_cross_entropy(nats, logits, amount))
-        return objective, (loss, stats, jnp.mean(correct))
-
-    grads, (loss, stats, accuracy) = jax.grad(loss_fn, has_aux=True)(state.params)
+    gradient_of = jax.grad(_objective, has_aux=True)
+    examples = inputs, batch.labels
+    grads, (loss, stats, accuracy) = gradient_of(
+        state.params, state.stats, examples, key, settings, program
+    )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    new = (params, dict(stats), opt_state)
+    return _unless_lost(state, (params, dict(stats), opt_state), loss, accuracy)
+
+
+def _objective(
+    params: PyTree,
+    stats: PyTree,
+    examples: tuple[Array, Array],
+    key: Key[Array, ""],
+    settings: Settings,
+    program: Program,
+) -> tuple[Array, tuple]:
+    """What a step lowers, beside penalties; and the loss, new stats and accuracy."""
+    inputs, labels = examples
+    logits, new = precision.apply(
+        *(program.model, params, stats, inputs),
+        precision=program.precision,
+        train=True,
+        dropout_rate=settings.get("dropout_rate", 0.0),
+        mutable=list(stats),
+        rngs={"dropout": key},
+    )
+    nats, correct = example_metrics(logits, labels)
+    loss = objective = jnp.mean(nats)
+    if "label_smoothing" in settings:
+        amount = settings["label_smoothing"]
+        objective = jnp.mean(smoothed_cross_entropy(nats, logits, amount))
+    return objective, (loss, new, jnp.mean(correct))
+
+
+def _unless_lost(
+    state: TrainState, new: tuple[PyTree, ...], loss: Array, accuracy: Array
+) -> tuple[TrainState, Metrics]:
+    """The next state and the metrics of a lane, unless it diverges or has done so."""
     old = (state.params, state.stats, state.opt_state)
     alive = state.diverged_at_step < 0
     keep = alive & jnp.isfinite(loss) & all_finite(new)

@@ -8,7 +8,7 @@ fill a core by themselves. The host sees only what an epoch reports.
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -166,19 +166,12 @@ def train(
         NamedSharding(mesh, LANES),
     )
     data = place(data, mesh)
-    example = splits.scale_inputs(data.train.inputs[:1], data.scaling)
-    scale = traced.get("init_scale", jnp.ones(len(padded), jnp.float32))
-    network = init_lanes(own.init, scale, example, model=program.model, mesh=mesh)
-    compiled = {"program": program, "mesh": mesh}
-    state = start_lanes(*network, traced, num_train=num_train, **compiled)
+    compiled: dict[str, Any] = {"program": program, "mesh": mesh}
+    state = _begun(own.init, traced, data, **compiled)
     if leaves is not None:
         now = jax.device_put([x[padded] for x in leaves], NamedSharding(mesh, LANES))
         state = jax.tree.unflatten(jax.tree.structure(state), now)
-    subset = None
-    if program.num_train:
-        pool = {"num_examples": len(data.train.labels), "num_train": num_train}
-        own_keys = jax.device_put(keys[padded], NamedSharding(mesh, LANES))
-        subset = subset_lanes(own_keys, **pool, mesh=mesh)
+    subset = _subsets(keys[padded], data, **compiled) if program.num_train else None
     size = last_batch.order_size(program)
     for number in range(first_epoch, num_epochs):
         rows = order_lanes(
@@ -190,6 +183,26 @@ def train(
             **compiled,
         )
         yield state, jax.tree.map(lambda x: np.asarray(x)[:num_lanes], report)
+
+
+def _begun(
+    keys: Array, settings: Settings, data: Data, *, program: Program, mesh: Mesh
+) -> TrainState:
+    """The states of lanes before any training, by their keys of initial kernels."""
+    example = splits.scale_inputs(data.train.inputs[:1], data.scaling)
+    scale = settings.get("init_scale", jnp.ones(len(keys), jnp.float32))
+    network = init_lanes(keys, scale, example, model=program.model, mesh=mesh)
+    num_train = lane.num_train(program, data)
+    return start_lanes(
+        *network, settings, num_train=num_train, program=program, mesh=mesh
+    )
+
+
+def _subsets(keys: Array, data: Data, *, program: Program, mesh: Mesh) -> Array:
+    """The rows of each lane's own examples."""
+    pool = {"num_examples": len(data.train.labels), "num_train": program.num_train}
+    own_keys = jax.device_put(keys, NamedSharding(mesh, LANES))
+    return subset_lanes(own_keys, **pool, mesh=mesh)
 
 
 def forget_programs() -> None:
