@@ -481,6 +481,7 @@ def kept_config(**fields) -> dict:
         ({}, []),
         ({"question": "Another?", "num_seeds": 3, "data__dir": "/tmp"}, []),
         ({"num_epochs": 2}, []),  # size=smoke
+        ({"arms__penalty": []}, []),  # as none
         ({"num_epochs": 4}, ["num_epochs 4, now 7"]),
         ({"model__widths": [3]}, ["model.widths 3, now 3, 5"]),
         ({"arms__batch_size": ["128"]}, []),  # the config's own

@@ -102,7 +102,8 @@ def _phrases(result: Fields, today: Fields) -> list[str]:
     phrases = []
     for name in sorted(result | today):
         old, new = result.get(name), today.get(name)
-        if old == new or (old is None and new == defaults.get(name)):
+        idle = old in NOTHING and new in NOTHING
+        if old == new or idle or (old is None and new == defaults.get(name)):
             continue
         if new is not None and isinstance(old, Mapping) and isinstance(new, Mapping):
             phrases.append(f"{name}, now another")
