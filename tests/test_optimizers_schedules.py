@@ -226,27 +226,14 @@ def test_every_recipe_takes_a_schedule_in_a_study():
     assert plan.study(with_own).arms[0].settings["weight_decay"] == np.float32(0.01)
 
 
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        (
-            "optax.piecewise_constant_schedule",
-            "must change with the step where it is given no boundaries of its own;"
-            " use constant, or cosine, warmup_cosine, linear, exponential, step of"
-            " normjax.",
-        ),
-        (
-            "optax.exponential_decay",
-            "must make a schedule of traced numbers (TracerBoolConversionError:"
-            " Attempted boolean conversion of traced array with shape bool[]); use"
-            " cosine, warmup_cosine, linear, exponential, step of normjax.",
-        ),
-    ],
-)
-def test_a_factory_that_makes_no_schedule_is_refused(name, rule):
+def test_a_factory_that_makes_no_schedule_is_refused():
     with pytest.raises(InputError) as caught:
-        plan.study(normjax.config(schedule=name))
-    assert str(caught.value) == f"schedule={name!r}: {rule}"
+        plan.study(normjax.config(schedule="optax.piecewise_constant_schedule"))
+    assert str(caught.value) == (
+        "schedule='optax.piecewise_constant_schedule': must change with the step where"
+        " it is given no boundaries of its own; use constant, or cosine, warmup_cosine,"
+        " linear, exponential, step of normjax."
+    )
 
 
 def test_a_schedule_that_does_not_fit_is_named():

@@ -230,9 +230,10 @@ MISTAKES = {
     ),
     "schedule that branches on a setting": (
         {"arms": {"schedule": "optax.exponential_decay"}},
-        "arms.schedule='optax.exponential_decay': must work on traced numbers"
-        " (TracerBoolConversionError: Attempted boolean conversion of traced array with"
-        " shape bool[]); let it choose by jax.numpy.where in place of `if`.",
+        "arms.schedule='optax.exponential_decay': must make a schedule of traced"
+        " numbers (TracerBoolConversionError: Attempted boolean conversion of traced"
+        " array with shape bool[]); use cosine, warmup_cosine, linear, exponential,"
+        " step of normjax.",
     ),
     "schedule of several rates": (
         {"schedule": f"{__name__}.two_rates"},
