@@ -21,7 +21,6 @@ from normjax.training import lane, precision
 from normjax.types import Metrics, Network, Split
 
 COLLECTION = "input_moments"  # a collection of its own, gone after each batch
-AVERAGES = "batch_stats", "BatchStat"  # the second in flax.nnx.bridge.ToLinen
 POWER_ITERATION = ".u", ".v", "/u", "/sigma"  # ours and those of nn.SpectralNorm
 
 
@@ -61,19 +60,20 @@ def precise_statistics(network: Network, split: Split, *, batch_size: int) -> Py
 def unmeasured(network: Network, split: Split, *, batch_size: int) -> list[str]:
     """Averages over batches that `precise_statistics` leaves as they are, by path.
 
-    They are what training changes in `batch_stats`, or in those of flax.nnx, in layers
-    that do not take part: those of `OnlineNorm`, for instance, or of a batch norm of
-    flax in `nn.scan`. The vectors of a power iteration are no such averages. This is
+    They are what training changes in `batch_stats` in layers that do not take part:
+    those of `OnlineNorm`, for instance, or of a batch norm of flax in `nn.scan` or of
+    flax.nnx. The vectors of a power iteration are no such averages. This is
     found without arithmetic.
     """
     found: list[str] = []
 
     def note(batch):
         new = _trained(network, batch)
-        for name in set(network.stats).intersection(AVERAGES):
-            old, taken = network.stats[name], new.get(COLLECTION, {})
-            found.extend(_changed(old, new[name], taken, name))
+        old, taken = network.stats["batch_stats"], new.get(COLLECTION, {})
+        found.extend(_changed(old, new["batch_stats"], taken, "batch_stats"))
 
+    if "batch_stats" not in network.stats:
+        return found
     rows = jnp.arange(min(batch_size, len(split.labels)))
     jax.eval_shape(note, lane.take(split, rows))
     return sorted(found)
