@@ -369,8 +369,9 @@ def test_model_norm_and_data_from_a_folder_outside_of_the_checkout(tmp_path):
     try:
         lab = importlib.import_module("my_lab")
         again = plan.study(record.config)
+        chosen = record.config["model"] | {"kwargs": {}}
         mine = plan.study(
-            record.config,
+            record.config | {"model": chosen},
             model=lab.Net((5, 4), 3),
             data=dict(zip(names, DATA)) | held_out,
         )

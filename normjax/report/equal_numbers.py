@@ -17,6 +17,8 @@ def sentences(record: Record) -> list[str]:
     arms: dict[bytes, list[str]] = {}
     found = []
     for arm in present_arms(record.record):
+        if f"{arm}/{CURVES[0]}" not in record.curves:
+            continue
         lanes = [record.curves[f"{arm}/{name}"] for name in CURVES]
         settings = [[np.asarray(x[i]) for x in lanes] for i in range(len(lanes[0]))]
         keys = [_key(x) for x in settings]
