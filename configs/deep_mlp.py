@@ -3,7 +3,7 @@ r"""Does batch normalization let a deep MLP train faster?
 Run    python launch.py --config=configs/deep_mlp.py --workdir=runs/deep_mlp
 Smoke  the same with --config=configs/deep_mlp.py:size=smoke
 Takes  20 seconds on two CPU cores: 20 networks
-Finds  it does: 19.8 [15.9, 23.7] points of training accuracy, ten epochs, ten seeds
+Finds  it does: 23.3 [19.4, 27.2] points of training accuracy, ten epochs, ten seeds
 
 Five hidden layers of 100 on 1,000 images of CIFAR-10, whose pixels stay on 0 to 255
 with the mean training image subtracted; kernels N(0, 0.02^2), Adam.

@@ -2,6 +2,9 @@ r"""Which norm trains at which learning rate, and how deep?
 
 Run    python launch.py --config=configs/rate_by_norm.py --workdir=runs/rate_by_norm
 Smoke  the same with --config=configs/rate_by_norm.py:size=smoke
+Takes  25 minutes on four busy CPU cores: 1,800 networks
+Finds  batch norm trains at rates 9 [7, 11] to 37 [29, 48] times as large as no norm,
+       and is hardly more accurate for it, ten seeds
 
 A map: learning rate x norm x depth. MLPs of 2 to 16 hidden layers of 100, plain SGD
 with momentum, nine rates from 0.001 to 10 that are half a decade apart, a sixth of

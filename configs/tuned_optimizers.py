@@ -3,6 +3,9 @@ r"""Which optimizer is best if each has its own best learning rate and schedule?
 Run    python launch.py --config=configs/tuned_optimizers.py --workdir=runs/tuned
 MNIST  the same with --config=configs/tuned_optimizers.py:dataset=mnist
 Smoke  the same with size=smoke
+Takes  45 minutes on four busy CPU cores: 416 networks
+Finds  all eight within 1.3 points, Muon best; third moment minus Adam, ten seeds:
+       -0.06 [-0.16, 0.03]
 
 The MLP and the data of configs/optimizers.py, whose optimizers are compared at one
 learning rate each, as its source has them. Here every optimizer tries seven rates, half
