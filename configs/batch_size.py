@@ -5,11 +5,12 @@ Smoke  the same with --config=configs/batch_size.py:size=smoke
 
 The norms that train by statistics of the batch, two that do not, and none, on a CNN of
 two 3x3 convolutions and a tenth of CIFAR-10 that each seed draws anew. Batches of 2 to
-512, the learning rate in proportion to the batch size (Goyal et al., 2017,
-arXiv:1706.02677). Each network is tested twice: with its moving averages, and with the
-moments of its inputs over all training images (precise statistics, Wu and Johnson,
-2021, arXiv:2105.07576). A tenth is what two cores train in half an hour; size=full, all
-images, is for an accelerator.
+512, with a warm-up and a cosine. Each arm chooses one of four learning rates on two
+other seeds; they are in proportion to the batch size (Goyal et al., 2017,
+arXiv:1706.02677), and a single one suits no norm at 512. Each network is tested twice:
+with its moving averages, and with the moments of its inputs over all training images
+(precise statistics, Wu and Johnson, 2021, arXiv:2105.07576). A tenth is for a CPU;
+size=full, all images, is for an accelerator.
 """
 
 from ml_collections import ConfigDict
@@ -22,6 +23,7 @@ SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
     "full": (10, 30, 0, 5_000, 0),
     "smoke": (2, 2, 512, 200, 200),
 }
+RATES = (0.00125, 0.0025, 0.005, 0.01)  # for a batch of 32
 
 
 def get_config(text: str = "") -> ConfigDict:
@@ -37,6 +39,8 @@ def get_config(text: str = "") -> ConfigDict:
         num_seeds=num_seeds,
         num_epochs=num_epochs,
         reference_batch_size=32,
+        schedule="warmup_cosine",
+        tuning={"search": "grid", "num_seeds": 2},
         target_accuracy=0.4,
         probes=("precise",),
         data={
@@ -56,5 +60,9 @@ def get_config(text: str = "") -> ConfigDict:
             "batch_size": (2, 8, 32, 128, 512),
         },
         baseline={"norm": "batch"},
-        settings={"learning_rate": (0.005,), "momentum": (0.9,)},
+        settings={
+            "learning_rate": RATES[::3] if size == "smoke" else RATES,
+            "momentum": (0.9,),
+            "warmup_fraction": (0.2,),
+        },
     )
