@@ -20,6 +20,7 @@ LEAST_SEEDS = 3  # fewer have no band: that of two is wider than any chart
 MOST_NUMBERS = 20_000  # of seeds, in one chart
 WIDE = 10.0  # sizes that span more than this factor get a logarithmic axis
 SPREAD = 3.0  # values of a grid that span this factor get one
+MOST_TICKS = 12  # values of a grid that are marked; more would overlap
 MARGIN = 0.04  # of what is drawn, on either side of it
 
 CLIPPED = "Intervals end at 0 and 1, as accuracies do."
@@ -162,8 +163,9 @@ def row_arrays(rows: Iterable[Row]) -> list[np.ndarray]:
 
 
 def grid_axis(label: str, values: Sequence[float]) -> Axis:
-    """An axis with ticks at the values of a grid: logarithmic if they are far apart."""
+    """An axis with ticks at the values of a grid, logarithmic if they are far apart."""
     ticks = sorted({float(x) for x in values if np.isfinite(x)})
     positive = bool(ticks) and ticks[0] > 0
     far = positive and len(ticks) > 1 and ticks[-1] >= SPREAD * ticks[0]
-    return Axis(label, logarithmic=far, may_switch=positive, ticks=ticks)
+    marked = ticks if len(ticks) <= MOST_TICKS else ()
+    return Axis(label, logarithmic=far, may_switch=positive, ticks=marked)

@@ -73,8 +73,8 @@ def differences(
         x=Axis(POINTS, reference=0.0),
         y=row_names(panels),
         panels=panels,
-        note=f"Dots: seeds; bars: mean and {bands.percent(level)} interval. A difference"
-        " counts if its interval excludes zero and, where seeds lie far from the"
+        note=f"Dots: seeds; bars: mean and {bands.percent(level)} interval."
+        " A difference counts if its interval excludes zero and, where seeds lie far from the"
         " others, that of the trimmed mean lies on the same side.",
         same_y=False,
         group="answer",

@@ -42,7 +42,8 @@ def by_arm(
         row, panel = (layout.strokes[key].label, title) if key else (title, "")
         rows[row] = None
         place = text[grids.value(cell, axis)], row
-        new = tile(cell, *place, layout.labels[cell.arm], axis, level)
+        at = [axis] if axis in cell.settings else []
+        new = tile(cell, *place, layout.labels[cell.arm], at, level)
         frame = axis in cell.settings and (cell.arm, cell.position) in marked
         panels.setdefault(panel, []).append(new._replace(marked=frame))
     if len(rows) < 2:
@@ -85,7 +86,7 @@ def by_settings(
                 columns[grids.value(cell, x)],
                 rows[grids.value(cell, y)],
                 layout.labels[arm],
-                f"{x}, {y}",
+                pair,
                 level,
             )._replace(marked=(cell.arm, cell.position) in marked)
             for cell in found
@@ -104,14 +105,21 @@ def by_settings(
     )
 
 
-def tile(cell: Cell, x: str, y: str, arm: str, axes: str, level: float) -> Tile:
-    """The mean test accuracy of a cell in percent, with how many networks diverged."""
+def tile(cell: Cell, x: str, y: str, arm: str, at: Sequence[str], level: float) -> Tile:
+    """The mean test accuracy of a cell in percent, with how many networks diverged.
+
+    Args:
+        cell: an arm at a setting.
+        x: the column.
+        y: the row.
+        arm: what a reader calls the arm.
+        at: the settings that the tile stands for.
+        level: of the interval.
+    """
     found = bands.interval(cell.final["test_accuracy"], level, "share")
     estimate, low, high = (float(bound) for bound in found[:3])
-    at = ", ".join(
-        f"{names.words(axis)} {formats.number(grids.value(cell, axis))}"
-        for axis in axes.split(", ")
-    )
+    numbers = [f"{names.words(k)} {formats.number(cell.settings[k])}" for k in at]
+    where = ", ".join([arm, *numbers])
     mean = formats.by_width(Interval(estimate, low, high, found.n))
     lost = int(cell.diverged.sum())
     diverged = f", {lost} of them diverged" if lost else ""
@@ -121,7 +129,7 @@ def tile(cell: Cell, x: str, y: str, arm: str, axes: str, level: float) -> Tile:
         y=y,
         value=100 * estimate,
         text=f"{100 * estimate:.1f}" if np.isfinite(estimate) else "",
-        title=f"{arm}, {at}: mean test accuracy {mean}, {seeds}{diverged}",
+        title=f"{where}: mean test accuracy {mean}, {seeds}{diverged}",
     )
 
 

@@ -59,17 +59,17 @@ def duel(a: Cell, b: Cell, layout: Layout, level: float) -> Tile:
     found = bounded.probability_of_improvement(x, y, level)
     share, low, high, n = (float(value) for value in found)
     first, second = layout.labels[a.arm], layout.labels[b.arm]
-    where = (
-        f"{first} beats {second} on {share * n:g} of {formats.plural(int(n), 'seed')}"
-    )
+    title = f"{first} and {second} share no seed"
+    if n:
+        text = formats.percent(Interval(share, low, high, n))
+        of = formats.plural(int(n), "seed")
+        title = f"{first} beats {second} on {share * n:g} of {of}: {text}"
     return Tile(
         x=second,
         y=first,
         value=100 * share,
         text=f"{100 * share:.0f}" if n else "",
-        title=f"{where}: {formats.percent(Interval(share, low, high, n))}"
-        if n
-        else f"{first} and {second} share no seed",
+        title=title,
         marked=low > 0.5 or high < 0.5,
     )
 
