@@ -172,9 +172,9 @@ def draw_tiles(
     mesh = ax.pcolormesh(*edges, masked, norm=norm, cmap=colours, ec="white", lw=0.8)
     for tile in tiles:
         x, y = columns[tile.x], rows[tile.y]
-        dark = np.isfinite(tile.value) and is_dark(colours(norm(tile.value)))
+        dark = np.isfinite(tile.value) and is_dark(colours(float(norm(tile.value))))
         style = {"ha": "center", "va": "center", "fontsize": 7.5}
-        ax.text(x, y, tile.text, color="white" if dark else INK, **style)  # type: ignore[arg-type]
+        ax.text(x, y, tile.text, color="white" if dark else "black", **style)  # type: ignore[arg-type]
     frames = [
         Rectangle((columns[tile.x] - 0.46, rows[tile.y] - 0.46), 0.92, 0.92)
         for tile in tiles
@@ -195,7 +195,7 @@ def is_dark(colour: Sequence[float]) -> bool:
         x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in colour
     ]
     red, green, blue = parts[:3]
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179
+    return bool(0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179)
 
 
 def draw_point(ax: Axes, point: Point, look: Look) -> None:

@@ -173,7 +173,8 @@ def _add_labels(chart: Chart, figure: Figure, panels: Sequence[Axes]) -> None:
         if not any(np.isfinite(xy).all(axis=0).any() for xy in places):
             style = {"ha": "center", "va": "center", "transform": ax.transAxes}
             ax.text(0.5, 0.5, "no finite value", **style)  # type: ignore[arg-type]
-            ax.set(xticks=[], yticks=[])
+            if len(panels) == 1:  # ticks of several panels are the same
+                ax.set(xticks=[], yticks=[])
 
 
 def _lay_out(figure: Figure, panels: Sequence[Axes]) -> None:
