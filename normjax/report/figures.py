@@ -15,8 +15,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from normjax import files, statistics
-from normjax.report import axes, networks, outcomes, tuning_figures
+from normjax.report import (
+    axes,
+    comparisons,
+    curves,
+    estimates,
+    layout,
+    networks,
+    outcomes,
+    tuning_figures,
+)
 from normjax.report.axes import Layer
+from normjax.report.chart import Charts
 from normjax.report.networks import Cell
 from normjax.study import trials
 from normjax.study.record import Record
@@ -77,6 +87,29 @@ BY_LAYER = {  # kinds of probes, one "<kind>.<layer>" for each layer
         "Norm of the parameters by layer", "norm of the parameters"
     ),
 }
+
+
+def charts(record: Record) -> Charts:
+    """The charts that a record has the numbers for.
+
+    Each arm is shown at its best setting, except against a setting. While every arm
+    still lacks its setting, there are the charts of tuning alone.
+    """
+    plan = layout.of_record(record)
+    level = estimates.level_of(record)
+    if trials.is_tuning(record.record):
+        return Charts(plan.strokes, [], plan.colour)
+    cells = networks.load(record)
+    best = networks.best_of_arms(cells)
+    baseline = record.record.get("baseline") or {}
+    pairs = comparisons.baseline_pairs(best, baseline)
+    chosen = len(cells) > len(best)
+    found = []
+    if pairs:
+        found = [comparisons.differences(pairs, baseline, plan, level, chosen=chosen)]
+    found.append(comparisons.seeds(best, plan, level))
+    found += curves.charts(best, plan, level)
+    return Charts(plan.strokes, found, plan.colour)
 
 
 def plots(record: Record) -> dict[str, Plot]:

@@ -1,0 +1,172 @@
+"""Charts against the epoch: what was measured after each, and what was probed."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from normjax.report import bands, names
+from normjax.report.bands import Scale
+from normjax.report.chart import Axis, Chart, Panel, Series
+from normjax.report.layout import Layout
+from normjax.report.networks import Cell
+
+
+class Curve(NamedTuple):
+    """How a measurement is drawn against the epoch."""
+
+    title: str
+    label: str  # of the y axis, with the unit
+    scale: Scale = "size"
+
+
+GROUP = "curves"
+MOST_PANELS = 24  # of layers
+EPOCH = Axis("epoch")
+EVALUATED = "in evaluation mode, after the epoch"
+GAP = "on the training split: evaluation mode minus training mode"
+BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
+    "test_accuracy": Curve("Test accuracy", "test accuracy", "share"),
+    "train_loss": Curve("Train loss", "train loss, nats"),
+    "validation_accuracy": Curve("Validation accuracy", "validation accuracy", "share"),
+    "train_loss_evaluated": Curve(f"Train loss {EVALUATED}", "train loss, nats"),
+    "train_accuracy_evaluated": Curve(
+        f"Train accuracy {EVALUATED}", "train accuracy", "share"
+    ),
+    "smoothness": Curve(
+        "Local smoothness: change of the gradient over the step, norms of all"
+        " parameters (small is smooth)",
+        "local smoothness",
+    ),
+    "smoothness_of_roots": Curve(
+        "Local smoothness, with roots of sums of the tensors' norms",
+        "smoothness of roots",
+    ),
+    "mode_gap_loss": Curve(f"Loss {GAP}", "gap of the loss, nats"),
+    "mode_gap_accuracy": Curve(f"Accuracy {GAP}", "gap of the accuracy", "signed"),
+    "precise_test_accuracy": Curve(
+        "Test accuracy with precise statistics", "test accuracy", "share"
+    ),
+}
+BY_LAYER = {  # kinds of probes, one "<kind>.<layer>" for each layer
+    "gradient_norm": Curve("Norm of the gradient by layer", "norm of the gradient"),
+    "update_norm": Curve("Norm of the update by layer", "norm of the update"),
+    "parameter_norm": Curve(
+        "Norm of the parameters by layer", "norm of the parameters"
+    ),
+}
+
+
+def charts(best: Sequence[Cell], layout: Layout, level: float) -> list[Chart]:
+    """A chart for each measurement that one of the cells has."""
+    known = [
+        by_epoch(best, measure, layout, level)
+        for measure in BY_EPOCH
+        if any(measure in cell.measurements for cell in best)
+    ]
+    return known + [
+        by_layer(best, kind, layout, level)
+        for kind in BY_LAYER
+        if any(layers_of(cell, kind) for cell in best)
+    ]
+
+
+def by_epoch(
+    cells: Sequence[Cell], measure: str, layout: Layout, level: float
+) -> Chart:
+    """The mean over seeds in its band, a line for each arm."""
+    curve = BY_EPOCH[measure]
+    panels = {
+        title: [
+            _line(cell, cell.measurements[measure], layout, level, curve.scale)
+            for cell in members
+            if measure in cell.measurements
+        ]
+        for title, members in layout.panels(cells).items()
+    }
+    return _chart(measure, curve, panels, layout.num_columns(), level)
+
+
+def by_layer(cells: Sequence[Cell], kind: str, layout: Layout, level: float) -> Chart:
+    """The mean over seeds in its band, a panel for each layer, a line for each arm.
+
+    Of more layers than there is room for, some are drawn, the first and the last among
+    them.
+    """
+    found = {cell.arm: layers_of(cell, kind) for cell in cells}
+    layers = sorted(set().union(*found.values()), key=depth)
+    groups = layout.panels(cell for cell in cells if found[cell.arm])
+    room = max(1, MOST_PANELS // len(groups))
+    shown = layers
+    if len(layers) > room:
+        places = np.linspace(0, len(layers) - 1, room).round().astype(int)
+        shown = [layers[i] for i in places]
+    curve = BY_LAYER[kind]
+    panels = {
+        f"{names.words(layer)}{', ' * bool(title)}{title}": [
+            _line(cell, found[cell.arm][layer], layout, level, curve.scale)
+            for cell in members
+            if layer in found[cell.arm]
+        ]
+        for layer in shown
+        for title, members in groups.items()
+    }
+    columns = layout.num_columns() if len(groups) > 1 else min(4, len(panels))
+    more = f"{len(shown)} of {len(layers)} layers are drawn." if shown != layers else ""
+    return _chart(kind, curve, panels, columns, level, more)
+
+
+def layers_of(cell: Cell, kind: str) -> dict[str, np.ndarray]:
+    """Layer -> [seeds, epochs], for each probe "<kind>.<layer>" that a cell has."""
+    start = f"{kind}."
+    return {
+        name.removeprefix(start): values
+        for name, values in cell.probes.items()
+        if name.startswith(start)
+    }
+
+
+def depth(layer: str) -> tuple:
+    """What layers are sorted by: the numbers in their name, those without at the end.
+
+    A record has nothing else to tell the place of a layer by.
+    """
+    place = [int(number) for number in re.findall(r"\d+", layer)]
+    return not place, place, layer
+
+
+def _line(
+    cell: Cell, values: np.ndarray, layout: Layout, level: float, scale: Scale
+) -> Series:
+    epochs = np.arange(1, values.shape[1] + 1)
+    key, label = layout.key(cell.arm), layout.labels[cell.arm]
+    seeds = cell.seeds.tolist()
+    return bands.series(key, label, epochs, values, seeds, level=level, scale=scale)
+
+
+def _chart(
+    name: str,
+    curve: Curve,
+    panels: dict[str, list[Series]],
+    columns: int,
+    level: float,
+    more: str = "",
+) -> Chart:
+    """The chart of lines [epochs]; `more` is a sentence of its note."""
+    lines = [line for members in panels.values() for line in members]
+    kept, thin = bands.thinned(lines)
+    left = iter(kept)
+    sentences = [*bands.notes(lines, level, curve.scale), thin, more]
+    return Chart(
+        name=name,
+        kind="lines",
+        title=curve.title,
+        x=EPOCH,
+        y=bands.y_axis(curve.label, kept, curve.scale),
+        panels=[Panel(x, [next(left) for _ in lines]) for x, lines in panels.items()],
+        columns=columns,
+        note=" ".join(x for x in sentences if x),
+        smooth=True,
+        group=GROUP,
+    )
