@@ -25,19 +25,6 @@ def by_width(interval: Interval) -> str:
     return _bounds(interval, lambda x: fixed(x, places))
 
 
-def signed(interval: Interval) -> str:
-    """`+1.64 [1.03, 2.25]`, `−0.31 [−0.90, 0.28]`: a difference, with true minus signs.
-
-    Places are those of `by_width`.
-    """
-    text = by_width(interval)
-    if math.isnan(interval.estimate):
-        return text
-    text = re.sub(r"-(?=0(\.0*)?(?![.\d]))", "", text)  # no minus before a zero
-    rounded = float(text.partition(" ")[0].replace(",", ""))
-    return ("+" if rounded > 0 else "") + text.replace("-", "\u2212")
-
-
 def plus_minus(interval: Interval) -> str:
     """`0.8765 ± 0.0014`: like `by_width`, with the half-width in place of bounds."""
     estimate, low, high = interval[:3]
@@ -108,10 +95,13 @@ def fixed(x: float, places: int) -> str:
     return text if float(text) else text.removeprefix("-")
 
 
-def difference(interval: Interval) -> str:
-    """`+1.64 [1.03, 2.25]`: like `by_width`, with the sign of the estimate."""
-    text = by_width(interval)
-    return f"+{text}" if interval.estimate > 0 and re.match("[0.]*[1-9]", text) else text
+def signed(interval: Interval) -> str:
+    """`+1.64 [1.03, 2.25]`, `−0.31 [−0.90, 0.28]`: a difference, with minus signs.
+
+    Places are those of `by_width`.
+    """
+    text = true_minus(by_width(interval))
+    return f"+{text}" if re.match("[0.,]*[1-9]", text) else text
 
 
 def true_minus(text: str) -> str:
@@ -209,4 +199,4 @@ def plural(n: int, noun: str) -> str:
 
 
 accuracy = within(by_width, 0.0, 1.0)  # a share of the examples
-points = within(difference, -100.0, 100.0)  # of accuracies in percent
+points = within(signed, -100.0, 100.0)  # of accuracies in percent

@@ -60,6 +60,8 @@ def all_sections(record: Record) -> list[Section]:
     """
     if trials.is_tuning(record.record):
         return tuning_tables.sections(record)
+    if record.networks.empty:
+        return []
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")
     goal = f" (target: test accuracy {target:g})" if target else ""
@@ -158,7 +160,8 @@ def write_tables(record: Record, folder: Path) -> list[Section]:
         files.write_table(folder / f"{section.name}.csv", section.numbers)
         files.write_text(folder / f"{section.name}.md", wide_tables.markdown(table))
         files.write_text(folder / f"{section.name}.tex", wide_tables.latex(table))
-    files.write_table(folder / "curves.csv", estimates.curves(record))
+    if len(record.networks):
+        files.write_table(folder / "curves.csv", estimates.curves(record))
     return written
 
 
