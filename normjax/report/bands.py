@@ -20,9 +20,9 @@ LEAST_SEEDS = 3  # fewer have no band: that of two is wider than any chart
 MOST_NUMBERS = 20_000  # of seeds, in one chart
 WIDE = 10.0  # sizes that span more than this factor get a logarithmic axis
 SPREAD = 3.0  # values of a grid that span this factor get one
+MOST_TICKS = 12  # values of a grid that are marked; more would overlap
 MARGIN = 0.04  # of what is drawn, on either side of it
 
-TOO_FEW = "Fewer than three seeds are too few for a 95% interval."
 CLIPPED = "Intervals end at 0 and 1, as accuracies do."
 ON_LOG = "Intervals are taken on the log, so they stay above zero."
 UNDRAWN = "The lines of single seeds are left out, for there are too many."
@@ -91,13 +91,18 @@ def notes(lines: Iterable[Series], level: float, scale: Scale) -> list[str]:
     if banded:
         sentences = [f"Lines: mean over seeds; bands: its {percent(level)} interval."]
     if len(banded) < len(lines):
-        sentences.append(TOO_FEW.replace("95%", percent(level)))
+        sentences.append(too_few(level))
     bounds = [(x.low, x.high) for x in banded]
     if scale == "share" and any(ended(*pair) for pair in bounds):
         sentences.append(CLIPPED)
     if scale == "size" and banded and not any_negative(banded):
         sentences.append(ON_LOG)
     return sentences
+
+
+def too_few(level: float) -> str:
+    """Why an arm of a chart has no interval."""
+    return f"Fewer than three seeds are too few for a {percent(level)} interval."
 
 
 def percent(level: float) -> str:
@@ -158,8 +163,9 @@ def row_arrays(rows: Iterable[Row]) -> list[np.ndarray]:
 
 
 def grid_axis(label: str, values: Sequence[float]) -> Axis:
-    """An axis with ticks at the values of a grid: logarithmic if they are far apart."""
+    """An axis with ticks at the values of a grid, logarithmic if they are far apart."""
     ticks = sorted({float(x) for x in values if np.isfinite(x)})
     positive = bool(ticks) and ticks[0] > 0
     far = positive and len(ticks) > 1 and ticks[-1] >= SPREAD * ticks[0]
-    return Axis(label, logarithmic=far, may_switch=positive, ticks=ticks)
+    marked = ticks if len(ticks) <= MOST_TICKS else ()
+    return Axis(label, logarithmic=far, may_switch=positive, ticks=marked)

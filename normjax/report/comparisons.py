@@ -12,6 +12,20 @@ from normjax.statistics import Interval
 POINTS = "difference in test accuracy, percentage points"
 
 
+def charts(
+    best: Sequence[Cell], baseline: Mapping[str, Any], layout: Layout, level: float
+) -> list[Chart]:
+    """The differences to the baseline, if there is one, and every seed.
+
+    The first answers the question of a study; without a baseline, that is the second.
+    """
+    dots = seeds(best, layout, level)
+    pairs = baseline_pairs(best, baseline)
+    if not pairs:
+        return [dots._replace(group="answer")]
+    return [differences(pairs, baseline, layout, level), dots]
+
+
 def baseline_pairs(
     cells: Sequence[Cell], baseline: Mapping[str, Any]
 ) -> list[tuple[Cell, Cell]]:
@@ -36,8 +50,6 @@ def differences(
     baseline: Mapping[str, Any],
     layout: Layout,
     level: float,
-    *,
-    chosen: bool,
 ) -> Chart:
     """Each arm minus its baseline arm, seed by seed: dots, an interval and a verdict.
 
@@ -46,7 +58,6 @@ def differences(
         baseline: as there.
         layout: of the page.
         level: of the intervals.
-        chosen: whether an arm had a choice between settings.
     """
     others = {cell.arm: other for cell, other in pairs}
     groups = layout.panels(cell for cell, _ in pairs)
@@ -55,13 +66,6 @@ def differences(
         for title, members in groups.items()
     ]
     against = ", ".join(names.level(x, level) for x, level in baseline.items())
-    sentences = [
-        f"Dots: seeds; bars: mean and {bands.percent(level)} interval. A difference"
-        " counts if its interval excludes zero and, where seeds lie far from the"
-        " others, that of the trimmed mean lies on the same side."
-    ]
-    if chosen:
-        sentences.append(f"Each arm is at its own best setting, {CHOSEN}.")
     return Chart(
         name="differences",
         kind="rows",
@@ -69,13 +73,12 @@ def differences(
         x=Axis(POINTS, reference=0.0),
         y=row_names(panels),
         panels=panels,
-        note=" ".join(sentences),
+        note=f"Dots: seeds; bars: mean and {bands.percent(level)} interval."
+        " A difference counts if its interval excludes zero and, where seeds lie far from the"
+        " others, that of the trimmed mean lies on the same side.",
         same_y=False,
         group="answer",
     )
-
-
-CHOSEN = "chosen by the mean validation accuracy"
 
 
 def difference_row(a: Cell, b: Cell, layout: Layout, level: float) -> Row:
@@ -111,7 +114,7 @@ def seeds(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
     ended = any(bands.ended(row.low, row.high) for row in rows)
     sentences = [
         f"Dots: seeds; bars: mean and {bands.percent(level)} interval.",
-        bands.TOO_FEW.replace("95%", bands.percent(level)) if few else "",
+        bands.too_few(level) if few else "",
         bands.CLIPPED if ended else "",
     ]
     return Chart(

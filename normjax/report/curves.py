@@ -16,9 +16,14 @@ from normjax.report.networks import Cell
 class Curve(NamedTuple):
     """How a measurement is drawn against the epoch."""
 
-    title: str
+    caption: str
     label: str  # of the y axis, with the unit
     scale: Scale = "size"
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether its axis is one of logarithms if the values are far apart."""
+        return self.scale == "size"
 
 
 GROUP = "curves"
@@ -161,7 +166,7 @@ def _chart(
     return Chart(
         name=name,
         kind="lines",
-        title=curve.title,
+        title=curve.caption,
         x=EPOCH,
         y=bands.y_axis(curve.label, kept, curve.scale),
         panels=[Panel(x, [next(left) for _ in lines]) for x, lines in panels.items()],

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from normjax.report import names
-from normjax.report.chart import Stroke
+from normjax.report.chart import Chart, Charts, Stroke, Tile
 from normjax.report.networks import Cell
 from normjax.study import trials
 from normjax.study.columns import Level
@@ -65,12 +65,30 @@ class Layout(NamedTuple):
 def of_record(record: Record) -> Layout:
     """The layout of the arms that a study wants, whether they are there or not."""
     content = record.record
-    if trials.is_tuning(content):
-        return layout(judged_factors(content["tuning"]))
+    tuning = content.get("tuning")
+    judged = judged_factors(tuning) if tuning else {}
+    if trials.is_tuning(content):  # its arms are those of trials
+        return layout(judged)
     entries = content["arms"]
     varied = content["factors"]
-    arms = content["arm_order"]
-    return layout({x: {k: entries[x]["factors"][k] for k in varied} for x in arms})
+    arms = {
+        name: {k: entries[name]["factors"][k] for k in varied}
+        for name in content["arm_order"]
+    }
+    return layout(judged | arms)
+
+
+def assembled(layout: Layout, charts: Sequence[Chart]) -> Charts:
+    """The charts with the strokes that they use, in the order of the layout."""
+    used = {
+        mark.key
+        for chart in charts
+        for panel in chart.panels
+        for mark in panel.marks
+        if not isinstance(mark, Tile)
+    }
+    strokes = {key: x for key, x in layout.strokes.items() if key in used}
+    return Charts(strokes, charts, names.words(layout.colour))
 
 
 def judged_factors(tuning: Mapping[str, Any]) -> dict[str, dict[str, Level]]:
