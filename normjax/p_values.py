@@ -22,9 +22,9 @@ def least_pairs(threshold: float) -> int:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values adjusted for their number m, `max_{j <= i} (m - j + 1) p_(j)`, at most 1.
+    """p-values adjusted for their number m: `max_{j <= i} (m - j + 1) p_(j)`.
 
-    The largest over all that are not larger, of the j-th smallest times m - j + 1. To
+    The i-th smallest becomes the largest of these products, and at most 1. To
     reject those of at most 5% makes any false rejection at all in at most 5% of such
     families, however the tests depend on each other.
 

@@ -152,8 +152,8 @@ def _leading(scope: Scope) -> list[str]:
     sentences = [f"{first}: {said[1]}."]
     if order[1] is not other:
         points, judged = _compared(order[1], best, scope)
-        runner = f"the runner-up, {scope.labels[order[1].arm]}"
-        sentences.append(f"{_capital(runner)}, is at {points} of it: {judged}.")
+        runner = scope.labels[order[1].arm]
+        sentences.append(f"Runner-up: {runner}, {points} against it: {judged}.")
     return sentences
 
 

@@ -6,9 +6,10 @@ compares a study with what was claimed about it. The module has
     sections(record) -> list[Section]: tables for the page, the terminal and `tables/`;
     documents(record) -> dict[str, dict]: optional; JSON files for the workdir, by name.
 
-A section with a `Verdict` among its numbers is shown as claims: a line for each row, and
-the rows that are parts of it when it is opened. The page reads these columns if it has
-them: `sentence` (of the claim), `comparison`, `source`, `place`, `why` and `choice`.
+A section with a `Verdict` among its numbers is shown as claims: a line for each row,
+and the rows that are parts of it when it is opened. The page reads these columns if
+there are any: `sentence` (of the claim), `comparison`, `source`, `place`, `why` and
+`choice`.
 """
 
 import enum

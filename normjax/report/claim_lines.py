@@ -1,4 +1,4 @@
-"""Claims as the page shows them: a line with its verdicts, opened for what decided it."""
+"""Claims as the page shows them: a line with verdicts, opened for what decided it."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -65,9 +65,10 @@ def lacking(
     named = {(known or {}).get(name, name): entry for name, entry in arms.items()}
     absent = missing_networks(named)
     shown = absent[:most] if most else absent
-    more = len(absent) - len(shown)
+    if more := len(absent) - len(shown):
+        shown = [*shown, f"and {formats.plural(more, 'more arm')}"]
     return [
-        ("Missing", ", ".join([*shown, *([f"and {more:,} more arms"] if more else [])])),
+        ("Missing", ", ".join(shown)),
         ("Failed", "; ".join(failed_arms(named))),
         ("Damaged", ", ".join(content["damaged"])),
     ]

@@ -72,7 +72,9 @@ def arm_differences(
             rows.append(_difference_row(cell, other, level))
     table = pd.DataFrame(rows)
     if rows:
-        table.insert(table.columns.get_loc("p") + 1, "p_holm", p_values.holm(table["p"]))
+        table.insert(
+            table.columns.get_loc("p") + 1, "p_holm", p_values.holm(table["p"])
+        )
     return table
 
 

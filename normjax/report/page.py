@@ -6,7 +6,7 @@ charts are data in it, which its scripts draw (`assets`).
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from normjax.report import (
     figures,
     formats,
     networks,
+    still_files,
     tables,
     tuning_tables,
     wide_tables,
@@ -30,7 +31,6 @@ from normjax.report import (
 from normjax.report.audit_interface import Section, audit_documents
 from normjax.report.chart import Chart, Charts, as_json
 from normjax.report.claim_lines import ClaimLine
-from normjax.report.wide_tables import Table
 from normjax.study import trials
 from normjax.study.record import Record, read_record, write_tables
 
@@ -66,16 +66,29 @@ def build(workdir: str | Path, *, stills: bool = True) -> Path:
     charts = _charts(record)
     for name, content in _documents(record).items():
         files.write_json(record.workdir / name, content)
+    folder = record.workdir / "figures"
+    if stills:
+        still_files.update(charts, folder)
+    drawn = still_files.current(charts, folder)
+    picture = _picture(charts)
+    still = ""
+    if picture and picture.name in drawn:
+        text = (folder / f"{picture.name}.svg").read_text("utf-8")
+        still = still_files.inline(text, picture.title)
+    page = _page(record, sections, charts, still, linked=True, drawn=drawn)
     path = record.workdir / "report.html"
-    files.write_text(path, _page(record, sections, charts, linked=True))
+    files.write_text(path, page)
     return path
 
 
 def write(record: Record, path: str | Path) -> None:
     """Writes the page of a record that is in no folder; it links to no other file."""
     sections = [] if record.networks.empty else tables.all_sections(record)
-    page = _page(record, sections, _charts(record), linked=False)
-    files.write_text(path, page)
+    charts = _charts(record)
+    picture, still = _picture(charts), ""
+    if picture:
+        still = still_files.inline(still_files.svg(picture, charts), picture.title)
+    files.write_text(path, _page(record, sections, charts, still))
 
 
 def lacks(record: Record) -> list[str]:
@@ -95,8 +108,19 @@ def _documents(record: Record) -> dict[str, dict[str, Any]]:
     return {} if record.networks.empty else audit_documents(record)
 
 
+def _picture(charts: Charts) -> Chart | None:
+    """The chart that stands under the answer."""
+    return next((x for x in charts.charts if x.group == ANSWER), None)
+
+
 def _page(
-    record: Record, sections: Sequence[Section], charts: Charts, *, linked: bool
+    record: Record,
+    sections: Sequence[Section],
+    charts: Charts,
+    still: str,
+    *,
+    linked: bool = False,
+    drawn: Collection[str] = (),
 ) -> str:
     """The text of the page.
 
@@ -104,7 +128,9 @@ def _page(
         record: the study.
         sections: its tables.
         charts: its charts.
-        linked: whether the tables and still figures lie beside the page.
+        still: the picture of the answer, for those without JavaScript.
+        linked: whether the tables lie beside the page.
+        drawn: the charts of which a still figure lies beside the page.
     """
     content = record.record
     answer = _answer(record)
@@ -112,7 +138,7 @@ def _page(
     shown = [x for x in sections if not claim_lines.has_verdicts(x)]
     wide = [wide_tables.wide_table(x, record) for x in shown]
     both = [(x.section, wide_tables.wide_table(x.section, record)) for x in claims]
-    first = next((x for x in charts.charts if x.group == ANSWER), None)
+    first = _picture(charts)
     return TEMPLATES.get_template("page.html.j2").render(
         study=content["study"],
         question=content["question"] or content["study"],
@@ -134,6 +160,8 @@ def _page(
             {x.name: wide_tables.copies(x, y) for x, y in [*zip(shown, wide), *both]}
         ),
         linked=linked,
+        drawn=drawn,
+        still=still,
         target=content.get("target_accuracy"),
         percent=f"{100 * estimates.level_of(record):.4g}%" if answer else "95%",
     )

@@ -196,9 +196,7 @@ OUTLYING = Column(
 SEEDS = number_column("seeds", formats.number, needed=lambda x: x.nunique() > 1)
 DIVERGED = number_column("diverged", formats.number)
 SUMMARY: dict[str, Column] = {
-    "test accuracy": interval_column(
-        "test_accuracy", formats.accuracy, best="highest"
-    ),
+    "test accuracy": interval_column("test_accuracy", formats.accuracy, best="highest"),
     "trimmed mean": trimmed_column("trimmed_accuracy", formats.accuracy),
     "outlying seeds": OUTLYING,
     "lowest": interval_column("test_accuracy_min", formats.by_width),
@@ -207,9 +205,7 @@ SUMMARY: dict[str, Column] = {
         "stability", formats.by_digits, best="lowest"
     ),
     "seconds": interval_column("seconds", formats.by_three_digits, best="lowest"),
-    "steps to target": interval_column(
-        "steps_to_target", formats.steps, best="lowest"
-    ),
+    "steps to target": interval_column("steps_to_target", formats.steps, best="lowest"),
     "reached by": interval_column("share_reached", formats.percent, best="highest"),
     "diverged": DIVERGED,
     "seeds": SEEDS,
