@@ -9,11 +9,12 @@ import numpy as np
 
 from normjax.statistics import Interval
 
+MINUS = "\u2212"
 PLACES = 4  # the most after the point: one of 10,000 test images is 0.0001
 LATEX: dict[int, str] = str.maketrans(
     {x: f"\\{x}" for x in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-    | {"²": "$^2$", "±": r"$\pm$", "<": "$<$", ">": "$>$", "−": "$-$"}
+    | {"²": "$^2$", "±": r"$\pm$", "<": "$<$", ">": "$>$", MINUS: "$-$"}
 )
 
 
@@ -106,7 +107,7 @@ def signed(interval: Interval) -> str:
 
 def true_minus(text: str) -> str:
     """The text with a minus sign in place of each hyphen before a number."""
-    return re.sub(r"(?<![\w.)\]-])-(?=\d)", "−", text)
+    return re.sub(r"(?<![\w.)\]-])-(?=\d)", MINUS, text)
 
 
 def within(

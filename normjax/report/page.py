@@ -47,7 +47,7 @@ class Claims(NamedTuple):
 
 
 def build(workdir: str | Path, *, stills: bool = True) -> Path:
-    """Writes tables, still figures, an audit's documents and the page; returns its path.
+    """Writes tables, still figures, an audit's documents and the page.
 
     It works at any time: while networks are missing, the page says which, and shows
     what the others did.
@@ -55,6 +55,9 @@ def build(workdir: str | Path, *, stills: bool = True) -> Path:
     Args:
         workdir: the folder of a record.
         stills: whether the still figures are drawn, which takes most of the time.
+
+    Returns:
+        The path of the page.
 
     Raises:
         InputError: `workdir` is not a record, is damaged, names an audit that cannot
@@ -191,7 +194,7 @@ def _few_seeds(record: Record) -> str:
     return (
         f"{formats.plural(seeds, 'seed')} {are} too few to conclude from: the sign-flip"
         f" test of {formats.plural(seeds, 'pair')} cannot give a p below"
-        f" {p_values.smallest(seeds):.3g}. With {least} it can fall below {DECIDABLE:g}."
+        f" {p_values.smallest(seeds):.3g}; {least} can go below {DECIDABLE:g}."
     )
 
 

@@ -26,9 +26,8 @@ def update(charts: Charts, folder: Path) -> None:
     there = current(charts, folder)
     stale = [chart for chart in charts.charts if chart.name not in there]
     stills.write(charts._replace(charts=stale), folder)
-    files.write_json(
-        folder / DRAWN, {x.name: _digest(x, charts) for x in charts.charts}
-    )
+    digests = {chart.name: _digest(chart, charts) for chart in charts.charts}
+    files.write_json(folder / DRAWN, digests)
 
 
 def current(charts: Charts, folder: Path) -> set[str]:

@@ -19,6 +19,7 @@ from normjax.report.audit_interface import (
 )
 from normjax.statistics import Interval
 from normjax.study import trials
+from normjax.study.columns import Level
 from normjax.study.record import Record
 
 FOOTNOTE = (
@@ -86,7 +87,7 @@ def all_sections(record: Record) -> list[Section]:
 
 
 def differences_section(
-    name: str, baseline: Mapping[str, object], numbers: pd.DataFrame
+    name: str, baseline: Mapping[str, Level], numbers: pd.DataFrame
 ) -> Section:
     """A section of the paired differences that `estimates.arm_differences` returns."""
     levels = [names.level(*x, titled=True) for x in baseline.items()]
