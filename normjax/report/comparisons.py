@@ -65,7 +65,7 @@ def differences(
         Panel(title, [difference_row(x, others[x.arm], layout, level) for x in members])
         for title, members in groups.items()
     ]
-    against = ", ".join(names.level(x, level) for x, level in baseline.items())
+    against = ", ".join(names.level(*pair, titled=True) for pair in baseline.items())
     return Chart(
         name="differences",
         kind="rows",
@@ -74,8 +74,8 @@ def differences(
         y=row_names(panels),
         panels=panels,
         note=f"Dots: seeds; bars: mean and {bands.percent(level)} interval."
-        " A difference counts if its interval excludes zero and, where seeds lie far from the"
-        " others, that of the trimmed mean lies on the same side.",
+        " A difference counts if its interval excludes zero and, where seeds lie far"
+        " from the others, that of the trimmed mean lies on the same side.",
         same_y=False,
         group="answer",
     )
