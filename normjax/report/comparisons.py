@@ -69,6 +69,7 @@ def differences(
     return Chart(
         name="differences",
         kind="rows",
+        verdicts=("better", "worse", "undecided"),
         title=f"Test accuracy minus that of {against}, on the same seeds",
         x=Axis(POINTS, reference=0.0),
         y=row_names(panels),

@@ -14,7 +14,7 @@ Direction = Literal["x", "y"]
 
 LETTER = 0.074  # inches that a letter of a tick or a row takes, on average
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-NAME = 26  # letters in a line of a name
+NAME = 30  # letters in a line of a name
 
 
 def wrapped(text: str, letters: int = NAME) -> str:
@@ -115,25 +115,19 @@ def set_ticks(
 
 def set_log_ticks(axis: Any, low: float, high: float) -> None:
     """Powers of ten, or where there are too few of them, numbers between them too."""
+    axis.set_minor_locator(NullLocator())
     if high < 2.5 * low:
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axis.set_minor_locator(NullLocator())
     elif high < 100 * low:
-        subs = (2, 5) if high > 8 * low else (2, 3, 5, 7)
-        axis.set_minor_locator(LogLocator(subs=subs))
-        axis.set_minor_formatter(FuncFormatter(power))
-    else:
-        axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(power))
+        axis.set_minor_locator(LogLocator(subs=(2, 5) if high > 8 * low else (2, 3, 5)))
+        axis.set_minor_formatter("{x:g}")
+    near = low > 0.9e-4 and high < 2e4
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if near else power(x)))
 
 
-def power(value: float, position: int | None = None) -> str:
-    """A number, or a far power of ten with its exponent raised."""
-    del position
-    exponent = round(np.log10(value)) if value > 0 else 0
-    if -4 <= exponent <= 4 or not np.isclose(value, 10.0**exponent, rtol=1e-6):
-        return f"{value:g}"
-    return "10" + str(exponent).translate(RAISED)
+def power(value: float) -> str:
+    """A power of ten with its exponent raised."""
+    return "10" + str(round(np.log10(value))).translate(RAISED)
 
 
 def drawn(ax: Axes, direction: Direction) -> np.ndarray:

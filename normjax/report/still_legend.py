@@ -38,14 +38,16 @@ def entries_of(
     if chart.kind == "tiles":
         return {}
     if chart.kind == "rows":
-        kinds = dict.fromkeys(row.kind for row in marks if row.kind)
+        kinds = {row.kind for row in marks}
         return {
-            ("", kind): Entry(kind, look(None), still_marks.verdict_handle(kind))
-            for kind in still_marks.VERDICTS
+            ("", kind): Entry(name, look(None), still_marks.verdict_handle(kind))
+            for kind, name in zip(("holds", "fails", "undecided"), chart.verdicts)
             if kind in kinds
         }
-    first = {entry_of(mark, strokes): mark for mark in reversed(marks)}
-    unnamed = [entry for entry in reversed(first) if not entry[0]]
+    found: dict[tuple[str, str], list[Any]] = {}
+    for mark in marks:
+        found.setdefault(entry_of(mark, strokes), []).append(mark)
+    unnamed = [entry for entry in found if not entry[0]]
     looks = {(key, ""): look(stroke) for key, stroke in strokes.items()}
     for i, entry in enumerate(unnamed):
         looks[entry] = still_marks.unnamed_look(i, len(unnamed))
@@ -53,10 +55,10 @@ def entries_of(
         entry: Entry(
             strokes[entry[0]].label if entry[0] else entry[1],
             own,
-            still_marks.handle(own, first[entry]),
+            still_marks.handle(own, found[entry]),
         )
         for entry, own in looks.items()
-        if entry in first
+        if entry in found
     }
 
 

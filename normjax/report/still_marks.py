@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -58,11 +59,14 @@ def look(stroke: Stroke | None) -> Look:
     )
 
 
-def handle(look: Look, mark: Series | Point) -> Line2D:
-    """What stands beside a label in the legend."""
-    dash, symbol = "none", look.symbol
-    if isinstance(mark, Series):
-        dash, symbol = _dash_and_symbol(mark, look)
+def handle(look: Look, marks: Sequence[Series | Point]) -> Line2D:
+    """What stands beside the label of some marks in the legend."""
+    pairs = [
+        _dash_and_symbol(x, look) if isinstance(x, Series) else ("none", look.symbol)
+        for x in marks
+    ]
+    dash = look.dash if any(dash != "none" for dash, _ in pairs) else "none"
+    symbol = look.symbol if any(symbol != "none" for _, symbol in pairs) else "none"
     return Line2D([], [], color=look.colour, ls=dash, marker=symbol, ms=4, lw=1.5)
 
 
@@ -171,11 +175,14 @@ def draw_tiles(
         dark = np.isfinite(tile.value) and is_dark(colours(norm(tile.value)))
         style = {"ha": "center", "va": "center", "fontsize": 7.5}
         ax.text(x, y, tile.text, color="white" if dark else INK, **style)  # type: ignore[arg-type]
-        if tile.marked:
-            for colour, width in (("white", 3.6), (INK, 1.8)):
-                frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False)
-                frame.set(edgecolor=colour, linewidth=width, zorder=3)
-                ax.add_patch(frame)
+    frames = [
+        Rectangle((columns[tile.x] - 0.46, rows[tile.y] - 0.46), 0.92, 0.92)
+        for tile in tiles
+        if tile.marked
+    ]
+    for colour, width in (("white", 2.8), (INK, 1.3)):
+        edge = {"fc": "none", "ec": colour, "lw": width, "zorder": 3}
+        ax.add_collection(PatchCollection(frames, **edge))  # type: ignore[arg-type]
     ax.grid(visible=False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
