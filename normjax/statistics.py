@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from normjax import ties
+from normjax import p_values, ties
 
 LEVEL = 0.95  # confidence level of every interval, unless a study has several looks
-EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
 MOST_SEEDS = 10_000  # no report asks for more seeds than this
 
 NumberOrArray = Any  # an array where the statistic is one of arrays
@@ -101,7 +100,7 @@ def paired_difference(
             np.mean,
             permutation_type="samples",
             vectorized=True,
-            n_resamples=np.inf if len(pairs) <= EXACT_SEEDS else 9_999,
+            n_resamples=_resamples(len(pairs)),
             batch=max(1, 10_000_000 // len(pairs)),  # 80 MB at a time
             rng=0,
         ).pvalue
@@ -222,6 +221,10 @@ def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int 
     sizes = range(2, MOST_SEEDS + 1)
     place = bisect.bisect_left(sizes, True, key=lambda n: half_width(n) <= enough)
     return sizes[place] if place < len(sizes) else None
+
+
+def _resamples(n: int) -> float:
+    return np.inf if n <= p_values.EXACT_SEEDS else p_values.RANDOM_FLIPS
 
 
 def _finite_rows(x: np.ndarray) -> np.ndarray:

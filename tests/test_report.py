@@ -13,7 +13,6 @@ import _records
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from normjax import files, outliers, statistics
 from normjax.audit import claims, published_numbers
@@ -21,13 +20,10 @@ from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
     answers,
-    axes,
     equal_numbers,
     estimates,
-    figures,
     formats,
     networks,
-    outcomes,
     page,
     tables,
 )
@@ -148,10 +144,6 @@ def grid(tmp_path_factory) -> Record:
 def section(record: Record, name: str) -> Section | None:
     """The table of that name, if the record has it."""
     return {x.name: x for x in tables.all_sections(record)}.get(name)
-
-
-def draw(cells: list[networks.Cell], measure: str) -> Figure:
-    return figures.draw_curves(cells, measure, figures.BY_EPOCH[measure])
 
 
 # cells
@@ -459,61 +451,6 @@ def test_only_settings_of_a_grid_are_shown(norms, grid):
     assert rows[1][:3] == ["none", "0.001", "0.99"]
 
 
-# figures
-
-
-def test_the_last_factor_of_most_levels_is_the_colour(optimizers, norms):
-    plan = axes.layout(networks.load(optimizers))
-    assert list(plan.strokes) == list(OPTIMIZERS["optimizer"])
-    assert list(plan.panels) == [
-        f"{p}, {r}" for p in OPTIMIZERS["protocol"] for r in OPTIMIZERS["penalty"]
-    ]
-    assert plan.num_columns == 2
-    assert axes.layout(networks.load(norms)).panels.keys() == {""}
-
-
-def test_arms_that_the_factors_do_not_tell_apart_are_coloured_one_by_one(norms):
-    same = [c._replace(factors={"norm": "batch"}) for c in networks.load(norms)]
-    plan = axes.layout(same)
-    assert list(plan.strokes) == list(NORMS["norm"])
-    assert len(set(plan.strokes.values())) == 4
-
-
-def test_lines_and_bands_are_the_statistics(norms):
-    found = networks.load(norms)
-    (ax,) = draw(found, "test_accuracy").axes
-    assert [line.get_label() for line in ax.lines] == list(NORMS["norm"])
-    for cell, line, band in zip(found, ax.lines, ax.collections):
-        mean, low, high, _ = statistics.mean_interval(cell.curves["test_accuracy"])
-        assert np.array_equal(line.get_ydata(), mean)
-        vertices = band.get_paths()[0].vertices
-        assert vertices[:, 1].min() == low.min()
-        assert vertices[:, 1].max() == high.max()
-
-
-def test_a_loss_over_decades_has_a_log_scale(norms):
-    found = networks.load(norms)
-    far = [
-        c._replace(
-            curves={"train_loss": c.curves["train_loss"] * 10.0 ** -np.arange(5)}
-        )
-        for c in found
-    ]
-    assert draw(found, "train_loss").axes[0].get_yscale() == "linear"
-    assert draw(far, "train_loss").axes[0].get_yscale() == "log"
-    lost = far[0]._replace(curves={"train_loss": np.full((8, 5), np.nan)})
-    assert draw([lost, *far[1:]], "train_loss").axes[0].get_yscale() == "log"
-
-
-def test_a_grid_is_drawn_against_its_setting(grid):
-    names = [f"{start}against_learning_rate" for start in outcomes.OUTCOMES]
-    drawn = figures.plots(grid)
-    assert [x for x in drawn if "against" in x] == names
-    (ax,) = drawn["against_learning_rate"].draw().axes
-    assert ax.get_xscale() == "log"
-    assert list(ax.lines[0].get_xdata()) == [0.001, 0.01, 0.1]
-
-
 # the JSON of three levels
 
 
@@ -635,49 +572,6 @@ def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
     assert list(rows["step"]) == list(cell.steps)
     means = statistics.mean_interval(values).estimate
     assert np.allclose(rows["mean"], means, rtol=1e-14, atol=0)
-
-
-def test_the_answer_names_the_best_arm_and_its_lead(norms):
-    """Arms are 0.01 apart with noise of 0.001: the last leads by one point."""
-    first, second, *rest = answers.answer(networks.load(norms))
-    accuracy = formats.by_width(estimates.robustness(networks.load(norms)[3]))
-    assert first == (
-        f"Most robust: weight, test accuracy {accuracy}, mean over 8 seeds."
-    )
-    assert re.fullmatch(
-        r"Runner-up: layer, (0\.9|1\.0)\d+ \[.*\] percentage points below on the same"
-        r" seeds \(the interval excludes zero\)\.",
-        second,
-    )
-    assert rest[0] == "Fastest: none, 2.50 s per network."
-    assert rest[1].startswith("Most stable: ")
-
-
-def test_the_answer_says_when_the_lead_may_be_luck(norms):
-    found = networks.load(norms)[:2]
-    shaken = found[0].final["test_accuracy"] + 0.05 * np.sin(np.arange(8))
-    found[1] = found[1]._replace(final=found[1].final | {"test_accuracy": shaken})
-    assert "includes zero, so the lead may be luck" in answers.answer(found)[1]
-
-
-def test_an_arm_that_diverged_is_named_and_not_called_stable(norms):
-    stable = answers.answer(networks.load(norms))[-1]
-    found = networks.load(norms)
-    i = [f"Most stable: {c.arm}," in stable for c in found].index(True)
-    steps = np.where(np.arange(8) < 3, 120, -1)
-    found[i] = found[i]._replace(final=found[i].final | {"diverged_at_step": steps})
-    *_, other, diverged = answers.answer(found)
-    assert other.startswith("Most stable: ")
-    assert found[i].arm not in other
-    assert diverged == f"Diverged networks: 3 of {found[i].arm}."
-
-
-def test_the_answer_is_about_the_corrected_arms(optimizers):
-    """The first protocol; arms of higher accuracy are the later ones, as published."""
-    answer = answers.answer(networks.load(optimizers))
-    assert answer[0].startswith(
-        "Corrected arms only. Most robust: corrected-third_moment-l2, "
-    )
 
 
 def test_one_seed_gives_a_page_without_intervals(tmp_path):

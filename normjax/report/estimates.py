@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from normjax import looks, outliers, statistics, ties
+from normjax import looks, outliers, p_values, statistics, ties
 from normjax.report import networks
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL, Difference, Interval
@@ -38,7 +38,7 @@ def _num_seeds(record: Record) -> int:
 
 
 def summary(record: Record) -> pd.DataFrame:
-    """Speed, robustness and stability; a row for each arm and setting."""
+    """Accuracy, spread over seeds and cost; a row for each arm and setting."""
     target = record.record.get("target_accuracy")
     cells, level = networks.load(record), level_of(record)
     return pd.DataFrame([_summary_row(cell, target, level) for cell in cells])
@@ -49,8 +49,9 @@ def arm_differences(
 ) -> pd.DataFrame:
     """Each arm against its baseline arm, seed by seed; empty if no arm has one.
 
-    `accuracy_points` are of test accuracy, in percentage points. `seconds_ratio` has no
-    bounds: arms run minutes apart, and the noise of a machine comes in bursts.
+    `accuracy_points` are of test accuracy, in percentage points; `p_holm` is `p`
+    adjusted for the number of rows. `seconds_ratio` has no bounds: arms run minutes
+    apart, and the noise of a machine comes in bursts.
 
     Args:
         record: the study.
@@ -69,7 +70,12 @@ def arm_differences(
         other = by_factors.get((factors, cell.position), cell)
         if other.arm != cell.arm and grid_sizes[other.arm] == grid_sizes[cell.arm]:
             rows.append(_difference_row(cell, other, level))
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if rows:
+        table.insert(
+            table.columns.get_loc("p") + 1, "p_holm", p_values.holm(table["p"])
+        )
+    return table
 
 
 def curves(record: Record) -> pd.DataFrame:

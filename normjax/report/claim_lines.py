@@ -1,0 +1,141 @@
+"""Claims as the page shows them: a line with verdicts, opened for what decided it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from normjax.report import names, wide_tables
+from normjax.report.audit_interface import Kind, Section, TableRow, Verdict
+from normjax.report.wide_tables import Table
+from normjax.study.record import Record
+
+STANDING = "stands_"  # the columns of how a claim stands over several choices
+
+
+class Chip(NamedTuple):
+    """A verdict in a line."""
+
+    label: str  # `as published`; what it is about
+    kind: str  # holds, fails or undecided
+    text: str
+
+
+class ClaimLine(NamedTuple):
+    """A claim with its verdicts and, if it is opened, its comparisons."""
+
+    anchor: str
+    sentence: str
+    subject: str  # `test accuracy, points`; may be empty
+    chips: list[Chip]
+    remarks: list[str]  # where it stands in a paper, and the reason of a margin
+    comparisons: list[tuple[str, Table]]  # the choice, "" if there is one, and its rows
+
+
+def has_verdicts(section: Section) -> bool:
+    """Whether a section is one of claims."""
+    values = section.numbers.to_numpy(object).ravel()
+    return any(isinstance(value, Verdict) for value in values)
+
+
+def lines(section: Section, record: Record) -> list[ClaimLine]:
+    """A line for each claim; the verdicts for several choices are in one line."""
+    table = section.numbers.reset_index(drop=True)
+    parts = list(section.parts) or [False] * len(table)
+    heads = [i for i, part in enumerate(parts) if not part]
+    ends = [*heads[1:], len(table)]
+    known = names.glossary(record)
+    claims: dict[str, list[pd.DataFrame]] = {}
+    for start, end in zip(heads, ends):
+        first = table.iloc[start]
+        sentence = str(first.get("sentence", "") or first.iloc[0])
+        claims.setdefault(sentence, []).append(table.iloc[start:end])
+    return [
+        _line(section, record, f"claim-{i}", sentence, rows, known)
+        for i, (sentence, rows) in enumerate(claims.items(), 1)
+    ]
+
+
+def count(found: Sequence[ClaimLine]) -> list[str]:
+    """A sentence for each protocol: how many of its claims hold."""
+    by_label: dict[str, list[str]] = {}
+    for line in found:
+        for chip in line.chips:
+            by_label.setdefault(chip.label, []).append(chip.kind)
+    return [
+        f"{label[:1].upper()}{label[1:]}: {_counted(kinds)}."
+        for label, kinds in by_label.items()
+    ]
+
+
+def _counted(kinds: Sequence[str]) -> str:
+    words = {
+        "holds": ("holds", "hold"),
+        "fails": ("does not hold", "do not hold"),
+        "undecided": ("is undecided", "are undecided"),
+    }
+    counts = [(kinds.count(kind), *forms) for kind, forms in words.items()]
+    said = [f"{n} {one if n == 1 else many}" for n, one, many in counts if n]
+    plural = "claim" if len(kinds) == 1 else "claims"
+    return f"of {len(kinds)} {plural}, {', '.join(said)}"
+
+
+def _line(
+    section: Section,
+    record: Record,
+    anchor: str,
+    sentence: str,
+    groups: Sequence[pd.DataFrame],
+    known: Mapping[str, str],
+) -> ClaimLine:
+    heads = [rows.iloc[0].to_dict() for rows in groups]
+    title = names.readable(sentence, known)
+    whole = str(heads[0][section.numbers.columns[0]])
+    subject = names.readable(whole.removeprefix(sentence).removeprefix(": "), known)
+    if len(groups) > 1:
+        subject = re.sub(r" \([^()]*\)$", "", subject)  # the choice
+    return ClaimLine(
+        anchor,
+        title[:1].upper() + title[1:],
+        subject,
+        _chips(section, heads),
+        _remarks(heads[0]),
+        [(_choice(rows), _comparisons(section, record, rows)) for rows in groups],
+    )
+
+
+def _chips(section: Section, heads: Sequence[TableRow]) -> list[Chip]:
+    """The verdict of each protocol: of one choice, or over all of them."""
+    chips = []
+    for header, column in section.wide.items():
+        found = [x for x in (head.get(column.key) for head in heads) if x]
+        if not found or not all(isinstance(x, Verdict) for x in found):
+            continue
+        label = header.removeprefix("verdict, ")
+        kinds = {verdict.kind for verdict in found}
+        kind = kinds.pop() if len(kinds) == 1 else Kind.UNDECIDED
+        standing = heads[0].get(column.key.replace("verdict_", STANDING), "")
+        text = names.readable(str(standing or found[0]), {})
+        chips.append(Chip(label, kind.name.lower(), text))
+    return chips
+
+
+def _remarks(head: TableRow) -> list[str]:
+    given: dict[str, Any] = {x: head.get(x, "") for x in ("source", "place", "why")}
+    source = ", ".join(x for x in (given["source"], given["place"]) if x)
+    said = [f"Source: {source}." if source else "", given["why"]]
+    return [x for x in said if x]
+
+
+def _choice(rows: pd.DataFrame) -> str:
+    return names.readable(str(rows.iloc[0].get("choice", "")), {})
+
+
+def _comparisons(section: Section, record: Record, rows: pd.DataFrame) -> Table:
+    """The parts of a claim, or the claim itself if it has none."""
+    shown = rows.iloc[1:] if len(rows) > 1 else rows
+    if "comparison" in shown:
+        shown = shown.assign(**{shown.columns[0]: shown["comparison"]})
+    table = wide_tables.wide_table(section, record, shown)
+    return table._replace(header=["comparison", *table.header[1:]])
