@@ -28,7 +28,7 @@ def test_a_share_of_nothing_is_not_known():
 
 def test_a_positive_mean_has_the_mean_in_an_interval_above_zero():
     """Student's interval of the last column begins below zero."""
-    x = np.exp(np.outer(np.sin(SEEDS), [0.01, 0.5, 3.0]))
+    x = np.exp(np.outer(np.sin(SEEDS), [0.01, 0.5, 9.0]))
     student, found = statistics.mean_interval(x), bounded.positive_mean(x)
     np.testing.assert_array_equal(found.estimate, student.estimate)
     assert list(student.low > 0) == [True, True, False]
