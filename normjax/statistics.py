@@ -224,7 +224,8 @@ def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int 
 
 
 def _resamples(n: int) -> float:
-    return np.inf if n <= p_values.EXACT_SEEDS else p_values.RANDOM_FLIPS
+    exact = n <= p_values.EXACT_SEEDS
+    return np.inf if exact else float(p_values.RANDOM_FLIPS)
 
 
 def _finite_rows(x: np.ndarray) -> np.ndarray:

@@ -166,6 +166,6 @@ def grid_axis(label: str, values: Sequence[float]) -> Axis:
     """An axis with ticks at the values of a grid, logarithmic if they are far apart."""
     ticks = sorted({float(x) for x in values if np.isfinite(x)})
     positive = bool(ticks) and ticks[0] > 0
-    far = positive and len(ticks) > 1 and ticks[-1] >= SPREAD * ticks[0]
+    far = positive and len(ticks) > 1 and ticks[-1] / ticks[0] > SPREAD - 1e-9
     marked = ticks if len(ticks) <= MOST_TICKS else ()
     return Axis(label, logarithmic=far, may_switch=positive, ticks=marked)

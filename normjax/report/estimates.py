@@ -72,9 +72,8 @@ def arm_differences(
             rows.append(_difference_row(cell, other, level))
     table = pd.DataFrame(rows)
     if rows:
-        table.insert(
-            table.columns.get_loc("p") + 1, "p_holm", p_values.holm(table["p"])
-        )
+        place = list(table).index("p") + 1
+        table.insert(place, "p_holm", p_values.holm(table["p"].to_numpy()))
     return table
 
 

@@ -208,7 +208,7 @@ SUMMARY: dict[str, Column] = {
     "seconds": interval_column("seconds", formats.by_three_digits, best="lowest"),
     "steps to target": interval_column("steps_to_target", formats.steps, best="lowest"),
     "reached by": interval_column("share_reached", formats.percent, best="highest"),
-    "diverged": DIVERGED,
+    "diverged": DIVERGED._replace(needed=lambda x: x.any()),
     "seeds": SEEDS,
 }
 SUMMARY_NARROW: dict[str, Column] = {
