@@ -19,7 +19,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("training",),
     ("study",),
     ("report",),
-    ("audit", "checks", "launcher", "merge", "status"),
+    ("archive", "audit", "checks", "launcher", "merge", "status"),
 )
 HEIGHT = {f"normjax.{name}": i for i, names in enumerate(FLOORS) for name in names}
 

@@ -132,6 +132,9 @@ def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
             f"kept: {number} networks that this study does not want, for they differ in"
             " data, epochs, version or program"
         )
+    archived = sum(groups.is_archived(held.networks[key][1]) for key in mine)
+    if archived:
+        lines.append(f"archived: {archived} networks are here without their variables")
     begun = [each.checkpoint.about["epoch"] for each in work if each.checkpoint]
     if not work:
         lines.append("complete: every network is trained")

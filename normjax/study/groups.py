@@ -34,6 +34,7 @@ ABOUT = {  # what a group says of itself, without which it is not one
     "compile_seconds": float,
     "epoch_seconds": list,
 }
+ARCHIVED = "archived"  # true in the `about` of networks whose variables were not kept
 Lane = tuple[tuple[tuple[str, float], ...], int]  # sorted settings, seed
 
 
@@ -125,6 +126,11 @@ def read(path: Path) -> Group:
         )
     except (KeyError, ValueError, TypeError) as error:
         raise files.damaged(path, f"not a group of networks: {error}") from error
+
+
+def is_archived(group: Group) -> bool:
+    """Whether the variables of these networks were not kept."""
+    return bool(group.about.get(ARCHIVED))
 
 
 def read_variables(path: Path, position: int) -> dict[str, Any]:

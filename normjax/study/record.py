@@ -69,7 +69,8 @@ class Record(NamedTuple):
         settings of the lane as in `networks`; those with one value may be left out.
 
         Raises:
-            InputError: if there is no such arm, or not exactly one such network.
+            InputError: if there is no such arm, not exactly one such network, or one
+                that was archived without its variables.
         """
         pick("arm", dict.fromkeys(present_arms(self.record)), arm)
         rows = self.networks[self.networks["arm"] == arm]
@@ -83,9 +84,13 @@ class Record(NamedTuple):
         entry = self.record["arms"][arm]
         (row,) = rows.to_dict("records")
         key = lane({name: row[name] for name in entry["settings"]}, row["seed"])
-        path, _, position = groups.held(self.workdir, [entry["id"]]).networks[
-            entry["id"], key
-        ]
+        held = groups.held(self.workdir, [entry["id"]]).copies[entry["id"], key]
+        whole = [copy for copy in held if not groups.is_archived(copy[1])]
+        if not whole:
+            rule = "is archived without the variables of its networks"
+            remedy = "give the folder that the study was run in, or run it in a new one"
+            raise InputError("workdir", str(self.workdir), rule, remedy)
+        path, _, position = whole[0]
         return groups.read_variables(path, position)
 
 
