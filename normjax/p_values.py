@@ -2,8 +2,8 @@
 
 import numpy as np
 
-EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
-RANDOM_FLIPS = 9_999  # drawn beyond
+EXACT_SEEDS = 13  # up to this many, all 2^n sign flips are enumerated
+RANDOM_FLIPS = 9_999  # drawn beyond, more than 2^13
 
 
 def smallest(n: int) -> float:

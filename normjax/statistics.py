@@ -81,7 +81,7 @@ def paired_difference(
     Two arms that share their seeds share initial weights and batches, so the spread
     that they have in common drops out of `a - b`. If there is no difference, both
     signs of each `a - b` are equally likely. `p` is the share of the 2^n sign patterns
-    whose mean is at least as far from 0. It is exact up to n = 12 and comes from 9,999
+    whose mean is at least as far from 0. It is exact up to n = 13 and comes from 9,999
     random patterns (with a fixed key) beyond. No p is below 2 / 2^n, so five seeds
     cannot reach 0.05.
 

@@ -11,6 +11,7 @@ from normjax.report.audit_interface import Kind, Section, TableRow, Verdict
 from normjax.report.wide_tables import Table
 from normjax.study.record import Record
 
+MEASURED = "measured"  # the header of an estimate
 STANDING = "stands_"  # the columns of how a claim stands over several choices
 
 
@@ -58,11 +59,14 @@ def lines(section: Section, record: Record) -> list[ClaimLine]:
 
 
 def count(found: Sequence[ClaimLine]) -> list[str]:
-    """A sentence for each protocol: how many of its claims hold."""
+    """A sentence for each protocol, if there are several: how many claims hold."""
     by_label: dict[str, list[str]] = {}
     for line in found:
         for chip in line.chips:
             by_label.setdefault(chip.label, []).append(chip.kind)
+    if len(by_label) == 1:
+        (kinds,) = by_label.values()
+        return [f"{_counted(kinds).capitalize()}."]
     return [
         f"{label[:1].upper()}{label[1:]}: {_counted(kinds)}."
         for label, kinds in by_label.items()
@@ -91,6 +95,8 @@ def _line(
 ) -> ClaimLine:
     heads = [rows.iloc[0].to_dict() for rows in groups]
     title = names.readable(sentence, known)
+    chips = _chips(section, heads)
+    labels = [chip.label for chip in chips]
     whole = str(heads[0][section.numbers.columns[0]])
     subject = names.readable(whole.removeprefix(sentence).removeprefix(": "), known)
     if len(groups) > 1:
@@ -99,9 +105,12 @@ def _line(
         anchor,
         title[:1].upper() + title[1:],
         subject,
-        _chips(section, heads),
+        chips,
         _remarks(heads[0]),
-        [(_choice(rows), _comparisons(section, record, rows)) for rows in groups],
+        [
+            (_choice(rows), _comparisons(section, record, rows, labels))
+            for rows in groups
+        ],
     )
 
 
@@ -132,10 +141,21 @@ def _choice(rows: pd.DataFrame) -> str:
     return names.readable(str(rows.iloc[0].get("choice", "")), {})
 
 
-def _comparisons(section: Section, record: Record, rows: pd.DataFrame) -> Table:
-    """The parts of a claim, or the claim itself if it has none."""
+def _comparisons(
+    section: Section, record: Record, rows: pd.DataFrame, labels: Sequence[str]
+) -> Table:
+    """The parts of a claim, or the claim itself if it has none.
+
+    A single protocol needs no name in the headers.
+    """
     shown = rows.iloc[1:] if len(rows) > 1 else rows
     if "comparison" in shown:
         shown = shown.assign(**{shown.columns[0]: shown["comparison"]})
     table = wide_tables.wide_table(section, record, shown)
-    return table._replace(header=["comparison", *table.header[1:]])
+    header = table.header[1:]
+    if len(labels) == 1:
+        (only,) = labels
+        header = [
+            MEASURED if x == only else x.removesuffix(f", {only}") for x in header
+        ]
+    return table._replace(header=["comparison", *header])

@@ -122,8 +122,11 @@ def readable(text: str, known: Mapping[str, str]) -> str:
 
 def _words(identifier: str) -> str:
     """Identifiers as words, but for a file's or a module's: they have a dot."""
-    return identifier if "." in identifier else words(identifier).replace("=", " ")
+    name, equals, value = identifier.partition("=")
+    if equals:
+        return f"{_words(name)} {_words(value)}"
+    return name if {".", "/"} & set(name) else words(name)
 
 
 AGAINST = " against "
-IDENTIFIER = re.compile(r"[\w.=-]*[a-z0-9][_=-][\w.=-]*[\w]")
+IDENTIFIER = re.compile(r"[\w./=-]*[a-z0-9][_=-][\w./=-]*[\w]")

@@ -208,7 +208,7 @@ SUMMARY: dict[str, Column] = {
     "seconds": interval_column("seconds", formats.by_three_digits, best="lowest"),
     "steps to target": interval_column("steps_to_target", formats.steps, best="lowest"),
     "reached by": interval_column("share_reached", formats.percent, best="highest"),
-    "diverged": DIVERGED._replace(needed=lambda x: x.any()),
+    "diverged": DIVERGED,
     "seeds": SEEDS,
 }
 SUMMARY_NARROW: dict[str, Column] = {
@@ -220,7 +220,7 @@ SUMMARY_NARROW: dict[str, Column] = {
     "seconds": number_column("seconds", formats.three_digits),
     "steps": number_column("steps_to_target", formats.whole_number),
     "reached": number_column("share_reached", formats.whole_percent),
-    "diverged": DIVERGED,
+    "diverged": DIVERGED._replace(needed=lambda x: x.any()),
     "seeds": SEEDS,
 }
 DIFFERENCES: dict[str, Column] = {
