@@ -403,6 +403,18 @@ def test_too_many_numbers_leave_the_seeds_out(monkeypatch):
     assert bands.UNDRAWN in found.note
 
 
+def test_of_many_epochs_some_are_drawn_the_ends_among_them(monkeypatch):
+    record = make(OPTIMIZERS)
+    assert "epochs are drawn" not in chart(record, "train_loss").note
+    monkeypatch.setattr(curves, "MOST_EPOCHS", 3)
+    found = chart(record, "train_loss")
+    loss = networks.load(record)[0].curves["train_loss"]
+    line = marks(found)[0]
+    assert list(line.x) == [1, 3, 4]
+    np.testing.assert_array_equal(line.values, loss[:, [0, 2, 3]])
+    assert "3 of 4 epochs are drawn." in found.note
+
+
 # by layer
 
 LAYERS = ("dense_0", "norm_0", "dense_1", "norm_1", "dense_10", "logits")
