@@ -578,6 +578,17 @@ def test_two_settings_that_were_crossed_have_a_map():
     assert [sum(x.marked for x in panel.marks) for panel in found.panels] == [1, 1, 1]
 
 
+def test_two_settings_that_go_up_together_are_no_map():
+    record = make(OPTIMIZERS, settings={"learning_rate": (0.1, 0.2), "eps": (1.0, 2.0)})
+    cells = networks.load(record)
+    assert list(maps.crossed_arms(cells, ("learning_rate", "eps"))) == [
+        *OPTIMIZERS["optimizer"]
+    ]
+    line = [x for x in cells if x.settings["eps"] == 10 * x.settings["learning_rate"]]
+    assert len(line) == 6
+    assert maps.crossed_arms(line, ("learning_rate", "eps")) == {}
+
+
 def test_values_close_together_have_texts_of_their_own():
     assert maps.texts([1e-4, 0.5]) == {1e-4: "0.0001", 0.5: "0.5"}
     assert list(maps.texts([1.0001, 1.0002]).values()) == ["1.0001", "1.0002"]
