@@ -224,6 +224,20 @@ def test_a_row_says_its_difference_and_how_it_is_judged():
     assert {x.kind for x in rows} == {"undecided"}
 
 
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ((1.64, 1.03, 2.25), "+1.64 [1.03, 2.25]"),
+        ((-0.31, -0.9, 0.28), "\N{MINUS SIGN}0.31 [\N{MINUS SIGN}0.90, 0.28]"),
+        ((-0.001, -0.16, 0.158), "0.00 [\N{MINUS SIGN}0.16, 0.16]"),
+        ((0.5, np.nan, np.nan), "+0.5000"),
+        ((np.nan, np.nan, np.nan), "-"),
+    ],
+)
+def test_a_difference_has_a_sign_unless_it_is_zero(bounds, text):
+    assert formats.signed(Interval(*bounds, 5)) == text
+
+
 def test_where_a_seed_collapsed_the_trimmed_mean_must_agree():
     """One collapse of ten: the trimmed means still have a side, the means have none."""
     record = make(OPTIMIZERS, num_seeds=10, baseline=ADAM)
