@@ -224,6 +224,20 @@ def test_a_row_says_its_difference_and_how_it_is_judged():
     assert {x.kind for x in rows} == {"undecided"}
 
 
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ((1.64, 1.03, 2.25), "+1.64 [1.03, 2.25]"),
+        ((-0.31, -0.9, 0.28), "\N{MINUS SIGN}0.31 [\N{MINUS SIGN}0.90, 0.28]"),
+        ((-0.001, -0.16, 0.158), "0.00 [\N{MINUS SIGN}0.16, 0.16]"),
+        ((0.5, np.nan, np.nan), "+0.5000"),
+        ((np.nan, np.nan, np.nan), "-"),
+    ],
+)
+def test_a_difference_has_a_sign_unless_it_is_zero(bounds, text):
+    assert formats.signed(Interval(*bounds, 5)) == text
+
+
 def test_where_a_seed_collapsed_the_trimmed_mean_must_agree():
     """One collapse of ten: the trimmed means still have a side, the means have none."""
     record = make(OPTIMIZERS, num_seeds=10, baseline=ADAM)
@@ -403,6 +417,18 @@ def test_too_many_numbers_leave_the_seeds_out(monkeypatch):
     assert bands.UNDRAWN in found.note
 
 
+def test_of_many_epochs_some_are_drawn_the_ends_among_them(monkeypatch):
+    record = make(OPTIMIZERS)
+    assert "epochs are drawn" not in chart(record, "train_loss").note
+    monkeypatch.setattr(curves, "MOST_EPOCHS", 3)
+    found = chart(record, "train_loss")
+    loss = networks.load(record)[0].curves["train_loss"]
+    line = marks(found)[0]
+    assert list(line.x) == [1, 3, 4]
+    np.testing.assert_array_equal(line.values, loss[:, [0, 2, 3]])
+    assert "3 of 4 epochs are drawn." in found.note
+
+
 # by layer
 
 LAYERS = ("dense_0", "norm_0", "dense_1", "norm_1", "dense_10", "logits")
@@ -564,6 +590,17 @@ def test_two_settings_that_were_crossed_have_a_map():
     assert list(found.y.names) == ["0.9", "0.5", "0.1"]
     assert [len(panel.marks) for panel in found.panels] == [6, 6, 6]
     assert [sum(x.marked for x in panel.marks) for panel in found.panels] == [1, 1, 1]
+
+
+def test_two_settings_that_go_up_together_are_no_map():
+    record = make(OPTIMIZERS, settings={"learning_rate": (0.1, 0.2), "eps": (1.0, 2.0)})
+    cells = networks.load(record)
+    assert list(maps.crossed_arms(cells, ("learning_rate", "eps"))) == [
+        *OPTIMIZERS["optimizer"]
+    ]
+    line = [x for x in cells if x.settings["eps"] == 10 * x.settings["learning_rate"]]
+    assert len(line) == 6
+    assert maps.crossed_arms(line, ("learning_rate", "eps")) == {}
 
 
 def test_values_close_together_have_texts_of_their_own():

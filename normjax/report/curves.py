@@ -28,6 +28,7 @@ class Curve(NamedTuple):
 
 GROUP = "curves"
 MOST_PANELS = 24  # of layers
+MOST_EPOCHS = 400  # of a line; more are closer than a screen can show
 EPOCH = Axis("epoch")
 EVALUATED = "in evaluation mode, after the epoch"
 GAP = "on the training split: evaluation mode minus training mode"
@@ -103,10 +104,7 @@ def by_layer(cells: Sequence[Cell], kind: str, layout: Layout, level: float) -> 
     layers = sorted(set().union(*found.values()), key=depth)
     groups = layout.panels(cell for cell in cells if found[cell.arm])
     room = max(1, MOST_PANELS // len(groups))
-    shown = layers
-    if len(layers) > room:
-        places = np.linspace(0, len(layers) - 1, room).round().astype(int)
-        shown = [layers[i] for i in places]
+    shown = [layers[i] for i in evenly_spaced(len(layers), room)]
     curve = BY_LAYER[kind]
     panels = {
         f"{names.words(layer)}{', ' * bool(title)}{title}": [
@@ -144,10 +142,18 @@ def depth(layer: str) -> tuple:
 def _line(
     cell: Cell, values: np.ndarray, layout: Layout, level: float, scale: Scale
 ) -> Series:
-    epochs = np.arange(1, values.shape[1] + 1)
+    """A line over the epochs, or over MOST_EPOCHS of them, the last among them."""
+    places = evenly_spaced(values.shape[1], MOST_EPOCHS)
     key, label = layout.key(cell.arm), layout.labels[cell.arm]
-    seeds = cell.seeds.tolist()
-    return bands.series(key, label, epochs, values, seeds, level=level, scale=scale)
+    seeds, values = cell.seeds.tolist(), values[:, places]
+    return bands.series(key, label, 1 + places, values, seeds, level=level, scale=scale)
+
+
+def evenly_spaced(number: int, most: int) -> np.ndarray:
+    """The positions of at most that many of a number of things, both ends included."""
+    if number <= most:
+        return np.arange(number)
+    return np.linspace(0, number - 1, most).round().astype(int)
 
 
 def _chart(
@@ -162,7 +168,9 @@ def _chart(
     lines = [line for members in panels.values() for line in members]
     kept, thin = bands.thinned(lines)
     left = iter(kept)
-    sentences = [*bands.notes(lines, level, curve.scale), thin, more]
+    last, most = max(max(line.x) for line in lines), max(len(x.x) for x in lines)
+    some = f"{most:,} of {last:,} epochs are drawn." if last > most else ""
+    sentences = [*bands.notes(lines, level, curve.scale), thin, some, more]
     return Chart(
         name=name,
         kind="lines",

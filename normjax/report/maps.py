@@ -70,10 +70,7 @@ def by_settings(
 ) -> Chart | None:
     """A panel for each arm that tried two settings together; None if there is none."""
     x, y = pair
-    crossed: dict[str, list[Cell]] = {}
-    for cell in grids.cells_along(cells, x, y):
-        crossed.setdefault(cell.arm, []).append(cell)
-    crossed = {arm: found for arm, found in crossed.items() if _is_crossed(found, pair)}
+    crossed = crossed_arms(cells, pair)
     along = [cell for found in crossed.values() for cell in found]
     if not along:
         return None
@@ -143,10 +140,17 @@ def texts(values: Sequence[float]) -> dict[float, str]:
     return found
 
 
-def _is_crossed(cells: Sequence[Cell], pair: tuple[str, str]) -> bool:
-    """Whether some value of one setting was tried with several of the other, and back.
+def crossed_arms(cells: Sequence[Cell], pair: tuple[str, str]) -> dict[str, list[Cell]]:
+    """Arm -> its best cells along two settings, of the arms that crossed these.
 
     A grid whose settings go up together is a line, not a map.
     """
-    counts = [len({grids.value(cell, axis) for cell in cells}) for axis in pair]
-    return min(counts) > 1 and len(cells) > max(counts)
+    along: dict[str, list[Cell]] = {}
+    for cell in grids.cells_along(cells, *pair):
+        along.setdefault(cell.arm, []).append(cell)
+    found = {}
+    for arm, members in along.items():
+        counts = [len({grids.value(cell, axis) for cell in members}) for axis in pair]
+        if min(counts) > 1 and len(members) > max(counts):
+            found[arm] = members
+    return found
