@@ -339,6 +339,21 @@ def test_a_band_of_accuracies_ends_at_one_and_the_axis_too():
     assert bands.CLIPPED not in chart(record, "test_accuracy").note
 
 
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([0.5, 0.7, np.nan], None),  # a renderer follows what it shows
+        ([0.9, 0.999], (0.89505, 1.0)),
+        ([0.001, 0.501], (0.0, 0.526)),
+        ([0.1, 0.1], (0.05, 0.15)),
+        ([np.nan], (0.0, 1.0)),
+    ],
+)
+def test_an_axis_of_accuracies_stays_between_zero_and_one(values, limits):
+    found = bands.share_axis("accuracy", [np.array(values)]).limits
+    assert found == (limits and pytest.approx(limits, rel=1e-12))
+
+
 @pytest.mark.parametrize(("num_seeds", "banded"), [(1, False), (2, False), (3, True)])
 def test_fewer_than_three_seeds_have_no_band(num_seeds, banded):
     record = make(OPTIMIZERS, num_seeds=num_seeds)
@@ -464,8 +479,10 @@ def test_a_profile_falls_from_one_to_zero_in_steps_of_a_seed(penalties):
             assert (line.y[0], line.y[-1]) == (1, 0)
             assert (np.diff(line.y) <= 0).all()
             assert (np.diff(line.x) >= 0).all()
-            assert (line.low <= line.y).all()
-            assert (line.y <= line.high).all()
+            inner = slice(1, -1)  # a band from the lowest seed to the highest
+            assert np.isnan([line.low[[0, -1]], line.high[[0, -1]]]).all()
+            assert (line.low[inner] <= line.y[inner]).all()
+            assert (line.y[inner] <= line.high[inner]).all()
             falls = line.x[1:][np.diff(line.y) < 0]
             np.testing.assert_array_equal(falls, values)
             between = (values[2] + values[3]) / 2  # three of six are above

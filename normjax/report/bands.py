@@ -21,7 +21,7 @@ MOST_NUMBERS = 20_000  # of seeds, in one chart
 WIDE = 10.0  # sizes that span more than this factor get a logarithmic axis
 SPREAD = 3.0  # values of a grid that span this factor get one
 MOST_TICKS = 12  # values of a grid that are marked; more would overlap
-MARGIN = 0.04  # of what is drawn, on either side of it
+MARGIN = 0.05  # of the range of what is drawn, on either side of it
 
 CLIPPED = "Intervals end at 0 and 1, as accuracies do."
 ON_LOG = "Intervals are taken on the log, so they stay above zero."
@@ -143,15 +143,27 @@ def y_axis(label: str, lines: Sequence[Series], scale: Scale) -> Axis:
     return Axis(label, logarithmic=wide, may_switch=True)
 
 
-def share_axis(label: str, arrays: Sequence[np.ndarray], **more) -> Axis:
-    """An axis of accuracies: as wide as what is drawn, and never beyond 0 and 1."""
+def share_axis(label: str, arrays: Sequence[np.ndarray]) -> Axis:
+    """An axis of accuracies that never runs below 0 or above 1.
+
+    It has limits only where a margin around what is drawn would cross 0 or 1, or there
+    is nothing to take a margin of. Elsewhere a renderer follows what it shows.
+    """
     values = np.concatenate([np.ravel(x) for x in arrays] or [np.empty(0)])
     values = values[np.isfinite(values)]
     if not values.size:
-        return Axis(label, limits=(0.0, 1.0), **more)
-    low, high = float(values.min()), float(values.max())
-    margin = MARGIN * (high - low) or MARGIN / 2
-    return Axis(label, limits=(max(0.0, low - margin), min(1.0, high + margin)), **more)
+        return Axis(label, limits=(0.0, 1.0))
+    low, high = values.min(), values.max()
+    margin = MARGIN * (high - low)
+    inside = low >= margin > 0 and high <= 1 - margin
+    return Axis(label, limits=None if inside else around(values))
+
+
+def around(values: np.ndarray) -> tuple[float, float]:
+    """Limits within [0, 1], a margin away from these accuracies; nan is left out."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = MARGIN * (high - low) or MARGIN
+    return max(0.0, low - margin), min(1.0, high + margin)
 
 
 def row_arrays(rows: Iterable[Row]) -> list[np.ndarray]:

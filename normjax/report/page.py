@@ -17,6 +17,7 @@ import markupsafe
 from normjax import files, p_values
 from normjax.report import (
     answers,
+    browser,
     claim_lines,
     claim_sections,
     conditions,
@@ -30,7 +31,7 @@ from normjax.report import (
     wide_tables,
 )
 from normjax.report.audit_interface import Section, audit_documents
-from normjax.report.chart import Chart, Charts, as_json
+from normjax.report.chart import Chart, Charts
 from normjax.report.claim_sections import Claims
 from normjax.study import trials
 from normjax.study.record import Record, read_record, write_tables
@@ -163,7 +164,7 @@ def _page(
         command=content["environment"].get("command", ""),
         commit=content["environment"].get("commit", ""),
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
-        chart_data=_script(as_json(charts)),
+        chart_data=markupsafe.Markup(browser.chart_data(charts)),
         table_data=_script(
             {x.name: wide_tables.copies(x, y) for x, y in [*zip(shown, wide), *both]}
         ),
@@ -240,4 +241,8 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 TEMPLATES.filters |= {"slug": _slug, "capital": _capital}
-TEMPLATES.globals |= {"source": _source}
+TEMPLATES.globals |= {
+    "source": _source,
+    "chart_scripts": lambda: markupsafe.Markup(browser.scripts()),
+    "chart_styles": lambda: markupsafe.Markup(browser.styles()),
+}

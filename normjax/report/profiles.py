@@ -40,13 +40,13 @@ def probability(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
     return Chart(
         name="probability",
         kind="tiles",
-        title="Probability that the arm of a row beats the arm of a column in final"
-        " test accuracy on the same seed, percent",
+        title="Probability that the arm of a row beats that of a column, percent",
         x=Axis("beaten arm", names=labels),
         y=Axis("arm", names=labels),
         panels=[Panel("", tiles)],
-        note=f"Share of seeds; a tie counts as half. A frame: the {percent(level)}"
-        " interval (Wilson) of this pair alone excludes one half.",
+        note="Share of the seeds on which its final test accuracy is higher; a tie"
+        f" counts as half. A frame: the {percent(level)} interval (Wilson) of this pair"
+        " alone excludes one half.",
         centre=50.0,
         group=GROUP,
     )
@@ -76,16 +76,17 @@ def duel(a: Cell, b: Cell, layout: Layout, level: float) -> Tile:
 
 def profiles(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
     """The share of seeds whose final test accuracy is above x, in steps."""
-    accuracies = [cell.final["test_accuracy"] for cell in best]
-    axis = bands.share_axis("final test accuracy", accuracies)
-    ends = axis.limits or (0.0, 1.0)
+    accuracies = np.concatenate([cell.final["test_accuracy"] for cell in best])
+    known = np.isfinite(accuracies).any()
+    ends = bands.around(accuracies) if known else (0.0, 1.0)
     panels = [
         Panel(title, [profile(cell, layout, ends, level) for cell in members])
         for title, members in layout.panels(best).items()
     ]
     sentences = [
         f"Steps: share of seeds above x; bands: its {percent(level)} interval (Wilson)"
-        " at each x alone. A line farther to the right is better."
+        " at each x alone, from an arm's lowest seed to its highest. A line farther to"
+        " the right is better."
     ]
     if any(len(cell.seeds) < bands.LEAST_SEEDS for cell in best):
         sentences.append(bands.too_few(level))
@@ -93,7 +94,7 @@ def profiles(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
         name="profiles",
         kind="lines",
         title="Performance profiles: share of seeds above an accuracy",
-        x=axis,
+        x=Axis("final test accuracy", limits=ends),
         y=Axis("share of seeds above", limits=(0.0, 1.0)),
         panels=panels,
         columns=layout.num_columns(),
@@ -105,13 +106,18 @@ def profiles(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
 def profile(
     cell: Cell, layout: Layout, ends: tuple[float, float], level: float
 ) -> Series:
-    """The profile of an arm as the corners of its steps, from one end to the other."""
+    """The profile of an arm as the corners of its steps, from one end to the other.
+
+    Its band begins at the lowest seed and ends at the highest.
+    """
     accuracy = cell.final["test_accuracy"]
     places = np.unique(accuracy[np.isfinite(accuracy)])
     at = np.concatenate([[ends[0]], places])  # from each on, the share is another
     found = bounded.performance_profile(accuracy, at, level)
     corners = np.repeat(np.concatenate([at, [ends[1]]]), 2)[1:-1]
     share, low, high = (np.repeat(x, 2) for x in found[:3])
+    outside = [0, -1]  # corners that are no seed
+    low[outside] = high[outside] = np.nan
     banded = len(cell.seeds) >= bands.LEAST_SEEDS
     return Series(
         key=layout.key(cell.arm),

@@ -12,14 +12,9 @@ from normjax.study import trials
 from normjax.study.record import Record
 
 GROUP = "tuning"
-BEST = (
-    "Expected best validation accuracy against the number of trials: the mean over all"
-    " sets of as many of the trials that were run"
-)
-RATES = (
-    "Validation accuracy of the trials, mean over the tuning seeds, against the"
-    " learning rate"
-)
+BEST = "Expected best validation accuracy against the number of trials"
+RATES = "Validation accuracy of the trials against the learning rate"
+CHOSE = "These accuracies chose the settings; the seeds that judge the arms are others."
 
 Scores = Mapping[str, tuple[np.ndarray, np.ndarray]]  # arm -> score, rate; [trials]
 
@@ -60,8 +55,10 @@ def expected_best(scores: Scores, layout: Layout) -> Chart:
         x = np.arange(1, len(y) + 1)
         return [Series(layout.key(arm), layout.labels[arm], x, y)]
 
-    x = Axis("number of trials")
-    return _chart("tuning_trials", BEST, x, _panels(scores, layout, line), layout)
+    panels = _panels(scores, layout, line)
+    chart = _chart("tuning_trials", BEST, Axis("number of trials"), panels, layout)
+    note = "The mean of the best over all sets of as many of the trials that were run."
+    return chart._replace(note=f"{note} {CHOSE}")
 
 
 def by_rate(scores: Scores, layout: Layout, *, lines: bool) -> Chart:
@@ -87,13 +84,14 @@ def by_rate(scores: Scores, layout: Layout, *, lines: bool) -> Chart:
         return [points, *([Series(key, label, rates, best)] if lines else [])]
 
     rates = np.concatenate([x for _, x in scores.values()])
-    title = f"{RATES}; a ring marks the one that was chosen"
-    title += ", lines join the best at each rate" * lines
+    note = "Mean over the tuning seeds. A ring: the trial that was chosen"
+    note += "; lines join the best at each rate." if lines else "."
     x = bands.grid_axis("learning rate", rates.tolist())
     if not lines:  # rates at random: no two arms tried the same
         x = x._replace(ticks=())
     panels = _panels(scores, layout, marks)
-    return _chart("tuning_learning_rate", title, x, panels, layout)
+    chart = _chart("tuning_learning_rate", RATES, x, panels, layout)
+    return chart._replace(note=f"{note} {CHOSE}")
 
 
 def _panels(
@@ -117,7 +115,5 @@ def _chart(
         y=bands.share_axis("validation accuracy", arrays),
         panels=[Panel(title, lines) for title, lines in panels.items()],
         columns=layout.num_columns(),
-        note="These accuracies chose the settings; those of the seeds that judge the"
-        " arms are elsewhere.",
         group=GROUP,
     )
