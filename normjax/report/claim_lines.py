@@ -41,7 +41,11 @@ def has_verdicts(section: Section) -> bool:
 
 
 def lines(section: Section, record: Record) -> list[ClaimLine]:
-    """A line for each claim; the verdicts for several choices are in one line."""
+    """A line for each claim; the verdicts for several choices are in one line.
+
+    The anchors of claims begin with the name of a section that is not called `claims`.
+    """
+    prefix = "claim" if section.name == "claims" else section.name
     table = section.numbers.reset_index(drop=True)
     parts = list(section.parts) or [False] * len(table)
     heads = [i for i, part in enumerate(parts) if not part]
@@ -53,7 +57,7 @@ def lines(section: Section, record: Record) -> list[ClaimLine]:
         sentence = str(first.get("sentence", "") or first.iloc[0])
         claims.setdefault(sentence, []).append(table.iloc[start:end])
     return [
-        _line(section, record, f"claim-{i}", sentence, rows, known)
+        _line(section, record, f"{prefix}-{i}", sentence, rows, known)
         for i, (sentence, rows) in enumerate(claims.items(), 1)
     ]
 

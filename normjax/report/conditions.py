@@ -23,6 +23,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
     seeds = record.networks["seed"].nunique()
     found = [
         *training_rows(record),
+        *record.record.get("about", ()),  # of several studies
         ("Networks", ", ".join(counts)),
         ("Seeds", f"{seeds:,} in each arm and setting"),
         ("Trials", tuning_tables.cost(record)),
@@ -46,9 +47,14 @@ def gaps(record: Record) -> list[tuple[str, str]]:
     known = names.glossary(record)
     found = [
         *lacking(record.record, known, most=MOST_NAMED),
-        ("Notice", "; ".join(equal_numbers.sentences(record))),
+        ("Notice", "; ".join(notices(record))),
     ]
     return [(term, names.readable(text, known)) for term, text in found if text]
+
+
+def notices(record: Record) -> list[str]:
+    """What must be known of the numbers before they are believed."""
+    return [*record.record.get("notices", ()), *equal_numbers.sentences(record)]
 
 
 def lacking(

@@ -6,9 +6,10 @@ charts are data in it, which its scripts draw (`assets`).
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -18,8 +19,8 @@ from normjax.report import (
     answers,
     browser,
     claim_lines,
+    claim_sections,
     conditions,
-    equal_numbers,
     estimates,
     figures,
     formats,
@@ -31,20 +32,12 @@ from normjax.report import (
 )
 from normjax.report.audit_interface import Section, audit_documents
 from normjax.report.chart import Chart, Charts
-from normjax.report.claim_lines import ClaimLine
+from normjax.report.claim_sections import Claims
 from normjax.study import trials
 from normjax.study.record import Record, read_record, write_tables
 
 ANSWER = "answer"  # the group of the chart that shows the answer
 DECIDABLE = 0.05  # seeds are few if no p can be as small
-
-
-class Claims(NamedTuple):
-    """A section of claims on the page."""
-
-    section: Section
-    lines: list[ClaimLine]
-    counts: list[str]  # a sentence for each protocol
 
 
 def build(workdir: str | Path, *, stills: bool = True) -> Path:
@@ -85,21 +78,30 @@ def build(workdir: str | Path, *, stills: bool = True) -> Path:
     return path
 
 
-def write(record: Record, path: str | Path) -> None:
-    """Writes the page of a record that is in no folder; it links to no other file."""
+def write(
+    record: Record, path: str | Path, parts: Mapping[str, Record] = MappingProxyType({})
+) -> None:
+    """Writes the page of a record that is in no folder; it links to no other file.
+
+    Args:
+        record: the study, or several of them (`side_by_side.combine`).
+        path: of the page.
+        parts: the studies by name, whose claims are shown under their names.
+    """
     sections = [] if record.networks.empty else tables.all_sections(record)
     charts = _charts(record)
     picture, still = _picture(charts), ""
     if picture:
         still = still_files.inline(still_files.svg(picture, charts), picture.title)
-    files.write_text(path, _page(record, sections, charts, still))
+    claims = claim_sections.claims_of(parts)
+    files.write_text(path, _page(record, sections, charts, still, claims))
 
 
 def lacks(record: Record) -> list[str]:
     """What is missing, has failed, is damaged or is equal, a line for each of them."""
     found = conditions.lacking(record.record)
     lines = [f"{term.lower()}: {text}" for term, text in found if text]
-    return lines + [f"notice: {x}" for x in equal_numbers.sentences(record)]
+    return lines + [f"notice: {x}" for x in conditions.notices(record)]
 
 
 def _charts(record: Record) -> Charts:
@@ -122,6 +124,7 @@ def _page(
     sections: Sequence[Section],
     charts: Charts,
     still: str,
+    others: Sequence[Claims] = (),
     *,
     linked: bool = False,
     drawn: Collection[str] = (),
@@ -133,15 +136,17 @@ def _page(
         sections: its tables.
         charts: its charts.
         still: the picture of the answer, for those without JavaScript.
+        others: claims that are shown beside those among the sections.
         linked: whether the tables lie beside the page.
         drawn: the charts of which a still figure lies beside the page.
     """
     content = record.record
     answer = _answer(record)
-    claims = [_claims(x, record) for x in sections if claim_lines.has_verdicts(x)]
+    verdicts = [x for x in sections if claim_lines.has_verdicts(x)]
+    claims = [*(claim_sections.claims(x, record) for x in verdicts), *others]
     shown = [x for x in sections if not claim_lines.has_verdicts(x)]
     wide = [wide_tables.wide_table(x, record) for x in shown]
-    both = [(x.section, wide_tables.wide_table(x.section, record)) for x in claims]
+    both = [(x.section, wide_tables.wide_table(x.section, x.record)) for x in claims]
     first = _picture(charts)
     return TEMPLATES.get_template("page.html.j2").render(
         study=content["study"],
@@ -197,11 +202,6 @@ def _few_seeds(record: Record) -> str:
         f" test of {formats.plural(seeds, 'pair')} cannot give a p below"
         f" {p_values.smallest(seeds):.3g}; {least} can go below {DECIDABLE:g}."
     )
-
-
-def _claims(section: Section, record: Record) -> Claims:
-    lines = claim_lines.lines(section, record)
-    return Claims(section, lines, claim_lines.count(lines))
 
 
 def _groups(charts: Sequence[Chart]) -> list[tuple[str, list[Chart]]]:

@@ -14,18 +14,14 @@ import numpy as np
 import pandas as pd
 
 from normjax.errors import InputError
-from normjax.report import conditions
+from normjax.report import joint_texts
+from normjax.report.joint_texts import common
 from normjax.study import trials
 from normjax.study.columns import FINAL, Level
 from normjax.study.record import CURVES, Record
 
 FACTOR = "record"
 UNKNOWN = "not varied"  # the level of a factor that only other studies have
-SHARED = (  # what makes seeds of the same number the same weights and batches
-    "root_seed",
-    "data",
-    "num_examples",
-)
 
 
 def combine(records: Sequence[Record]) -> Record:
@@ -33,10 +29,8 @@ def combine(records: Sequence[Record]) -> Record:
 
     Arms and seeds keep their numbers: seeds of the same number are paired. They begin
     with the same weights and see the same batches if the studies have the same data and
-    `root_seed`; if not, `.record["notices"]` says that they are independent. Where
-    every arm of the others is in the first study too, that one is the baseline;
-    otherwise the baseline is that of all studies, if they agree on one. A setting or a
-    factor that a study does not have is nan, or `not varied`.
+    `root_seed`; if not, `.record["notices"]` says that they are independent. Factors
+    that vary in no study are left out. A setting that a study does not have is nan.
 
     Raises:
         InputError: if a study is tuned and has not chosen its settings yet.
@@ -48,7 +42,7 @@ def combine(records: Sequence[Record]) -> Record:
             raise InputError(str(record.workdir), ..., rule, "finish its tuning first")
     each = dict(zip(names, records))
     contents = [record.record for record in records]
-    factors = list(dict.fromkeys(x for content in contents for x in content["factors"]))
+    factors = varied_factors(records)
     settings = sorted({x for content in contents for x in content["settings"]})
     seeds = sorted({x for content in contents for x in content["seeds"]})
     arms = {
@@ -58,21 +52,23 @@ def combine(records: Sequence[Record]) -> Record:
     }
     about = {
         "study": " and ".join(dict.fromkeys(x["study"] for x in contents)),
-        "question": question(each),
+        "question": joint_texts.question(each),
         "config": {f"record {name}": record.config for name, record in each.items()},
         "factors": [FACTOR, *factors],
         "settings": settings,
         "seeds": seeds,
         "baseline": baseline(each, arms),
-        "target_accuracy": _common([x.get("target_accuracy") for x in contents]),
+        "target_accuracy": common([x.get("target_accuracy") for x in contents]),
         "probes": {k: v for x in contents for k, v in x.get("probes", {}).items()},
-        "num_examples": _common([x.get("num_examples") for x in contents]) or {},
+        "num_examples": common([x.get("num_examples") for x in contents]) or {},
         "arm_order": list(arms),
         "arms": arms,
-        "environment": _environment(each),
+        "environment": joint_texts.environment(each),
         "damaged": [x for content in contents for x in content["damaged"]],
-        "notices": notices(each),
-        "about": [(name, _about(record)) for name, record in each.items()],
+        "notices": joint_texts.notices(each),
+        "about": [
+            (name, joint_texts.training(record)) for name, record in each.items()
+        ],
     }
     tables = [
         pd.concat(
@@ -102,7 +98,23 @@ def record_names(folders: Sequence[Path]) -> list[str]:
         names = ["/".join(path.parts[-number:]) for path in paths]
         if len(set(names)) == len(names):
             return names
-    return [f"{name} ({i})" for i, name in enumerate(names, 1)]  # one folder, twice
+    return [f"{path.name} ({i})" for i, path in enumerate(paths, 1)]  # one twice
+
+
+def varied_factors(records: Sequence[Record]) -> list[str]:
+    """The factors with several levels in one of the studies, or all if none has."""
+    known = dict.fromkeys(x for record in records for x in record.record["factors"])
+    varied = [
+        factor
+        for factor in known
+        for record in records
+        if len({_level(record, x["factors"], factor) for x in _arms(record)}) > 1
+    ]
+    return list(dict.fromkeys(varied)) or list(known)
+
+
+def _arms(record: Record) -> list[dict[str, Any]]:
+    return [record.record["arms"][name] for name in record.record["arm_order"]]
 
 
 def arm_name(name: str, arm: str) -> str:
@@ -113,48 +125,22 @@ def arm_name(name: str, arm: str) -> str:
 def baseline(
     each: Mapping[str, Record], arms: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Level]:
-    """The first study, if it has the arms of all others; or what all agree on."""
+    """The first study, if it has the data and the arms of the others.
+
+    Otherwise it is the baseline that all studies have, if they agree on one.
+    """
     by_record: dict[str, set[tuple]] = {}
     for entry in arms.values():
         (_, name), *others = entry["factors"].items()
         by_record.setdefault(name, set()).add(tuple(others))
     first, *rest = by_record
-    if all(by_record[name] <= by_record[first] for name in rest):
+    data = [joint_texts.origin(record)["data"].get("name") for record in each.values()]
+    same_arms = all(by_record[name] <= by_record[first] for name in rest)
+    if same_arms and common(data) == data[0]:
         return {FACTOR: first}
     own = [record.record.get("baseline") or {} for record in each.values()]
-    return dict(own[0]) if all(x == own[0] for x in own) else {}
-
-
-def notices(each: Mapping[str, Record]) -> list[str]:
-    """Which seeds are paired, and which differences are between independent networks."""
-    (first, record), *others = each.items()
-    found = []
-    for name, other in others:
-        shared = set(record.record["seeds"]) & set(other.record["seeds"])
-        here, there = _origin(record), _origin(other)
-        unlike = [field for field in SHARED if here[field] != there[field]]
-        if not shared:
-            found.append(f"{first} and {name} have no seed in common")
-        elif unlike:
-            found.append(
-                f"{first} and {name} do not have the same {' and '.join(unlike)}, so"
-                " differences between them are between independent networks, although"
-                " their seeds have the same numbers"
-            )
-        else:
-            found.append(
-                f"{first} and {name} are paired by seed: {len(shared):,} seeds of both"
-                " have the same data, initial weights and order of examples"
-            )
-    return found
-
-
-def question(each: Mapping[str, Record]) -> str:
-    """The question of the studies, or each one under the name of its study."""
-    asked = {k: x.record["question"] or x.record["study"] for k, x in each.items()}
-    if len(set(asked.values())) == 1:
-        return next(iter(asked.values()))
-    return " ".join(f"{name}: {text}" for name, text in asked.items())
+    agreed = dict(common(own) or {})
+    return agreed if agreed.keys() <= dict(next(iter(by_record[first]))).keys() else {}
 
 
 def _entry(
@@ -193,7 +179,7 @@ def _table(
             "arm": [arm_name(name, arm) for arm in table["arm"]],
             **{x: [levels[arm][x] for arm in table["arm"]] for x in about["factors"]},
             "seed": table["seed"],
-            **{x: table[x] if x in table else np.nan for x in about["settings"]},
+            **{x: table.get(x, np.nan) for x in about["settings"]},
             **{x: table[x] for x in last},
         }
     )
@@ -205,43 +191,3 @@ def _by_seed(values: np.ndarray, own: list[int], seeds: list[int]) -> np.ndarray
     whole = np.full(shape, np.nan, np.result_type(values.dtype, np.float32))
     whole[:, [seeds.index(seed) for seed in own]] = values
     return whole
-
-
-def _origin(record: Record) -> dict[str, Any]:
-    """What gives the seeds of a study their weights and batches; see SHARED."""
-    data = {k: x for k, x in record.config.get("data", {}).items() if k != "dir"}
-    return {
-        "root_seed": record.config.get("root_seed"),
-        "data": data,
-        "num_examples": record.record.get("num_examples"),
-    }
-
-
-def _about(record: Record) -> str:
-    """The data, model, epochs and command of a study, in a line."""
-    rows = [f"{term.lower()} {text}" for term, text in conditions.training_rows(record)]
-    command = record.record["environment"].get("command", "")
-    return "; ".join([*rows, command] if command else rows)
-
-
-def _common(values: Sequence[Any]) -> Any:
-    """The value that all have, or None."""
-    return values[0] if all(value == values[0] for value in values) else None
-
-
-def _environment(each: Mapping[str, Record]) -> dict[str, Any]:
-    """What is the same everywhere, and else each under the name of its study."""
-    found = {name: record.record["environment"] for name, record in each.items()}
-    fields = dict.fromkeys(field for where in found.values() for field in where)
-    joined = {
-        field: "; ".join(f"{name}: {where.get(field)}" for name, where in found.items())
-        for field in fields
-    }
-    first = next(iter(found.values()))
-    same = {x: y for x, y in first.items() if all(z.get(x) == y for z in found.values())}
-    versions = {
-        f"{package} ({name})": version
-        for name, where in found.items()
-        for package, version in where.get("versions", {}).items()
-    }
-    return joined | {"command": "", "commit": "", "versions": versions} | same
