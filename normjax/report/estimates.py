@@ -164,7 +164,9 @@ def _difference_row(a: Cell, b: Cell, level: float) -> dict[str, Any]:
     accuracy = accuracy_difference(a, b, level=level)
     i, j = networks.shared_seeds(a, b)
     losses = a.curves["train_loss"][i], b.curves["train_loss"][j]
-    ratio = statistics.stability_ratio(*losses, level=level)
+    ratio = Interval(np.nan, np.nan, np.nan, 0)
+    if a.steps.shape == b.steps.shape:  # two studies may have other numbers of epochs
+        ratio = statistics.stability_ratio(*losses, level=level)
     return {
         "arm": a.arm,
         "baseline": b.arm,
