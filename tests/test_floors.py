@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
     ("errors", "ties", "types"),
     ("files", "statistics", "tuning_statistics"),
-    ("looks", "outliers", "ops", "optimizers", "data"),
+    ("bounded", "looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),
     ("own_model",),

@@ -15,8 +15,24 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from normjax import files, statistics
-from normjax.report import axes, networks, outcomes, tuning_figures
+from normjax.report import (
+    axes,
+    comparisons,
+    costs,
+    curves,
+    estimates,
+    grids,
+    layout,
+    maps,
+    networks,
+    outcomes,
+    profiles,
+    searches,
+    tuning_figures,
+)
 from normjax.report.axes import Layer
+from normjax.report.chart import Chart, Charts
+from normjax.report.curves import BY_LAYER, Curve
 from normjax.report.networks import Cell
 from normjax.study import trials
 from normjax.study.record import Record
@@ -36,47 +52,59 @@ class Drawing(NamedTuple):
     width: float  # in points
 
 
-class Curve(NamedTuple):
-    """How a measurement is drawn against the epoch."""
-
-    caption: str
-    label: str  # of the y axis, with the unit
-    logarithmic: bool = True  # if the values span more than a factor of ten
-
-
 POINTS = 72  # per inch
-EVALUATED = "in evaluation mode, after the epoch"
-GAP = "on the training split: evaluation mode minus training mode"
-BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
-    "train_loss": Curve("Train loss", "train loss, nats"),
-    "test_accuracy": Curve("Test accuracy", "test accuracy", False),
-    "validation_accuracy": Curve("Validation accuracy", "validation accuracy", False),
-    "train_loss_evaluated": Curve(f"Train loss {EVALUATED}", "train loss, nats"),
-    "train_accuracy_evaluated": Curve(
-        f"Train accuracy {EVALUATED}", "train accuracy", False
-    ),
-    "smoothness": Curve(
-        "Local smoothness: change of the gradient over the step, norms of all"
-        " parameters (small is smooth)",
-        "local smoothness",
-    ),
-    "smoothness_of_roots": Curve(
-        "Local smoothness, with roots of sums of the tensors' norms",
-        "smoothness of roots",
-    ),
-    "mode_gap_loss": Curve(f"Loss {GAP}", "gap of the loss, nats"),
-    "mode_gap_accuracy": Curve(f"Accuracy {GAP}", "gap of the accuracy", False),
-    "precise_test_accuracy": Curve(
-        "Test accuracy with precise statistics", "test accuracy", False
-    ),
-}
-BY_LAYER = {  # kinds of probes, one "<kind>.<layer>" for each layer
-    "gradient_norm": Curve("Norm of the gradient by layer", "norm of the gradient"),
-    "update_norm": Curve("Norm of the update by layer", "norm of the update"),
-    "parameter_norm": Curve(
-        "Norm of the parameters by layer", "norm of the parameters"
-    ),
-}
+BY_EPOCH = {"train_loss": curves.BY_EPOCH["train_loss"], **curves.BY_EPOCH}
+
+
+def charts(record: Record) -> Charts:
+    """The charts that a record has the numbers for, in the order of the page.
+
+    Each arm is shown at its best setting, except against a setting. While every arm
+    still lacks its setting, there are the charts of tuning alone.
+    """
+    plan = layout.of_record(record)
+    tuning = searches.charts(record, plan)
+    if trials.is_tuning(record.record):
+        return layout.assembled(plan, tuning)
+    level, cells = estimates.level_of(record), networks.load(record)
+    best = networks.best_of_arms(cells)
+    baseline = record.record.get("baseline") or {}
+    found = [
+        *comparisons.charts(best, baseline, plan, level),
+        *curves.charts(best, plan, level),
+        *profiles.charts(best, plan, level),
+    ]
+    of_grid = grids.charts(cells, plan, level) + maps.charts(cells, plan, level)
+    cost = costs.charts(best, plan, level)
+    remarks = remarks_on(cells, tuned=bool(record.record.get("tuning")))
+    return layout.assembled(
+        plan,
+        [*(noted(x, remarks) for x in found), *of_grid, *cost, *tuning],
+    )
+
+
+def remarks_on(cells: Sequence[Cell], *, tuned: bool) -> list[str]:
+    """What is true of every chart of arms at their best settings."""
+    sentences = []
+    if tuned:
+        sentences.append("Each arm is at the setting that its trials chose.")
+    elif any(cell.position for cell in cells):
+        sentences.append(
+            "Each arm is at the setting of its highest mean validation accuracy."
+        )
+    num_diverged = sum(int(cell.diverged.sum()) for cell in cells)
+    if num_diverged:
+        sentences.append(
+            f"{num_diverged:,} of {sum(len(cell.seeds) for cell in cells):,} networks"
+            " diverged: the curves of their train loss and accuracy end there, and what"
+            " is evaluated later is their last finite state."
+        )
+    return sentences
+
+
+def noted(chart: Chart, sentences: Sequence[str]) -> Chart:
+    """The chart with these sentences at the end of its note."""
+    return chart._replace(note=" ".join([chart.note, *sentences]).strip())
 
 
 def plots(record: Record) -> dict[str, Plot]:
@@ -142,14 +170,7 @@ def note(cells: Sequence[Cell]) -> str:
             "Unless it is drawn against a setting, each arm is shown at the setting of"
             " its highest mean validation accuracy."
         )
-    num_diverged = sum(int(cell.diverged.sum()) for cell in cells)
-    if num_diverged:
-        sentences.append(
-            f"{num_diverged:,} of {sum(len(cell.seeds) for cell in cells):,} networks"
-            " diverged: the curves of their train loss and accuracy end there, and what"
-            " is evaluated later is their last finite state."
-        )
-    return " ".join(sentences)
+    return " ".join([*sentences, *remarks_on(cells, tuned=False)[-1:]])
 
 
 def draw_curves(cells: Sequence[Cell], measure: str, curve: Curve) -> Figure:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from normjax.statistics import Interval
@@ -20,6 +21,19 @@ def by_width(interval: Interval) -> str:
         return by_three_digits(interval)
     places = _places_of(interval)
     return _bounds(interval, lambda x: f"{x:.{places}f}")
+
+
+def signed(interval: Interval) -> str:
+    """`+1.64 [1.03, 2.25]`, `−0.31 [−0.90, 0.28]`: a difference, with true minus signs.
+
+    Places are those of `by_width`.
+    """
+    text = by_width(interval)
+    if math.isnan(interval.estimate):
+        return text
+    text = re.sub(r"-(?=0(\.0*)?(?![.\d]))", "", text)  # no minus before a zero
+    rounded = float(text.partition(" ")[0].replace(",", ""))
+    return ("+" if rounded > 0 else "") + text.replace("-", "\u2212")
 
 
 def plus_minus(interval: Interval) -> str:

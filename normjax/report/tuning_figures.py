@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from normjax import tuning_statistics
 from normjax.report import axes
 from normjax.report.axes import Stroke
-from normjax.study import trials
+from normjax.report.searches import scores_of_arms
 from normjax.study.record import Record
 
 BEST = (
@@ -32,21 +32,6 @@ def plots(record: Record) -> dict[str, tuple[str, Callable[[], Figure]]]:
         caption = f"{RATES} learning rate; a ring marks the one that was chosen"
         caption += ", lines join the best at each rate" * lines
         found["tuning_learning_rate"] = caption, partial(draw_rates, scores, lines)
-    return found
-
-
-def scores_of_arms(record: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Judged arm -> the score and the learning rate of its trials, `[trials]`.
-
-    Arms whose trials are not complete are left out.
-    """
-    tuning = record.record.get("tuning") or {"judged": {}}
-    found = {}
-    for name, entry in tuning["judged"].items():
-        rows = trials.competing(tuning, record.trials, entry["trials"])
-        if len(rows):
-            scores = tuning_statistics.scores(*trials.accuracies(tuning, rows))
-            found[name] = scores, trials.rates(tuning, rows)
     return found
 
 
