@@ -138,9 +138,9 @@
       key: series.key, title: series.label,
       lines: [
         `${chart.x.label} ${nameOf(chart.x, p.x)}`,
-        `${chart.y.label} ${number(p.y)} ${interval(p.low, p.high)}`.trim(),
-        ...(view.smoothing ? [`before smoothing ${number(p.raw)}`] : []),
-        ...(series.marked.includes(p.i) ? ["marked"] : []),
+        ...(view.smoothing ? [`smoothed to ${number(p.y)}`] : []),
+        `${chart.y.label} ${number(p.raw)} ${interval(p.low, p.high)}`.trim(),
+        ...(series.marked.includes(p.i) ? ["with a ring"] : []),
       ],
     }));
     const seeds = view.seeds ? series.values ?? [] : [];
