@@ -80,6 +80,8 @@ def open_page(launched: Any, path: pathlib.Path, **context: Any) -> Any:
     """A tab with a file, its charts drawn; what goes wrong is in `.messages`.
 
     Args:
+        launched: the browser.
+        path: of the file.
         context: options of a context of playwright: `viewport`, `color_scheme`.
     """
     tab = launched.new_context(**context).new_page()
@@ -132,9 +134,7 @@ def charts(*, arms: int = 4, seeds: int = 3, epochs: int = 20) -> Charts:
     return Charts(strokes, made, "optimizer")
 
 
-def curves(
-    keys: list[str], seeds: int, epochs: int, name: str = "train_loss"
-) -> Chart:
+def curves(keys: list[str], seeds: int, epochs: int, name: str = "train_loss") -> Chart:
     """Losses that fall, one of them to exactly zero, in two panels."""
     x = np.arange(1.0, epochs + 1)
     values = {
@@ -189,8 +189,8 @@ def differences(keys: list[str], seeds: int) -> Chart:
         values = 0.5 * i - 0.7 + 0.3 * np.cos(np.arange(seeds) + i)
         mean = values.mean()
         low, high = mean - 0.3, mean + 0.3
-        text = f"{mean:+.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
-        label = f"corrected third moment, penalty {i}, batch size 128 − Adam"
+        text = f"{mean:+.2f} [{low:.2f}, {high:.2f}]".replace("-", "\N{MINUS SIGN}")
+        label = f"corrected third moment, penalty {i}, batch size 128, and Adam"
         row = Row(key, label, mean, low, high, list(range(seeds)), values, text)
         rows.append(row._replace(kind=kinds[i % 4]))
     x = Axis("difference in test accuracy (points)", reference=0.0)

@@ -38,9 +38,12 @@
       return decades.filter((x) => x % every === 0).map((x) => Number(`1e${x}`));
     }
     const powers = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
-    const steps = powers.flatMap((x) => [1, 2, 5].map((step) => Number(`${step}e${x}`)));
-    const inside = steps.filter((x) => x >= low && x <= high);
-    return inside.length >= 2 ? inside : d3.scaleLinear([low, high], [0, 1]).ticks(3);
+    for (const steps of [[1, 2, 5], [1, 2, 3, 5, 7]]) {
+      const all = powers.flatMap((x) => steps.map((step) => Number(`${step}e${x}`)));
+      const inside = all.filter((x) => x >= low && x <= high);
+      if (inside.length >= 3) return inside;
+    }
+    return d3.scaleLinear([low, high], [0, 1]).ticks(4);
   }
 
   /** The text of a tick: a power of ten where it is shorter. */
@@ -99,8 +102,8 @@
     return [
       Plot.gridY(yTicks, line),
       Plot.gridX(xTicks, { ...line, strokeOpacity: 0.6 }),
-      Plot.axisY(yTicks, { ...text, tickFormat: (value) => tickText(value, yAxis) }),
-      Plot.axisX(xTicks, { ...text, tickFormat: (value) => tickText(value, xAxis) }),
+      Plot.axisY(yTicks, { ...text, text: (value) => tickText(value, yAxis) }),
+      Plot.axisX(xTicks, { ...text, text: (value) => tickText(value, xAxis) }),
     ];
   }
 
@@ -114,7 +117,7 @@
       ...at, dy: above(titles.length + 1), fill: "var(--soft)",
     });
     const xLabel = Plot.text([xAxis.label], {
-      frameAnchor: "bottom-right", dy: 2.5 * LINE, lineAnchor: "bottom",
+      frameAnchor: "bottom-right", dy: 2.35 * LINE, lineAnchor: "bottom",
       fill: "var(--soft)", dx: 12,
     });
     return [...lines, yLabel, xLabel];

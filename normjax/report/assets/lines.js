@@ -74,8 +74,10 @@
   function cleaner(domains, view) {
     const keep = (value, isLog) => (isNumber(value) && (!isLog || value > 0) ? value : null);
     const edge = (value) => (isNumber(value) && value <= 0 ? domains.y[0] : value);
+    const [low, high] = domains.y;
     return (list) => list.map((point) => ({
       ...point,
+      isInside: point.y >= low && point.y <= high, // null of a dot is not drawn at all
       x: keep(point.x, view.log.x),
       y: keep(point.y, view.log.y),
       raw: keep(point.raw, view.log.y),
@@ -93,9 +95,10 @@
     const bounds = { x: "x", y1: "low", y2: "high", dx, clip: true };
     const hasBand = !view.smoothing && data.some((p) => p.low !== null && p.high !== null);
     const bars = few || !series.joined;
-    const rings = data.filter((p) => series.marked.includes(p.i));
-    const dots = { ...at, fill: stroke, symbol: symbol(key), r: 3.5 };
-    const ring = { ...at, stroke: "var(--ink)", r: 8, strokeWidth: 1.75 };
+    const inside = data.filter((p) => p.isInside);
+    const rings = inside.filter((p) => series.marked.includes(p.i));
+    const dots = { ...at, clip: false, fill: stroke, symbol: symbol(key), r: 3.5 };
+    const ring = { ...at, clip: false, stroke: "var(--ink)", r: 8, strokeWidth: 1.75 };
     return {
       under: [
         hasBand && !bars
@@ -110,7 +113,7 @@
         hasBand && bars
           ? Plot.ruleX(data, keyed(key, { ...bounds, stroke, strokeWidth: 1.5 }, "band")) : null,
         series.joined ? Plot.lineY(data, keyed(key, line)) : null,
-        bars ? Plot.dot(data, keyed(key, dots)) : null,
+        bars ? Plot.dot(inside, keyed(key, dots)) : null,
         rings.length ? Plot.dot(rings, keyed(key, ring, "ring")) : null,
       ],
     };
@@ -135,9 +138,9 @@
       key: series.key, title: series.label,
       lines: [
         `${chart.x.label} ${nameOf(chart.x, p.x)}`,
-        `${chart.y.label} ${number(p.y)} ${interval(p.low, p.high)}`.trim(),
-        ...(view.smoothing ? [`before smoothing ${number(p.raw)}`] : []),
-        ...(series.marked.includes(p.i) ? ["marked"] : []),
+        ...(view.smoothing ? [`smoothed to ${number(p.y)}`] : []),
+        `${chart.y.label} ${number(p.raw)} ${interval(p.low, p.high)}`.trim(),
+        ...(series.marked.includes(p.i) ? ["with a ring"] : []),
       ],
     }));
     const seeds = view.seeds ? series.values ?? [] : [];

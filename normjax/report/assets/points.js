@@ -69,8 +69,9 @@
     const spots = list.map((p) => ({ label: p.label, key: p.key, x: x.apply(p.x), y: y.apply(p.y) }));
     const taken = spots.map((p) => ({ x0: p.x - 6, x1: p.x + 6, y0: p.y - 6, y1: p.y + 6 }));
     const isInside = (box) =>
-      box.x0 >= marginLeft && box.x1 <= width && box.y0 >= marginTop - 8 && box.y1 <= height - marginBottom;
-    const layer = d3.select(svg).append("g").attr("class", "labels").attr("fill", "var(--ink)");
+      box.x0 >= marginLeft && box.x1 <= width && box.y0 >= marginTop - 2 && box.y1 <= height - marginBottom;
+    const layer = d3.select(svg).append("g").attr("class", "labels")
+      .attr("fill", "var(--ink)").attr("text-anchor", "start");
     for (const spot of spots) {
       const box = candidates(spot).find((c) => isInside(c) && !taken.some((t) => overlap(t, c)));
       if (!box) continue;

@@ -64,7 +64,7 @@
       const together = [spot, ...beneath(panel, spot)];
       mark(panels(), panel, spot);
       fill(tip, together);
-      put(tip, figure, panel.svg, spot);
+      put(tip, figure, panel, spot);
       if (aloud) announce(together.map(sentence).join("; "));
     };
     plot.addEventListener("pointermove", (event) => {
@@ -109,10 +109,11 @@
     return q === p && h === g ? at : [q, h, d3.minIndex(distances)];
   }
 
-  /** Other readings at the same place, at most one of each title and seed. */
+  /** Readings of others at the same place, one of each title. */
   function beneath(panel, spot) {
-    return panel.groups.flat().filter((other) => other !== spot
+    const others = panel.groups.flat().filter((other) => other.title !== spot.title
       && Math.abs(other.x - spot.x) < SAME && Math.abs(other.y - spot.y) < SAME);
+    return [...d3.group(others, (other) => other.title).values()].map(([first]) => first);
   }
 
   function sentence(spot) {
@@ -139,15 +140,16 @@
   }
 
   /** Puts the tip beside a reading, inside of the figure. */
-  function put(tip, figure, svg, spot) {
+  function put(tip, figure, { svg, box }, spot) {
+    const gap = box ? box[0] / 2 + 4 : 12;
     tip.hidden = false;
     const outer = figure.getBoundingClientRect();
     const inner = svg.getBoundingClientRect();
     const scale = inner.width / svg.viewBox.baseVal.width;
     const x = inner.left - outer.left + spot.x * scale;
     const y = inner.top - outer.top + spot.y * scale;
-    const isRight = x + tip.offsetWidth + 14 > outer.width;
-    const left = isRight ? x - tip.offsetWidth - 12 : x + 12;
+    const isRight = x + gap + tip.offsetWidth > outer.width;
+    const left = isRight ? x - tip.offsetWidth - gap : x + gap;
     tip.style.left = `${Math.max(0, Math.min(left, outer.width - tip.offsetWidth))}px`;
     const isLow = left < 0 && isRight; // no room beside it: below or above
     const above = y - tip.offsetHeight - 12;

@@ -91,10 +91,10 @@
       Plot.gridX(xTicks, { stroke: "var(--line)", strokeOpacity: 0.8 }),
       Plot.axisX(xTicks, {
         tickSize: 0, label: null, fill: "var(--soft)",
-        tickFormat: (value) => tickText(value, chart.x),
+        text: (value) => tickText(value, chart.x),
       }),
       Plot.text([chart.x.label], {
-        frameAnchor: "bottom-right", dy: 2.5 * LINE, lineAnchor: "bottom", fill: "var(--soft)",
+        frameAnchor: "bottom-right", dy: 2.35 * LINE, lineAnchor: "bottom", fill: "var(--soft)",
       }),
       hasReference
         ? Plot.ruleX([reference], { stroke: "var(--ink)", strokeOpacity: 0.7, className: "reference" })
@@ -111,8 +111,9 @@
 
   /** The labels at the left or above, the texts at the right or above. */
   function texts(list, { left, right, above }) {
-    const label = { text: (x) => x.lines.join("\n"), fill: "var(--ink)", textAnchor: "start" };
-    const end = { text: (x) => ending(x.row), textAnchor: "end" };
+    const halo = { stroke: "var(--page)", strokeWidth: 4 };
+    const label = { ...halo, text: (x) => x.lines.join("\n"), fill: "var(--ink)", textAnchor: "start" };
+    const end = { ...halo, text: (x) => ending(x.row), textAnchor: "end" };
     const line = above ? { y: (x) => x.top + 4, lineAnchor: "top" } : { y: "middle" };
     return [
       Plot.text(list, { ...label, ...line, frameAnchor: "left", dx: -left + 1, lineHeight: LINE / SIZE }),

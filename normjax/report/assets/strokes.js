@@ -40,8 +40,9 @@
 
   /** Shows exactly the keys for which `wanted` is true, then tells the listeners. */
   function show(wanted) {
+    const unwanted = Object.keys(strokes).filter((key) => !wanted(key));
     hidden.clear();
-    for (const key of Object.keys(strokes)) if (!wanted(key)) hidden.add(key);
+    for (const key of unwanted) hidden.add(key);
     for (const listener of listeners) listener();
   }
 

@@ -6,6 +6,8 @@
 
   const LEAST = 30; // width of a tile in pixels; a wider chart scrolls in its box
   const MOST = 96;
+  const RIGHT = 12; // margin
+  const LONGEST = 240; // pixels of a turned name
   const STEPS = 24; // of the ramp that explains the colours
 
   /** Value -> CSS colour, mixed from variables so that dark and light need no redraw. */
@@ -39,16 +41,16 @@
     const columns = chart.x.names.length;
     const texts = chart.panels.flatMap((panel) => panel.marks.map((tile) => textWidth(tile.text)));
     const wanted = (d3.max(texts) ?? 0) + 8;
-    const room = (width - left - 10) / columns;
+    const room = (width - left - RIGHT) / columns;
     const step = Math.min(MOST, Math.max(LEAST, wanted, room));
     const longest = d3.max(chart.x.names, (name) => textWidth(name)) ?? 0;
     const isTurned = longest > step - 6;
-    const bottom = isTurned ? Math.min(longest, 200) * 0.72 + 34 : 2.8 * LINE;
+    const bottom = isTurned ? Math.min(longest, LONGEST) * 0.72 + 34 : 2.8 * LINE;
     return { left, step, isTurned, bottom, height: Math.min(34, Math.max(24, step)) };
   }
 
   function drawPanel(chart, panel, colour, lay) {
-    const width = lay.left + lay.step * chart.x.names.length + (lay.isTurned ? 14 : 10);
+    const width = lay.left + lay.step * chart.x.names.length + RIGHT;
     const labels = chart.y.names.map((name) => wrap(name, lay.left - 10));
     const lines = d3.max(labels, (label) => label.length) ?? 1;
     const row = Math.max(lay.height, lines * LINE + 6);
@@ -56,7 +58,7 @@
     const marginTop = titles.length * LINE + LINE + 8;
     const svg = Plot.plot({
       width, height: marginTop + row * chart.y.names.length + lay.bottom,
-      marginTop, marginBottom: lay.bottom, marginLeft: lay.left, marginRight: lay.isTurned ? 14 : 10,
+      marginTop, marginBottom: lay.bottom, marginLeft: lay.left, marginRight: RIGHT,
       style: { fontSize: `${SIZE}px`, fontFamily: FONT, overflow: "visible" },
       x: { type: "band", domain: chart.x.names, padding: 0.04, axis: null },
       y: { type: "band", domain: chart.y.names, padding: 0.06, axis: null },
@@ -79,10 +81,10 @@
     ];
   }
 
-  /** A name of at most 200 pixels; the whole one is read in the tiles. */
+  /** A name that is not too long; the whole one is read in the tiles. */
   function shortened(name) {
     let text = name;
-    while (textWidth(text) > 200) text = `${text.slice(0, -2)}…`;
+    while (textWidth(text) > LONGEST) text = `${text.slice(0, -2)}…`;
     return text;
   }
 
@@ -121,7 +123,7 @@
         ...at, fill: "none", stroke: "var(--line)", className: "tile empty mark", rx: 2,
       }),
       Plot.cell(tiles.filter((t) => t.marked), {
-        ...at, fill: "none", stroke: "var(--ink)", strokeWidth: 2.5, className: "ring", rx: 2,
+        ...at, fill: "none", stroke: "var(--ink)", strokeWidth: 1.5, className: "ring", rx: 2,
       }),
       Plot.text(tiles, { ...at, text: "text", fill: "var(--ink)", fontVariant: "tabular-nums" }),
     ];
@@ -132,7 +134,7 @@
     const rows = d3.groups(panel.marks, (tile) => tile.y);
     return rows.map(([, tiles]) => tiles.map((tile) => ({
       key: "", title: tile.title || `${tile.y}, ${tile.x}`,
-      lines: [tile.title ? "" : tile.text || number(tile.value), tile.marked ? "marked" : ""].filter(Boolean),
+      lines: [tile.title ? "" : tile.text || number(tile.value), tile.marked ? "framed" : ""].filter(Boolean),
       x: x.apply(tile.x) + x.bandwidth / 2, y: y.apply(tile.y) + y.bandwidth / 2,
     })));
   }
