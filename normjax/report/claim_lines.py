@@ -12,6 +12,7 @@ from normjax.report.wide_tables import Table
 from normjax.study.record import Record
 
 MEASURED = "measured"  # the header of an estimate
+VERDICT = "verdict, "  # before the name of a protocol, in a header
 STANDING = "stands_"  # the columns of how a claim stands over several choices
 
 
@@ -62,6 +63,13 @@ def lines(section: Section, record: Record) -> list[ClaimLine]:
     ]
 
 
+def labels(section: Section, found: Sequence[ClaimLine]) -> list[str]:
+    """The protocols that have a verdict, in the order of the columns."""
+    there = {chip.label for line in found for chip in line.chips}
+    heads = (header.removeprefix(VERDICT) for header in section.wide)
+    return [label for label in heads if label in there]
+
+
 def count(found: Sequence[ClaimLine]) -> list[str]:
     """A sentence for each protocol, if there are several: how many claims hold."""
     by_label: dict[str, list[str]] = {}
@@ -100,7 +108,7 @@ def _line(
     heads = [rows.iloc[0].to_dict() for rows in groups]
     title = names.readable(sentence, known)
     chips = _chips(section, heads)
-    labels = [chip.label for chip in chips]
+    own = [chip.label for chip in chips]
     whole = str(heads[0][section.numbers.columns[0]])
     subject = names.readable(whole.removeprefix(sentence).removeprefix(": "), known)
     if len(groups) > 1:
@@ -111,10 +119,7 @@ def _line(
         subject,
         chips,
         _remarks(heads[0]),
-        [
-            (_choice(rows), _comparisons(section, record, rows, labels))
-            for rows in groups
-        ],
+        [(_choice(rows), _comparisons(section, record, rows, own)) for rows in groups],
     )
 
 
@@ -125,7 +130,7 @@ def _chips(section: Section, heads: Sequence[TableRow]) -> list[Chip]:
         found = [x for x in (head.get(column.key) for head in heads) if x]
         if not found or not all(isinstance(x, Verdict) for x in found):
             continue
-        label = header.removeprefix("verdict, ")
+        label = header.removeprefix(VERDICT)
         kinds = {verdict.kind for verdict in found}
         kind = kinds.pop() if len(kinds) == 1 else Kind.UNDECIDED
         standing = heads[0].get(column.key.replace("verdict_", STANDING), "")

@@ -14,14 +14,16 @@ class Claims(NamedTuple):
 
     section: Section
     lines: list[ClaimLine]
-    counts: list[str]  # a sentence for each protocol
+    labels: list[str]  # the protocols that have verdicts
+    counts: list[str]  # a sentence for each of them
     record: Record  # that the claims are about
 
 
 def claims(section: Section, record: Record) -> Claims:
     """The claims of a section."""
     lines = claim_lines.lines(section, record)
-    return Claims(section, lines, claim_lines.count(lines), record)
+    labels = claim_lines.labels(section, lines)
+    return Claims(section, lines, labels, claim_lines.count(lines), record)
 
 
 def claims_of(parts: Mapping[str, Record]) -> list[Claims]:
