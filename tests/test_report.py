@@ -635,7 +635,7 @@ def test_a_record_without_a_network_has_a_page_that_says_so(tmp_path):
         path.unlink()
     text = without_scripts(page.build(tmp_path).read_text())
     assert "No network is finished yet, so there is nothing to compare." in text
-    assert "<dd>no norm (2 of 2), batch (2 of 2)</dd>" in text
+    assert "<dd>no norm (2 of 2); batch (2 of 2)</dd>" in text
     assert "The command that began the study continues it:" in text
     assert Page(text).tags.count("table") == 0
 

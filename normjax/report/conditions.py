@@ -74,7 +74,7 @@ def lacking(
     if more := len(absent) - len(shown):
         shown = [*shown, f"and {formats.plural(more, 'more arm')}"]
     return [
-        ("Missing", ", ".join(shown)),
+        ("Missing", ("; " if known else ", ").join(shown)),
         ("Failed", "; ".join(failed_arms(named))),
         ("Damaged", ", ".join(content["damaged"])),
     ]
