@@ -6,6 +6,7 @@ import pytest
 from test_merge import made, write
 
 from normjax import archive, merge
+from normjax.audit import overview
 from normjax.errors import InputError
 from normjax.report import page
 from normjax.study import claims, groups
@@ -125,3 +126,25 @@ def test_a_study_that_goes_on_in_an_archive_is_told(record, tmp_path):
         grown.variables("none", seed=1)
     merge.merge([record.workdir], kept)
     assert grown.variables("none", seed=1)["params"]["lane"] == {"number": 1}
+
+
+AUDIT = """
+import pandas as pd
+from normjax.report.audit_interface import Section
+
+def sections(record):
+    numbers = pd.DataFrame({"claim": ["as many"], "n": [len(record.networks)]})
+    return [Section("claims", "Claims", numbers, {}, {})]
+"""
+
+
+def test_the_claims_of_an_archive_are_judged_from_its_networks(tmp_path, monkeypatch):
+    (tmp_path / "my_archived_audit.py").write_text(AUDIT)
+    monkeypatch.syspath_prepend(tmp_path)
+    arms = {"none": made("none", (0, 1, 2))}
+    study = write(tmp_path / "run", arms, {"audit": "my_archived_audit"})
+    archive.archive(study.workdir, tmp_path / "kept")
+    (result,) = overview.read_results([tmp_path / "kept"], tmp_path)
+    assert [(row["claim"], row["n"]) for row in result.rows] == [("as many", 3)]
+    write(tmp_path / "other", arms)
+    assert overview.read_results([tmp_path / "other"], tmp_path) == []
