@@ -42,13 +42,18 @@
     return best;
   }
 
-  /** Makes a chart readable; `panels()` gives what is drawn now. */
-  function attach(figure, plot, panels) {
+  function tipOf(figure) {
     const tip = document.createElement("div");
     tip.className = "tip";
     tip.hidden = true;
     tip.setAttribute("aria-hidden", "true");
     figure.append(tip);
+    return tip;
+  }
+
+  /** Makes a chart readable; `panels()` gives what is drawn now. */
+  function attach(figure, plot, panels) {
+    const tip = tipOf(figure);
     let at = null; // [panel, group, position]
 
     const clear = () => {
