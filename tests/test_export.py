@@ -375,6 +375,21 @@ def test_safetensors_are_the_variables_to_the_bit(record):
     assert content(folder) == before
 
 
+@pytest.mark.usefixtures("no_servers")
+def test_what_a_tool_refuses_is_a_line(record, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # whoever runs the tests may be logged in
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert refused(export, record, "wandb") == (
+        "--export='wandb': refused by wandb (UsageError: No API key configured. Use"
+        " `wandb login` to log in); run wandb login, or set WANDB_MODE=offline."
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://there")
+    first, *_, last = refused(export, record, "mlflow").partition(" (")[::2]
+    assert first == "--export='mlflow': refused by mlflow"
+    assert last.endswith("); set MLFLOW_TRACKING_URI to a store that takes runs.")
+    assert "nowhere://there" in last
+
+
 def without_variables(folder: pathlib.Path) -> list[pathlib.Path]:
     """The groups of a record, rewritten as those of one whose weights were left out."""
     paths = []

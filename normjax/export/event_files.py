@@ -8,6 +8,7 @@ at 0 and count its seconds of training.
 """
 
 import io
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def write(record: Record, labels: Mapping[str, str], kind: str, folder: Path) ->
         if not path.exists() or path.read_bytes() != content:
             files.write_bytes(made_folder(path.parent) / path.name, content)
     remove_others(root, set(contents))
-    return f"{len(found)} runs (tensorboard --logdir {root})"
+    return f"{len(found)} runs (tensorboard --logdir {shlex.quote(str(root))})"
 
 
 def session(run: Run) -> bytes:

@@ -9,6 +9,7 @@ that was interrupted.
 
 import logging
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def write(record: Record, labels: Mapping[str, str], kind: str, folder: Path) ->
         rule = f"refused by mlflow ({reason(error)})"
         remedy = "set MLFLOW_TRACKING_URI to a store that takes runs"
         raise InputError("--export", "mlflow", rule, remedy) from error
-    see = f"mlflow ui --backend-store-uri {uri}"
+    see = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
     return f"{len(found)} runs, {len(new)} of them new ({see})"
 
 

@@ -9,6 +9,7 @@ that were kept here are sent later by `wandb sync`.
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ def write(record: Record, labels: Mapping[str, str], kind: str, folder: Path) ->
         files.write_json(path, known)
     see = "on its server"
     if mode == "offline":
-        see = f"wandb sync {folder}/wandb/offline-run-*"
+        see = f"wandb sync {shlex.quote(str(folder))}/wandb/offline-run-*"
     return f"{len(found)} runs, {len(new)} of them new ({see})"
 
 

@@ -23,18 +23,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Rebuild tables, figures and report.html from a study's record.",
     )
     parser.add_argument("workdir", nargs="+", help="folder that a study was run in")
-    parser.add_argument("--export", default="", help="tensorboard,wandb,mlflow,...")
-    parser.add_argument("--export_as", default="networks", help="or arms: runs there")
+    tools = ", ".join(writers.WRITERS)
+    parser.add_argument("--export", default="", help=f"other tools, of {tools}")
+    parser.add_argument(
+        "--export_as", default="networks", help="what is a run there: networks, or arms"
+    )
     given = parser.parse_args(argv)
     try:
-        tools = writers.chosen_writers(given.export, given.export_as)
+        chosen = writers.chosen_writers(given.export, given.export_as)
         for workdir in given.workdir:
             path, record = page.build(workdir), read_record(workdir)
             for line in page.lacks(record):
                 print(line, file=sys.stderr)
             print(path)
             labels = names.of_record(record)
-            for line in writers.export(record, tools, labels, given.export_as):
+            for line in writers.export(record, chosen, labels, given.export_as):
                 print(line)
     except InputError as error:
         print(error, file=sys.stderr)
