@@ -41,7 +41,7 @@ def write(record: Record, labels: Mapping[str, str], kind: str, folder: Path) ->
 
 def session(run: Run) -> bytes:
     """The file of a run: its configuration, its scalars at their steps, and its end."""
-    start = plugin_data_pb2.SessionStartInfo(group_name=run.id)
+    start = plugin_data_pb2.SessionStartInfo(group_name=run.name)
     for name, value in sorted(run.config.items()):
         if isinstance(value, str):
             start.hparams[name].string_value = value
