@@ -135,3 +135,14 @@ def test_records_show_every_picture():
     shown = set(re.findall(r"!\[.*?\]\((.+?)\)", records.page()))
     assert shown == {path.as_posix() for path in drawn}
     assert len(shown) > 40
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/findings.md", "docs/index.md"])
+def test_links_to_sections_find_their_heading(page):
+    """Anchors as GitHub makes them; Sphinx checks those of the site."""
+    path = found.ROOT / page
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text())
+    for target, anchor in links:
+        text = (path.parent / target if target else path).read_text()
+        headings = map(found.anchor, re.findall(r"^#+ (.+)$", text, re.M))
+        assert anchor in headings, (target, anchor)
