@@ -196,9 +196,11 @@ def linked(entry: str) -> str:
 def shorten(
     app: Any, kind: str, name: str, thing: Any, options: Any, words: str, result: str
 ) -> tuple[str, str]:
-    """A signature without the long names of types; of a flax module, its fields."""
+    """A signature without long names of types; of modules and tuples, the fields."""
     if isinstance(thing, type) and issubclass(thing, nn.Module):
         return module_signature(thing), ""
+    if isinstance(thing, type) and hasattr(thing, "_fields"):
+        return f"({', '.join(thing._fields)})", ""
     short = lambda text: text and text.replace("jaxlib._jax.Array", "Array")
     return short(words), short(result)
 
