@@ -47,17 +47,18 @@ def test_columns_of_the_summary_are_those_of_a_record():
     text = (found.ROOT / "docs" / "reference" / "columns.md").read_text()
     described = re.findall(r"^\| (.+?) \|", text.split("tables/summary.csv")[1], re.M)
     names = {name for cell in described for name in re.findall(r"`(\w+)`", cell)}
-    folder = found.RESULTS / "tuned_optimizers"
-    tables = [folder / f"{name}.csv" for name in ("summary", "differences")]
-    tables.append(found.RESULTS / "optimizers" / "claims.csv")
-    known = {name for path in tables for name in pd.read_csv(path, nrows=0)}
-    known |= set(pd.read_csv(found.RESULTS / "smoothness" / "summary.csv", nrows=0))
+    tables = (
+        *(("tuned_optimizers", "summary.csv"), ("tuned_optimizers", "differences.csv")),
+        *(("smoothness", "summary.csv"), ("optimizers", "claims.csv")),
+    )
+    paths = [found.file_of(*table) for table in tables]
+    known = {name for path in paths for name in pd.read_csv(path, nrows=0)}
     assert len(names) > 12
     assert names - known == set()
 
 
 def test_columns_of_networks_are_those_of_a_record():
-    head = pd.read_csv(found.RESULTS / "optimizers" / "networks.csv", nrows=0)
+    head = pd.read_csv(found.file_of("optimizers", "networks.csv"), nrows=0)
     named = [name for name in columns.MEANINGS if name.islower()]
     known = columns.tables()["columns.md"]["networks"]
     listed = {name for name in named if f"`{name}`" in known}
@@ -130,7 +131,7 @@ def test_references_are_told_apart():
 
 def test_records_show_every_picture():
     drawn = {
-        path.relative_to(found.ROOT / "docs") for path in found.RESULTS.glob("*/*.svg")
+        path.relative_to(found.ROOT / "docs") for path in found.RESULTS.rglob("*.svg")
     }
     shown = set(re.findall(r"!\[.*?\]\((.+?)\)", records.page()))
     assert shown == {path.as_posix() for path in drawn}

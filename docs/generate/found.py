@@ -202,7 +202,7 @@ def measured(found: Finding) -> Interval:
     """
     row = dict(found.row)
     name, protocol = row.pop("table"), row.pop("protocol", "corrected")
-    lines = pd.read_csv(RESULTS / found.record / f"{name}.csv")
+    lines = pd.read_csv(file_of(found.record, f"{name}.csv"))
     if "sentence" in row:  # of a claim with several comparisons, its first line has it
         sentence = lines["claim"].where(~lines["claim"].str.startswith("· ")).ffill()
         lines = lines[sentence.str.startswith(row.pop("sentence"))]
@@ -215,6 +215,12 @@ def measured(found: Finding) -> Interval:
     number = line["seeds"] if name == "differences" else line[f"{protocol}_n"]
     bounds = (float(line[f"{column}{x}"]) for x in ("", "_low", "_high"))
     return Interval(*bounds, int(number))
+
+
+def file_of(record: str, name: str) -> Path:
+    """A file of a record, which may lie in one of its folders."""
+    (path,) = (RESULTS / record).rglob(name)
+    return path
 
 
 def check(found: Finding, interval: Interval) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from docs.generate.found import RESULTS
+from docs.generate.found import RESULTS, file_of
 from normjax.report.formats import plural
 
 HEAD = """# Records
@@ -16,6 +16,9 @@ tables and pictures of the report. [The columns](reference/columns.md) are expla
 """
 
 
+SHOWN = (".csv", ".json", ".html")  # files that have a link
+
+
 def page() -> str:
     """A section for each folder."""
     folders = sorted(path.parent for path in RESULTS.glob("*/record.json"))
@@ -25,13 +28,14 @@ def page() -> str:
 def section(folder: Path) -> str:
     """The question, how it was run, the files, the pictures."""
     record = json.loads((folder / "record.json").read_text())
-    files = sorted(path.name for path in folder.iterdir() if path.is_file())
-    tables = [x for x in files if not x.endswith(".svg")]
-    links = ", ".join(f"[{x}](results/{folder.name}/{x})" for x in tables)
+    paths = sorted(x.relative_to(RESULTS) for x in folder.rglob("*") if x.is_file())
+    links = ", ".join(
+        f"[{x.name}](results/{x.as_posix()})" for x in paths if x.suffix in SHOWN
+    )
     pictures = "".join(
-        f"\n![{folder.name}: {words(x)}](results/{folder.name}/{x})\n"
-        for x in files
-        if x.endswith(".svg")
+        f"\n![{folder.name}: {words(x.name)}](results/{x.as_posix()})\n"
+        for x in paths
+        if x.suffix == ".svg"
     )
     return (
         f"\n## {folder.name}\n\n{record['question']}\n\n{circumstances(folder, record)}"
@@ -41,7 +45,7 @@ def section(folder: Path) -> str:
 
 def circumstances(folder: Path, record: dict[str, Any]) -> str:
     """How many networks, on what, with which versions and which commit."""
-    rows = (folder / "networks.csv").read_text().count("\n") - 1
+    rows = file_of(folder.name, "networks.csv").read_text().count("\n") - 1
     environment = record["environment"]
     numbers = record["num_examples"]
     return (
