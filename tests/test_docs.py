@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from docs.generate import __main__ as generate
-from docs.generate import columns, docstrings, fields, found, library, notes, records
+from docs.generate import (
+    columns,
+    docstrings,
+    fields,
+    found,
+    library,
+    notebooks,
+    notes,
+    records,
+)
 from normjax.layers import NORMS
 from normjax.statistics import Interval
 
@@ -147,3 +156,18 @@ def test_links_to_sections_find_their_heading(page):
         text = (path.parent / target if target else path).read_text()
         headings = map(found.anchor, re.findall(r"^#+ (.+)$", text, re.M))
         assert anchor in headings, (target, anchor)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("", ""),
+        ("https://example.org/normjax", ""),
+        (
+            "https://github.com/someone/normjax/",
+            "https://colab.research.google.com/github/someone/normjax/blob/main/notebooks",
+        ),
+    ],
+)
+def test_colab_opens_what_is_on_github(url, address):
+    assert notebooks.colab_address(url) == address

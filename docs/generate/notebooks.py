@@ -14,10 +14,10 @@ BADGE = f"{COLAB}/assets/colab-badge.svg"
 
 
 def tables() -> dict[str, str]:
-    """A line for each notebook: its title and its question."""
-    folder, colab = ROOT / "notebooks", colab_address()
+    """A line for each notebook: its title and its first sentence."""
+    folder, colab = ROOT / "notebooks", colab_address(url())
     rows = [row(path, colab) for path in sorted(folder.glob("*.ipynb"))]
-    head = ["notebook", "its question", *(["in Colab"] if colab else [])]
+    head = ["notebook", "from its first lines", *(["in Colab"] if colab else [])]
     return {"notebooks": markdown(head, rows)}
 
 
@@ -39,10 +39,15 @@ def opening(path: Path) -> tuple[str, str]:
     return cell(heading.lstrip("# ")), cell(sentence[0] if sentence else text)
 
 
-def colab_address() -> str:
-    """Where Colab opens the notebooks; empty if setup.cfg names no url on GitHub."""
+def url() -> str:
+    """The address of the project; empty if setup.cfg names none."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    url = config["metadata"].get("url", "")
+    return config["metadata"].get("url", "")
+
+
+def colab_address(url: str) -> str:
+    """Where Colab opens the notebooks; empty if the address is not one of GitHub."""
     place = url.removeprefix("https://github.com/").strip("/")
-    return f"{COLAB}/github/{place}/blob/main/notebooks" if place != url else ""
+    known = place and place != url.strip("/")
+    return f"{COLAB}/github/{place}/blob/main/notebooks" if known else ""
