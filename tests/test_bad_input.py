@@ -172,15 +172,6 @@ def test_wrong_flags(answer, name):
         assert told == f"{expected}\n"
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull", "--helpshort"])
-@pytest.mark.parametrize("others", [[], [QUICK, WORKDIR]])
-def test_help_is_short_and_no_mistake(answer, flag, others):
-    code, printed, told = answer(*others, flag)
-    assert (code, told) == (0, "")
-    assert printed == f"{command_line.USAGE}\n"
-    assert len(printed.splitlines()) <= 20
-
-
 def test_flags_in_other_spellings(answer):
     assert answer("-config", QUICK.partition("=")[2], "--workdir", "x") == (0, "", "")
 

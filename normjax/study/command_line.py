@@ -12,8 +12,8 @@ from ml_collections import ConfigDict, config_flags
 from normjax.errors import InputError, reason, suggest
 from normjax.study import overrides
 from normjax.study.config import DEFAULTS, wrong_type
+from normjax.study.usage import EXAMPLES
 
-EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
 FLAGS: dict[str, tuple[Callable, Any, str]] = {  # name -> kind, default, what it is
     "workdir": (flags.DEFINE_string, None, "folder of the record and the page"),
     "dry_run": (flags.DEFINE_boolean, False, "train nothing, tell what it would take"),
@@ -25,36 +25,12 @@ FLAGS: dict[str, tuple[Callable, Any, str]] = {  # name -> kind, default, what i
     "num_processes": (flags.DEFINE_integer, 0, "how many share the work"),
     "process": (flags.DEFINE_integer, -1, "the number of this one, from 0"),
 }
-HELP = ("help", "helpshort", "helpfull", "h", "?")
-USAGE = f"""\
-Trains every arm of a study over its seeds, and writes a record and a page.
-
-    python launch.py --config={EXAMPLES["config"]} --workdir={EXAMPLES["workdir"]}
-
---config=FILE[:ARGUMENTS]  a file of configs/, with its arguments: size=smoke,...
---workdir=FOLDER           of the record and the page; the same command goes on there
---config.FIELD=VALUE       another value of a field: --config.num_seeds=3,
-                           --config.arms.norm=none,batch
---dry_run                  tell what would be trained and what it takes; train nothing
---arms=A,B                 train these arms only
---until=decided            add seeds until every claim and difference is decided,
---max_seeds=200            or until there are so many
---distributed              share the work with other processes on the same workdir:
-                           those of SLURM, Open MPI, Kubernetes or a TPU pod, or with
---coordinator=HOST:PORT --num_processes=N --process=K
-
-Fields: {", ".join(DEFAULTS)}; normjax/study/fields.py explains them."""
 
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Defines and parses the flags, and ends the program if they are not right."""
     path = ""
     try:
-        if any(
-            word.lstrip("-") in HELP and word[0] == "-" for word in argv[1:] if word
-        ):
-            print(USAGE)
-            sys.exit(0)
         path = config_path(argv)
         define(overrides.paths(argv))
         logging.set_verbosity(logging.ERROR)  # what absl warns of is a line below
