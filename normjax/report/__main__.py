@@ -1,6 +1,7 @@
 """Rebuilds tables, figures and page from the record alone.
 
 python -m normjax.report runs/optimizers [runs/more ...]
+python -m normjax.report runs/optimizers --serve [--port=8765] [--open]
 """
 
 import argparse
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from normjax.errors import InputError
-from normjax.report import page
+from normjax.report import page, serve
 from normjax.study.record import read_record
 
 
@@ -22,12 +23,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Rebuild tables, figures and report.html from a study's record.",
     )
     parser.add_argument("workdir", nargs="+", help="folder that a study was run in")
+    parser.add_argument(
+        "--serve", action="store_true", help="show it anew as networks are finished"
+    )
+    about = f"of --serve, {serve.PORT} by default; 0 takes a free one"
+    parser.add_argument("--port", type=int, default=serve.PORT, help=about)
+    parser.add_argument("--open", action="store_true", help="show it in the browser")
+    given = parser.parse_args(argv)
     try:
-        for workdir in parser.parse_args(argv).workdir:
+        if given.serve:
+            serve.serve(serve.only(given.workdir), given.port, opened=given.open)
+            return 0
+        for workdir in given.workdir:
             path = page.build(workdir)
             for line in page.lacks(read_record(workdir)):
                 print(line, file=sys.stderr)
             print(path)
+            if given.open:
+                serve.open_in_browser(path.resolve().as_uri())
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
