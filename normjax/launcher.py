@@ -7,7 +7,7 @@ from typing import Any
 
 from normjax import looks
 from normjax.errors import InputError
-from normjax.report import decisions, equal_numbers, formats, page, tables
+from normjax.report import decisions, equal_numbers, page, tables, terminal
 from normjax.study import (
     claims,
     distribute,
@@ -82,7 +82,7 @@ def launch(
         print(tables.text(record))
         for text in equal_numbers.sentences(record):
             print(f"notice: {text}")
-        print(f"page: {path}")
+        print(f"page: {path.resolve().as_uri()}")
     return failed
 
 
@@ -101,7 +101,7 @@ def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list
     lines = headline(stage, environment()) + tuning.lines(stage)
     lines += folder.progress_lines(stage, held(workdir), work)
     if work:
-        lines += ["", formats.plain_table(*forecast.table(stage, work))]
+        lines += ["", terminal.table(*forecast.table(stage, work), terminal.columns())]
     if trials.is_tuning({"tuning": stage.tuning}):
         number = len(tuning.competitors(study))
         lines.append(

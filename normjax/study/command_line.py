@@ -48,6 +48,10 @@ def parse(argv: Sequence[str]) -> list[str]:
             rule = "must be decided"
             raise InputError("--until", flags.FLAGS.until, rule, "add --until=decided")
         check_returned(flags.FLAGS["config"].value, path)
+        refuse_only_check_args()
+        parser: Any = flags.FLAGS["config"].parser
+        for notice in parser.fit_shape(flags.FLAGS["config"].value):
+            print(f"notice: {notice}")
         return rest
     except KeyboardInterrupt:
         raise
@@ -55,6 +59,14 @@ def parse(argv: Sequence[str]) -> list[str]:
         if isinstance(error, SystemExit) and not path:
             raise
         stop(line(mistake_behind(error, path)))
+
+
+def refuse_only_check_args() -> None:
+    """Refuses a flag of absl that would end the program with code 0, unchecked."""
+    name = "only_check_args"
+    if name in flags.FLAGS and flags.FLAGS[name].value:
+        rule = "must be left out, for it checks no config"
+        raise InputError(f"--{name}", ..., rule, "add --dry_run")
 
 
 def define(paths: Sequence[overrides.Path]) -> None:
@@ -105,7 +117,13 @@ def check_returned(config: Any, path: str) -> None:
 
 
 def check_file(path: str) -> None:
-    """Raises an InputError unless the config is a Python file that is there."""
+    """Raises an InputError unless the config is a Python file that is there.
+
+    Or it is the config of a record, as JSON.
+    """
+    if os.path.isdir(path) and os.path.isfile(os.path.join(path, "config.json")):
+        rule, remedy = "must be a file", f"add --config={path.rstrip('/')}/config.json"
+        raise InputError(f"--config={path}", ..., rule, remedy)
     if not os.path.isfile(path):
         folder = os.path.dirname(path) or "configs"
         there = os.listdir(folder) if os.path.isdir(folder) else []
