@@ -46,8 +46,9 @@ class Parser(config_flags.ConfigFileFlagParser):
         if not isinstance(model, ConfigDict) or model.get("name") == self.model:
             return []
         changed, before = [], model.to_dict()
+        asked = {path[:2] for path in self.paths}
         for field, value in own_fields(model.name).items():
-            if ("model", field) not in self.paths and before.get(field) != value:
+            if ("model", field) not in asked and before.get(field) != value:
                 changed.append(f"model.{field}={value!r}")
                 with model.ignore_type():
                     model[field] = value
