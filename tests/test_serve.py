@@ -1,6 +1,8 @@
 """The page of a study in work: it follows the record, and gives nothing else away."""
 
+import contextlib
 import http.client
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -16,6 +18,7 @@ from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import page, serve
 
+TALL = "<p style='height: 5000px'></p>" + 2 * "<details>hidden</details>"
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -30,7 +33,7 @@ def built(monkeypatch):
         if not names:
             raise InputError("workdir", str(workdir), "must <hold> one", "wait")
         path = workdir / "report.html"
-        path.write_text(f"<html><body>{' '.join(names)}</body></html>")
+        path.write_text(f"<html><body>{' '.join(names)}{TALL}</body></html>")
         return path
 
     monkeypatch.setattr(page, "build", build)
@@ -143,6 +146,39 @@ def test_a_port_that_is_taken_is_one_line(served, tmp_path, capsys):
 def test_what_cannot_be_served(words, expected, capsys):
     assert command.main(words) == 2
     assert capsys.readouterr().err == f"{expected}\n"
+
+
+@contextlib.contextmanager
+def chromium():
+    """A browser of playwright; skips where there is none, or fails if one is needed."""
+    absent = pytest.fail if os.environ.get("NORMJAX_NEEDS_BROWSER") else pytest.skip
+    path = shutil.which("chromium")
+    if path is None or importlib.util.find_spec("playwright") is None:
+        absent("chromium or playwright is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        options = {"executable_path": path, "args": ["--no-sandbox"]}
+        with contextlib.closing(started.chromium.launch(**options)) as browser:
+            yield browser
+
+
+def test_a_browser_shows_it_anew_and_keeps_its_place(served, built, tmp_path):
+    """What was opened stays open, where it was scrolled to; no error in the console."""
+    networks = tmp_path / "run" / "networks"
+    (networks / "a.npz").touch()
+    with chromium() as browser:
+        shown, errors = browser.new_page(), []
+        shown.on("console", lambda x: errors.append(x.text) if x.type == "error" else 0)
+        shown.goto(f"http://127.0.0.1:{served.server_address[1]}/")
+        shown.evaluate("document.querySelectorAll('details')[1].open = true")
+        shown.evaluate("scrollTo(0, 600)")
+        (networks / "b.npz").touch()
+        shown.wait_for_function("document.body.textContent.includes('b.npz')")
+        shown.wait_for_function("scrollY === 600")
+        opened = "[...document.querySelectorAll('details')].map((x) => x.open)"
+        assert shown.evaluate(opened) == [False, True]
+        assert errors == []
 
 
 INTERRUPTIBLE = """

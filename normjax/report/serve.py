@@ -129,6 +129,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self._send(f"{head}{script}{end}{rest}" if end else text + script, "html")
         elif path == "/version":
             self._send(self.pages.newest()[0], "plain")
+        elif path == "/favicon.ico":  # every browser asks for one
+            self.send_response(HTTPStatus.NO_CONTENT)
+            self.end_headers()
         else:
             super().do_GET()
 
