@@ -14,6 +14,17 @@ import sys
 
 def main() -> None:
     """Loads what reads the flags, and runs the study that they ask for."""
+    from normjax.errors import InputError
+    from normjax.study import usage
+
+    try:
+        told = usage.answer(sys.argv[1:])
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    if told is not None:
+        print(told)
+        return
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, leave)

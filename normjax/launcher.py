@@ -8,7 +8,7 @@ from typing import Any
 from normjax import looks
 from normjax.errors import InputError
 from normjax.export import writers
-from normjax.report import decisions, equal_numbers, formats, names, page, tables
+from normjax.report import decisions, equal_numbers, names, page, tables, terminal
 from normjax.study import (
     claims,
     distribute,
@@ -84,7 +84,7 @@ def launch(
         print(tables.text(record))
         for text in equal_numbers.sentences(record):
             print(f"notice: {text}")
-        print(f"page: {path}")
+        print(f"page: {path.resolve().as_uri()}")
         labels = names.of_record(record)
         for line in writers.export(record, tools, labels, flags.export_as):
             print(line)
@@ -106,7 +106,7 @@ def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list
     lines = headline(stage, environment()) + tuning.lines(stage)
     lines += folder.progress_lines(stage, held(workdir), work)
     if work:
-        lines += ["", formats.plain_table(*forecast.table(stage, work))]
+        lines += ["", terminal.table(*forecast.table(stage, work), terminal.columns())]
     if trials.is_tuning({"tuning": stage.tuning}):
         number = len(tuning.competitors(study))
         lines.append(

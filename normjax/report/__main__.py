@@ -1,6 +1,7 @@
 """Rebuilds tables, figures and page from the record alone.
 
 python -m normjax.report runs/optimizers [runs/more ...] [--export=tensorboard,...]
+python -m normjax.report runs/optimizers --serve [--port=8765] [--open]
 """
 
 import argparse
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 
 from normjax.errors import InputError
 from normjax.export import writers
-from normjax.report import names, page
+from normjax.report import names, page, serve
 from normjax.study.record import read_record
 
 
@@ -28,8 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--export_as", default="networks", help="what is a run there: networks, or arms"
     )
+    parser.add_argument(
+        "--serve", action="store_true", help="show it anew as networks are finished"
+    )
+    about = f"of --serve, {serve.PORT} by default; 0 takes a free one"
+    parser.add_argument("--port", type=int, default=serve.PORT, help=about)
+    parser.add_argument("--open", action="store_true", help="show it in the browser")
     given = parser.parse_args(argv)
     try:
+        if given.serve:
+            serve.serve(serve.only(given.workdir), given.port, opened=given.open)
+            return 0
         chosen = writers.chosen_writers(given.export, given.export_as)
         for workdir in given.workdir:
             path, record = page.build(workdir), read_record(workdir)
@@ -39,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             labels = names.of_record(record)
             for line in writers.export(record, chosen, labels, given.export_as):
                 print(line)
+            if given.open:
+                serve.open_in_browser(path.resolve().as_uri())
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

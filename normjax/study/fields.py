@@ -80,6 +80,34 @@ DEFAULTS: dict[str, Any] = {
         "choose": (),  # factors whose level is chosen too
     },
 }
+# fields of `model` that fit one model only, and other defaults of them by its name
+SHAPE = ("widths", "kernel_size", "convs_per_pool", "depth", "kwargs")
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "cnn": {"widths": (16, 32)},
+    "resnet20": {"widths": (16, 32, 64)},
+}
+SYNONYMS = {  # what a field is called elsewhere, or its place -> the field
+    **dict.fromkeys(("lr", "rate", "step_size"), "settings.learning_rate"),
+    **dict.fromkeys(("epochs", "num_train_epochs", "max_epochs"), "num_epochs"),
+    **dict.fromkeys(("seed", "random_seed", "rng_seed"), "root_seed"),
+    **dict.fromkeys(("num_runs", "runs", "repeats"), "num_seeds"),
+    **dict.fromkeys(("batchsize", "bs"), "batch_size"),
+    **dict.fromkeys(("dataset", "datasets"), "data.name"),
+    **dict.fromkeys(("norms", "normalization"), "arms.norm"),
+    **dict.fromkeys(("optimizers", "opt", "tx"), "arms.optimizer"),
+    **dict.fromkeys(("dropout", "regularizer"), "arms.penalty"),
+    "data_dir": "data.dir",
+    "wd": "settings.weight_decay",
+    "epsilon": "settings.eps",
+    "beta1": "settings.b1",
+    "beta2": "settings.b2",
+    "grad_clip": "settings.clip_norm",
+    "warmup": "settings.warmup_fraction",
+    "hidden": "model.widths",
+    "hidden_sizes": "model.widths",
+    "init": "model.kernel_init",
+    "dtype": "precision",
+}
 FACTOR_FIELDS = {  # factor -> the field in whose place its levels are
     "batch_size": "batch_size",
     "sampling": "sampling",
