@@ -1,7 +1,8 @@
 # make run    installs what is needed, trains the quick-start study, writes its page
 # make test   installs what is needed, runs the tests
 # make lint   installs what is needed, runs ruff and mypy
-# make notebooks installs what is needed, executes the notebooks at full size
+# make notebooks installs what is needed, executes the notebooks that changed and keeps
+#             their outputs
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
 # make docs   installs torch and keras too, writes docs/claims.md, and the tables and the
@@ -31,7 +32,7 @@ lint: $(installed)
 	$(VENV)/bin/mypy
 
 notebooks: $(installed)
-	$(VENV)/bin/jupyter execute notebooks/*.ipynb
+	$(VENV)/bin/python notebooks/execute.py
 
 # the peers are installed for these three
 checks bench docs:
