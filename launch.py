@@ -35,8 +35,8 @@ def run_study(argv: list[str]) -> None:
     from normjax import launcher
     from normjax.errors import InputError
     from normjax.study import command_line
+    from normjax.study.folder import progress
     from normjax.study.interrupts import Interrupts
-    from normjax.study.record import progress
     from normjax.study.train import Stopped
 
     logging.set_verbosity(logging.WARNING)  # jax tells which platforms it has tried

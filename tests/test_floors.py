@@ -18,6 +18,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("own_model",),
     ("training",),
     ("study",),
+    ("export",),
     ("report",),
     ("audit", "checks", "launcher", "merge", "status"),
 )

@@ -1,6 +1,6 @@
 """Rebuilds tables, figures and page from the record alone.
 
-python -m normjax.report runs/optimizers [runs/more ...]
+python -m normjax.report runs/optimizers [runs/more ...] [--export=tensorboard,...]
 """
 
 import argparse
@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from normjax.errors import InputError
-from normjax.report import page
+from normjax.export import writers
+from normjax.report import names, page
 from normjax.study.record import read_record
 
 
@@ -22,12 +23,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Rebuild tables, figures and report.html from a study's record.",
     )
     parser.add_argument("workdir", nargs="+", help="folder that a study was run in")
+    tools = ", ".join(writers.WRITERS)
+    parser.add_argument("--export", default="", help=f"other tools, of {tools}")
+    parser.add_argument(
+        "--export_as", default="networks", help="what is a run there: networks, or arms"
+    )
+    given = parser.parse_args(argv)
     try:
-        for workdir in parser.parse_args(argv).workdir:
-            path = page.build(workdir)
-            for line in page.lacks(read_record(workdir)):
+        chosen = writers.chosen_writers(given.export, given.export_as)
+        for workdir in given.workdir:
+            path, record = page.build(workdir), read_record(workdir)
+            for line in page.lacks(record):
                 print(line, file=sys.stderr)
             print(path)
+            labels = names.of_record(record)
+            for line in writers.export(record, chosen, labels, given.export_as):
+                print(line)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

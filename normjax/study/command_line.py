@@ -20,6 +20,12 @@ FLAGS: dict[str, tuple[Callable, Any, str]] = {  # name -> kind, default, what i
     "arms": (flags.DEFINE_string, "", "the arms to train, all if empty"),
     "until": (flags.DEFINE_string, "", "add seeds until then: decided"),
     "max_seeds": (flags.DEFINE_integer, 200, "the most seeds that --until adds"),
+    "export": (flags.DEFINE_string, "", "other tools to write the record for"),
+    "export_as": (
+        flags.DEFINE_string,
+        "networks",
+        "what is a run there: networks, or arms",
+    ),
     "distributed": (flags.DEFINE_boolean, False, "share the work of a workdir"),
     "coordinator": (flags.DEFINE_string, "", "host of process 0, and a port there"),
     "num_processes": (flags.DEFINE_integer, 0, "how many share the work"),
@@ -39,6 +45,9 @@ Trains every arm of a study over its seeds, and writes a record and a page.
 --arms=A,B                 train these arms only
 --until=decided            add seeds until every claim and difference is decided,
 --max_seeds=200            or until there are so many
+--export=tensorboard,...   write the record for other tools too: tensorboard, wandb,
+                           mlflow, safetensors
+--export_as=networks       what is a run there: networks, or arms
 --distributed              share the work with other processes on the same workdir:
                            those of SLURM, Open MPI, Kubernetes or a TPU pod, or with
 --coordinator=HOST:PORT --num_processes=N --process=K
