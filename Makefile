@@ -1,7 +1,8 @@
 # make run    installs what is needed, trains the quick-start study, writes its page
 # make test   installs what is needed, runs the tests
 # make lint   installs what is needed, runs ruff and mypy
-# make notebooks installs what is needed, executes the notebooks at full size
+# make notebooks installs what is needed, executes the notebooks that changed and keeps
+#             their outputs
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
 # make docs   installs torch and keras too, writes the tables of README.md and docs/, and
@@ -39,7 +40,7 @@ build-site: $(installed)
 	  --fresh-env --doctree-dir build/doctrees docs build/site
 
 notebooks: $(installed)
-	$(VENV)/bin/jupyter execute notebooks/*.ipynb
+	$(VENV)/bin/python notebooks/execute.py
 
 # the peers are installed for these three
 checks bench docs:
