@@ -24,9 +24,13 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Writes csv with the fewest digits that give every float back exactly."""
-    text = table.to_csv(index=False, na_rep="nan", lineterminator="\n")
-    _replace(Path(path), lambda file: file.write(text.encode()))
+    """Writes `table_text`."""
+    write_text(path, table_text(table))
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """A table as csv, with the fewest digits that give every float back exactly."""
+    return table.to_csv(index=False, na_rep="nan", lineterminator="\n")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -114,7 +114,7 @@ def sentence(looks: Sequence[Look], num_seeds: int) -> str:
     if not looks:
         return ""
     return (
-        f"{_looks_at(looks)}. Outside of figures, intervals over seeds have the level"
+        f"{_looks_at(looks)}. Intervals over seeds have the level"
         f" {100 * level_at(looks, num_seeds):.4g}% where the notes say 95%: then those"
         " of one quantity miss the truth at any look with probability 5% at most."
     )

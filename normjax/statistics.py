@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from normjax import ties
+from normjax import p_values, ties
 
 LEVEL = 0.95  # confidence level of every interval, unless a study has several looks
-EXACT_SEEDS = 12  # up to this many, all 2^n sign flips are enumerated
 MOST_SEEDS = 10_000  # no report asks for more seeds than this
 
 NumberOrArray = Any  # an array where the statistic is one of arrays
@@ -82,7 +81,7 @@ def paired_difference(
     Two arms that share their seeds share initial weights and batches, so the spread
     that they have in common drops out of `a - b`. If there is no difference, both
     signs of each `a - b` are equally likely. `p` is the share of the 2^n sign patterns
-    whose mean is at least as far from 0. It is exact up to n = 12 and comes from 9,999
+    whose mean is at least as far from 0. It is exact up to n = 13 and comes from 9,999
     random patterns (with a fixed key) beyond. No p is below 2 / 2^n, so five seeds
     cannot reach 0.05.
 
@@ -101,7 +100,7 @@ def paired_difference(
             np.mean,
             permutation_type="samples",
             vectorized=True,
-            n_resamples=np.inf if len(pairs) <= EXACT_SEEDS else 9_999,
+            n_resamples=_resamples(len(pairs)),
             batch=max(1, 10_000_000 // len(pairs)),  # 80 MB at a time
             rng=0,
         ).pvalue
@@ -222,6 +221,11 @@ def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int 
     sizes = range(2, MOST_SEEDS + 1)
     place = bisect.bisect_left(sizes, True, key=lambda n: half_width(n) <= enough)
     return sizes[place] if place < len(sizes) else None
+
+
+def _resamples(n: int) -> float:
+    exact = n <= p_values.EXACT_SEEDS
+    return np.inf if exact else float(p_values.RANDOM_FLIPS)
 
 
 def _finite_rows(x: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import pathlib
+import re
 from dataclasses import replace
 
 import _records
@@ -858,20 +859,23 @@ def written(tmp_path) -> Record:
 
 
 def test_the_page_has_the_claims_after_the_answer(written):
-    text = page.build(written.workdir).read_text()
-    places = [
-        text.index(x) for x in ('class="answer"', ">Claims of the", ">What was run<")
-    ]
+    text = page.build(written.workdir, stills=False).read_text()
+    parts = ('class="answer"', '<h2 id="claims">', '<h2 id="run">')
+    places = [text.index(x) for x in parts]
     assert places == sorted(places)
     for mark, verdict in (
         ("holds", "holds"),
         ("fails", "does not hold"),
         ("undecided", "undecided ("),
     ):
+        assert f'<span class="{mark}">{verdict}' in text
         assert f'<td class="{mark}">{verdict}' in text
         assert f".{mark}::before" in text  # a sign beside the colour
     small = named("batch_norm_placement", "The difference")
-    assert f"<li>{small['sentence']}: {small['why']}.</li>" in text
+    (inside,) = re.findall(
+        rf'class="sentence">{small["sentence"]}</span>(.*?)</details>', text, re.DOTALL
+    )
+    assert f'<p class="note">{small["why"]}</p>' in inside
     folder = written.workdir / "tables"
     table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
     assert list(table["sentence"]) == list(claims.verdict_table(written)["sentence"])

@@ -394,7 +394,7 @@ def test_the_page_says_whether_a_claim_stands(written):
         f"holds for 2 of 4 choices; does not hold with {NAMES[2]};"
         f" undecided with {NAMES[1]}"
     )
-    text = page.build(written.workdir).read_text()
+    text = page.build(written.workdir, stills=False).read_text()
     assert "over all choices, corrected" in text
     assert stands in text
     assert presentation.CHOICES_NOTE.strip() in text
@@ -427,7 +427,7 @@ def test_every_claim_is_on_the_page_of_claims():
 
 
 def test_the_page_of_claims_has_each_choice_and_a_link(written, capsys):
-    page.build(written.workdir)
+    page.build(written.workdir, stills=False)
     kept = written.workdir.parent / "results" / "deep"
     kept.mkdir(parents=True)
     for name in ("record.json", "tables/claims.csv"):
@@ -508,7 +508,7 @@ def test_a_result_is_compared_with_the_config_of_today(fields, expected, tmp_pat
 
 
 def test_the_page_marks_what_an_earlier_method_made(written, tmp_path, capsys):
-    page.build(written.workdir)
+    page.build(written.workdir, stills=False)
     for name in ("record.json", "tables/claims.csv"):
         (tmp_path / pathlib.Path(name).name).write_bytes(
             (written.workdir / name).read_bytes()

@@ -10,9 +10,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
-    ("errors", "ties", "types"),
+    ("errors", "p_values", "ties", "types"),
     ("files", "statistics", "tuning_statistics"),
-    ("looks", "outliers", "ops", "optimizers", "data"),
+    ("bounded", "looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),
     ("own_model",),
@@ -20,7 +20,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("study",),
     ("export",),
     ("report",),
-    ("audit", "checks", "launcher", "merge", "status"),
+    ("archive", "audit", "checks", "launcher", "merge", "status"),
 )
 HEIGHT = {f"normjax.{name}": i for i, names in enumerate(FLOORS) for name in names}
 

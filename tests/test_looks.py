@@ -134,11 +134,11 @@ def test_a_record_without_looks_has_none():
 def test_the_sentence_counts_the_looks():
     found = looks.plan(5, 200)
     assert looks.sentence(found[:3], 12) == (
-        "3 looks, at 5, 8 and 12 seeds. Outside of figures, intervals over seeds"
-        " have the level 99.72% where the notes say 95%: then those of one quantity"
+        "3 looks, at 5, 8 and 12 seeds. Intervals over seeds have the level 99.72%"
+        " where the notes say 95%: then those of one quantity"
         " miss the truth at any look with probability 5% at most."
     )
-    assert looks.sentence(found[:1], 5).startswith("1 look, at 5 seeds. Outside")
+    assert looks.sentence(found[:1], 5).startswith("1 look, at 5 seeds. Intervals")
     assert "the level 97.5% where" in looks.sentence(found, 200)
 
 

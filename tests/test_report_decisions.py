@@ -11,7 +11,7 @@ import pytest
 
 from normjax import looks, statistics
 from normjax.audit import claims
-from normjax.report import decisions, estimates, page, tables
+from normjax.report import conditions, decisions, estimates, tables
 from normjax.report.audit_interface import Kind, Reason, Section, Verdict
 from normjax.study.record import CURVES, FINAL, Record
 
@@ -175,10 +175,10 @@ def test_the_page_and_the_terminal_say_how_often_was_looked():
     record = made(0.5, 8, **taken((5, 0.99), (8, 0.98)))
     sentence = estimates.looks_sentence(record)
     assert sentence.startswith("2 looks, at 5 and 8 seeds. ")
-    assert dict(page._run(record))["Looks"] == sentence
+    assert dict(conditions.rows(record))["Looks"] == sentence
     assert " ".join(tables.text(record).split()).endswith(sentence)
     plain = made(0.5, 8)
-    assert "Looks" not in dict(page._run(plain))
+    assert "Looks" not in dict(conditions.rows(plain))
     assert tables.text(plain).endswith(tables.FOOTNOTE)
 
 

@@ -45,7 +45,7 @@ def sections(record: Record) -> list[Section]:
         differences_section("protocols", base, estimates.arm_differences(record, base)),
         Section(
             "published",
-            "Test accuracy and stability: published, and ours" + lacks,
+            "Test accuracy and loss variance: published, and ours" + lacks,
             published_numbers.comparison(record),
             presentation.PUBLISHED,
             presentation.PUBLISHED_NARROW,

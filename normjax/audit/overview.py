@@ -1,9 +1,11 @@
 """Every claim with its verdicts in the results that were kept: a page in Markdown.
 
 It reads the folders that a study's tables were copied to, `claims.csv` and
-`record.json`, and not the networks. A claim that no folder has a row of was not run.
+`record.json`; in a record without that table it judges the networks. A claim that no
+folder has a row of was not run.
 """
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,9 @@ from normjax.audit.claim_data import Claim
 from normjax.audit.published_numbers import CORRECTED, PROTOCOLS
 from normjax.errors import InputError
 from normjax.report import formats
+from normjax.report.audit_interface import audit_sections
+from normjax.study import groups
+from normjax.study.record import read_record
 
 HEAD = """# Claims
 
@@ -53,7 +58,8 @@ def read_results(folders: Sequence[str | Path], configs: str | Path) -> list[Res
     """The results in these folders, by name, without those that have no claims.
 
     Args:
-        folders: of a study's tables, its record.json and its config.json.
+        folders: of a study's tables, its record.json and its config.json; or of a
+            record, be it archived or not, whose claims are judged anew.
         configs: the folder of today's configs, each named like its study. A result
             without a config, here or there, is not compared.
 
@@ -66,14 +72,26 @@ def read_results(folders: Sequence[str | Path], configs: str | Path) -> list[Res
             rule = "must be a folder of results, with record.json"
             raise InputError("results", str(folder), rule, "name docs/results/NAME")
         study = json.loads((folder / "record.json").read_text())["study"]
-        if (folder / "claims.csv").is_file():
-            rows = pd.read_csv(folder / "claims.csv").to_dict("records")
-            rows = [row | _texts(row) for row in rows]
+        table = _claims_of(folder)
+        if table is not None:
+            rows = [row | _texts(row) for row in table.to_dict("records")]
             config = folder / "config.json"
             made_by = files.read_json(config) if config.is_file() else None
             changes = methods.differences(made_by, configs) if made_by else []
             results.append(Result(folder, study, rows, changes))
     return results
+
+
+def _claims_of(folder: Path) -> pd.DataFrame | None:
+    """The table `claims.csv` of a folder, or that of the record which it holds."""
+    if (folder / "claims.csv").is_file():
+        return pd.read_csv(folder / "claims.csv")
+    if not (folder / groups.FOLDER).is_dir():
+        return None
+    tables = {x.name: x.numbers for x in audit_sections(read_record(folder))}
+    if "claims" not in tables:
+        return None
+    return pd.read_csv(io.StringIO(tables["claims"].to_csv(index=False, na_rep="nan")))
 
 
 def _texts(row: Row) -> dict[str, str]:

@@ -160,13 +160,19 @@ CLAIMS_NARROW = {
 }
 ACCURACIES = {x.replace("_", " "): x for x in ("published", *PROTOCOLS)}
 PUBLISHED = {
-    **{k: interval_column(x, formats.by_width) for k, x in ACCURACIES.items()},
-    "stability, published": number_column("published_stability", formats.two_digits),
-    "as published, nats²": interval_column("as_published_stability", formats.by_digits),
-    "corrected, nats²": interval_column("corrected_stability", formats.by_digits),
+    **{
+        f"accuracy, {k}": interval_column(x, formats.accuracy)
+        for k, x in ACCURACIES.items()
+    },
+    "variance, published": number_column("published_stability", formats.two_digits),
+    "variance, as published": interval_column(
+        "as_published_stability", formats.by_digits
+    ),
+    "variance, corrected": interval_column("corrected_stability", formats.by_digits),
 }
 PUBLISHED_NARROW = {
-    k: interval_column(x, formats.plus_minus) for k, x in ACCURACIES.items()
+    k: interval_column(x, formats.within(formats.plus_minus, 0.0, 1.0))
+    for k, x in ACCURACIES.items()
 }
 THIRD_MOMENT = {
     "differing share, at most": number_column(SHARE, formats.two_digits),

@@ -1,122 +1,221 @@
-"""The answer of a page: which arm is best, in computed sentences."""
+"""The answer of a page: which arm is most accurate and by how much, in sentences."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from normjax import statistics
-from normjax.report import estimates, formats, networks
+from normjax.report import estimates, formats, names, networks
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL, Interval
 from normjax.study import trials
+from normjax.study.columns import Level
+
+MOST_NAMED = 4  # arms, in a sentence that names arms
+
+
+class Scope(NamedTuple):
+    """The arms that are compared with each other, and how a sentence names them."""
+
+    arms: list[Cell]  # each at its best setting
+    labels: dict[str, str]  # arm -> `adam, l2 at learning rate 0.01`
+    baseline: Mapping[str, Level]
+    level: float
 
 
 def answer(
     cells: Sequence[Cell],
     *,
+    baseline: Mapping[str, Level] | None = None,
     level: float = LEVEL,
     tuning: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Says, in computed sentences, which arm is most robust, fastest and most stable.
+    """Says in computed sentences which arm is most accurate; the first is the answer.
 
-    Each arm is represented by its best setting. If there are several protocols, the
-    answer is about the first. An arm with a diverged network is not called stable.
-    """
-    arms = networks.best_of_arms(cells)
-    scope = ""
-    if "protocol" in networks.varying_names(cells, "factors"):
-        first = arms[0].factors["protocol"]
-        arms = [cell for cell in arms if cell.factors["protocol"] == first]
-        scope = f"{str(first).replace('_', ' ').capitalize()} arms only. "
-    means = {x.arm: estimates.robustness(x).estimate for x in arms}
-    arms.sort(key=lambda x: np.nan_to_num(means[x.arm], nan=-1.0), reverse=True)
-    best = arms[0]
-    interval, seeds = estimates.robustness(best, level=level), len(best.seeds)
-    accuracy = formats.by_width(interval)
-    mean = f"test accuracy {accuracy}, mean over {formats.plural(seeds, 'seed')}"
-    sentences = [f"{scope}Most robust: {best.arm}, {mean}."]
-    if len(arms) == 1:
-        return sentences + settings_sentence(arms, cells, tuning)
-    sentences.append(_runner_up(best, arms[1], level))
-    fastest = min(arms, key=lambda cell: estimates.speed(cell).estimate)
-    seconds = formats.by_three_digits(estimates.speed(fastest))
-    sentences.append(f"Fastest: {fastest.arm}, {seconds} s per network.")
-    stable, sentence = _most_stable(arms, level)
-    sentences += sentence
-    lost = [f"{x.diverged.sum()} of {x.arm}" for x in arms if x.diverged.any()]
-    if lost:
-        sentences.append(f"Diverged networks: {', '.join(lost)}.")
-    named = [best, arms[1], fastest, *stable]
-    return sentences + settings_sentence(named, cells, tuning)
-
-
-def _runner_up(best: Cell, second: Cell, level: float) -> str:
-    difference = estimates.accuracy_difference(best, second, level=level)
-    verdict = "too few seeds for an interval"
-    if difference.low > 0:
-        verdict = "the interval excludes zero"
-    elif difference.low <= 0:
-        verdict = "the interval includes zero, so the lead may be luck"
-    points = f"{formats.by_width(Interval(*difference[:4]))} percentage points"
-    found = estimates.outlying_difference(best, second, level=level)
-    text = f"Runner-up: {second.arm}, {points} below on the same seeds ({verdict})."
-    if found is None:
-        return text
-    lie = "lies" if len(found.seeds) == 1 else "lie"
-    seeds = f"{formats.plural(len(found.seeds), 'seed')} {lie} far from the others"
-    trimmed = (
-        f"the trimmed mean of this difference is {formats.by_width(found.trimmed)}"
-    )
-    return f"{text} Here {seeds}: {trimmed}."
-
-
-def _most_stable(arms: Sequence[Cell], level: float) -> tuple[list[Cell], list[str]]:
-    variances = {
-        cell.arm: statistics.stability(cell.curves["train_loss"], level=level)
-        for cell in arms
-        if len(cell.seeds) > 1 and not cell.diverged.any()
-    }
-    if not variances:
-        return [], []
-    arm = min(variances, key=lambda arm: variances[arm].estimate)
-    variance = formats.by_digits(variances[arm])
-    stable = [cell for cell in arms if cell.arm == arm]
-    text = f"Most stable: {arm}, variance of the train loss {variance} nats²."
-    return stable, [text]
-
-
-def settings_sentence(
-    named: Sequence[Cell], cells: Sequence[Cell], tuning: Mapping[str, Any] | None
-) -> list[str]:
-    """At which setting each of the arms is that an answer names.
-
-    Empty if no arm had a choice between settings.
+    It has the difference to the arm's baseline (or, without one, to the runner-up),
+    its interval and a verdict. Each arm is represented by its best setting. Arms of
+    several protocols are not compared: each protocol has its own sentence. Seconds
+    decide nothing here, because those of one run say nothing about another.
 
     Args:
-        named: the cells that stand for these arms.
+        cells: all cells of the record.
+        baseline: the field of `record.json`.
+        level: of the intervals.
+        tuning: the field of `record.json`, if the study is tuned.
+    """
+    best = networks.best_of_arms(cells)
+    chosen = chosen_settings(best, cells, tuning)
+    groups: dict[str, list[Cell]] = {}
+    for cell in best:
+        groups.setdefault(str(cell.factors.get("protocol", "")), []).append(cell)
+    scopes = {
+        name: Scope(arms, _labels(arms, chosen), baseline or {}, level)
+        for name, arms in groups.items()
+    }
+    (first, scope), *others = scopes.items()
+    start = f"{_capital(names.words(first))}: " if others else ""
+    leading, *further = _leading(scope)
+    sentences = [formats.true_minus(_capital(start + leading)), *further]
+    sentences += [
+        f"{_capital(names.words(name))}: {_leading(other)[0]}" for name, other in others
+    ]
+    sentences += _least_variance(scope) + _diverged(best, names_of(best))
+    if any(chosen.values()):
+        by = "that its trials chose" if tuning else "of its highest validation accuracy"
+        sentences.append(f"Each arm is at the setting {by}.")
+    return [formats.true_minus(x) for x in sentences]
+
+
+def names_of(arms: Sequence[Cell]) -> dict[str, str]:
+    """Arm -> what a reader calls it."""
+    return names.arm_labels({cell.arm: cell.factors for cell in arms})
+
+
+def verdict(difference: Interval, level: float, trimmed: Interval | None = None) -> str:
+    """Whether the first of two arms is better, and why, in words.
+
+    Args:
+        difference: of the first to the second.
+        level: of its interval.
+        trimmed: the trimmed mean of the difference, if a seed is outlying.
+    """
+    percent = f"{100 * level:.4g}%"
+    if math.isnan(difference.low):
+        return "undecided (too few seeds for an interval)"
+    side = _side(difference)
+    if side and trimmed and _side(trimmed) != side:
+        return "undecided (outlying seeds: the trimmed mean does not agree)"
+    if not side:
+        return f"undecided (the {percent} interval includes zero)"
+    return f"{'better' if side > 0 else 'worse'} (the {percent} interval excludes zero)"
+
+
+def chosen_settings(
+    arms: Sequence[Cell], cells: Sequence[Cell], tuning: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """Arm -> `learning rate 0.01`: its setting, empty if there was only one.
+
+    Args:
+        arms: the cells that stand for the arms.
         cells: all cells of the record.
         tuning: the field of `record.json`, if the study is tuned.
     """
-    named = list({cell.arm: cell for cell in named}.values())
     if tuning:
-        texts = [f"{x.arm} at {trials.chosen_text(tuning, x.arm)}" for x in named]
-        chosen = "the setting that its trials chose"
-    else:
-        grids: dict[tuple[str, str], set[float]] = {}
-        for cell in cells:
-            for name, value in cell.settings.items():
-                if not math.isnan(value):  # the arm has this setting
-                    grids.setdefault((cell.arm, name), set()).add(value)
-        at = {
-            cell.arm: ", ".join(
-                f"{name}={formats.number(value)}"
-                for name, value in cell.settings.items()
-                if len(grids.get((cell.arm, name), ())) > 1
-            )
-            for cell in named
-        }
-        texts = [f"{arm} at {text}" for arm, text in at.items() if text]
-        chosen = "its setting of the highest validation accuracy"
-    return [f"Each arm is at {chosen}: {'; '.join(texts)}."] if texts else []
+        texts = {x.arm: trials.chosen_text(tuning, x.arm) for x in arms}
+        return {arm: names.readable(text, {}) for arm, text in texts.items()}
+    grids: dict[tuple[str, str], set[float]] = {}
+    for cell in cells:
+        for name, value in cell.settings.items():
+            if not math.isnan(value):  # the arm has this setting
+                grids.setdefault((cell.arm, name), set()).add(value)
+    return {
+        cell.arm: ", ".join(
+            f"{names.words(name)} {formats.number(value)}"
+            for name, value in cell.settings.items()
+            if len(grids.get((cell.arm, name), ())) > 1
+        )
+        for cell in arms
+    }
+
+
+def _labels(arms: Sequence[Cell], chosen: Mapping[str, str]) -> dict[str, str]:
+    return {
+        arm: label + (f" (at {chosen[arm]})" if chosen[arm] else "")
+        for arm, label in names_of(arms).items()
+    }
+
+
+def _leading(scope: Scope) -> list[str]:
+    """The sentence about the most accurate arm, and one about its runner-up."""
+    means = {x.arm: estimates.robustness(x).estimate for x in scope.arms}
+    order = sorted(scope.arms, key=lambda x: -np.nan_to_num(means[x.arm], nan=-1.0))
+    best = order[0]
+    interval = estimates.robustness(best, level=scope.level)
+    seeds = formats.plural(len(best.seeds), "seed")
+    accuracy = f"test accuracy {formats.accuracy(interval)} over {seeds}"
+    name = scope.labels[best.arm]
+    if len(order) == 1:
+        return [f"{name} has {accuracy}."]
+    base = _baseline(best, scope)
+    other = base or order[1]
+    more = f"the more accurate of {len(order)}" if len(order) == 2 else "the most"
+    if len(order) > 2:
+        more += f" accurate of {len(order):,}"
+    role = ", the baseline," if _is_baseline(best, scope) else ""
+    against = scope.labels[other.arm]
+    if not base and len(order) > 2:
+        against = f"the runner-up, {against}"
+    said = _compared(best, other, scope)
+    first = f"{name}{role} is {more} arms: {accuracy}, {said[0]} against {against}"
+    sentences = [f"{first}: {said[1]}."]
+    if order[1] is not other:
+        points, judged = _compared(order[1], best, scope)
+        runner = scope.labels[order[1].arm]
+        sentences.append(f"Runner-up: {runner}, {points} against it: {judged}.")
+    return sentences
+
+
+def _compared(a: Cell, b: Cell, scope: Scope) -> tuple[str, str]:
+    """The difference between two arms in words, and its verdict."""
+    found = estimates.accuracy_difference(a, b, level=scope.level)
+    difference = Interval(*found[:4])
+    outlying = estimates.outlying_difference(a, b, level=scope.level)
+    text = f"{formats.points(difference)} points"
+    if outlying:
+        count = formats.plural(len(outlying.seeds), "outlying seed")
+        text += f" (with {count}; trimmed mean {formats.points(outlying.trimmed)})"
+    trimmed = outlying.trimmed if outlying else None
+    return text, verdict(difference, scope.level, trimmed)
+
+
+def _side(interval: Interval) -> int:
+    """1 or -1 if an interval excludes zero, else 0."""
+    return int(interval.low > 0) - int(interval.high < 0)
+
+
+def _is_baseline(cell: Cell, scope: Scope) -> bool:
+    given = scope.baseline.items()
+    return bool(given) and given <= cell.factors.items()
+
+
+def _baseline(cell: Cell, scope: Scope) -> Cell | None:
+    """The baseline arm of an arm, if it has one."""
+    factors = cell.factors | dict(scope.baseline)
+    others = [x for x in scope.arms if x.factors == factors and x.arm != cell.arm]
+    return others[0] if len(others) == 1 and scope.baseline else None
+
+
+def _least_variance(scope: Scope) -> list[str]:
+    variances = {
+        cell.arm: statistics.stability(cell.curves["train_loss"], level=scope.level)
+        for cell in scope.arms
+        if len(cell.seeds) > 1 and not cell.diverged.any()
+    }
+    if len(variances) < 2:
+        return []
+    arm = min(variances, key=lambda arm: variances[arm].estimate)
+    variance = formats.by_digits(variances[arm])
+    label = scope.labels[arm]
+    return [
+        f"Least variance of the train loss between seeds: {label}, {variance} nats²."
+    ]
+
+
+def _diverged(arms: Sequence[Cell], labels: Mapping[str, str]) -> list[str]:
+    lost = [
+        f"{cell.diverged.sum()} of {len(cell.seeds)} of {labels[cell.arm]}"
+        for cell in arms
+        if cell.diverged.any()
+    ]
+    if not lost:
+        return []
+    more = len(lost) - MOST_NAMED
+    rest = f" and of {formats.plural(more, 'more arm')}" if more > 0 else ""
+    return [f"Diverged networks: {'; '.join(lost[:MOST_NAMED])}{rest}."]
+
+
+def _capital(text: str) -> str:
+    """A word begins a sentence with a capital; `l2` and numbers stay as they are."""
+    return text[0].upper() + text[1:] if text[:2].isalpha() else text

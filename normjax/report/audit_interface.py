@@ -5,13 +5,18 @@ compares a study with what was claimed about it. The module has
 
     sections(record) -> list[Section]: tables for the page, the terminal and `tables/`;
     documents(record) -> dict[str, dict]: optional; JSON files for the workdir, by name.
+
+A section with a `Verdict` among its numbers is shown as claims: a line for each row,
+and the rows that are parts of it when it is opened. The page reads these columns if
+there are any: `sentence` (of the claim), `comparison`, `source`, `place`, `why` and
+`choice`.
 """
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -86,6 +91,7 @@ class Column(NamedTuple):
     key: str  # of the data frame; without it the column is left out
     text: Callable[[TableRow], str]
     needed: Callable[[pd.Series], bool] = lambda values: True  # else it is left out
+    best: Literal["", "highest", "lowest"] = ""  # which number the page marks
 
 
 class Section(NamedTuple):
@@ -110,9 +116,11 @@ def interval_of(row: TableRow, key: str) -> Interval:
     return Interval(float(row[key]), low, high, 0)
 
 
-def interval_column(key: str, text: Callable[[Interval], str]) -> Column:
+def interval_column(
+    key: str, text: Callable[[Interval], str], **options: Any
+) -> Column:
     """A column of intervals."""
-    return Column(key, lambda row: text(interval_of(row, key)))
+    return Column(key, lambda row: text(interval_of(row, key)), **options)
 
 
 def number_column(key: str, text: Callable[[float], str], **options: Any) -> Column:

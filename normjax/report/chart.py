@@ -108,6 +108,7 @@ class Chart(NamedTuple):
     smooth: bool = False  # whether a reader may smooth it: a line against the epoch
     same_y: bool = True  # panels share their y axis
     centre: float | None = None  # of the colours of tiles that go two ways: 0.5
+    verdicts: Sequence[str] = ("holds", "fails", "undecided")  # names of `Row.kind`
     group: str = ""  # the heading it stands under on the page
 
 

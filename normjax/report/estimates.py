@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from normjax import looks, outliers, statistics, ties
+from normjax import looks, outliers, p_values, statistics, ties
 from normjax.report import networks
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL, Difference, Interval
@@ -38,7 +38,7 @@ def _num_seeds(record: Record) -> int:
 
 
 def summary(record: Record) -> pd.DataFrame:
-    """Speed, robustness and stability; a row for each arm and setting."""
+    """Accuracy, spread over seeds and cost; a row for each arm and setting."""
     target = record.record.get("target_accuracy")
     cells, level = networks.load(record), level_of(record)
     return pd.DataFrame([_summary_row(cell, target, level) for cell in cells])
@@ -49,8 +49,9 @@ def arm_differences(
 ) -> pd.DataFrame:
     """Each arm against its baseline arm, seed by seed; empty if no arm has one.
 
-    `accuracy_points` are of test accuracy, in percentage points. `seconds_ratio` has no
-    bounds: arms run minutes apart, and the noise of a machine comes in bursts.
+    `accuracy_points` are of test accuracy, in percentage points; `p_holm` is `p`
+    adjusted for the number of rows. `seconds_ratio` has no bounds: arms run minutes
+    apart, and the noise of a machine comes in bursts.
 
     Args:
         record: the study.
@@ -69,7 +70,11 @@ def arm_differences(
         other = by_factors.get((factors, cell.position), cell)
         if other.arm != cell.arm and grid_sizes[other.arm] == grid_sizes[cell.arm]:
             rows.append(_difference_row(cell, other, level))
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if rows:
+        place = list(table).index("p") + 1
+        table.insert(place, "p_holm", p_values.holm(table["p"].to_numpy()))
+    return table
 
 
 def curves(record: Record) -> pd.DataFrame:
@@ -159,7 +164,9 @@ def _difference_row(a: Cell, b: Cell, level: float) -> dict[str, Any]:
     accuracy = accuracy_difference(a, b, level=level)
     i, j = networks.shared_seeds(a, b)
     losses = a.curves["train_loss"][i], b.curves["train_loss"][j]
-    ratio = statistics.stability_ratio(*losses, level=level)
+    ratio = Interval(np.nan, np.nan, np.nan, 0)
+    if a.steps.shape == b.steps.shape:  # two studies may have other numbers of epochs
+        ratio = statistics.stability_ratio(*losses, level=level)
     return {
         "arm": a.arm,
         "baseline": b.arm,

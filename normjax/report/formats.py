@@ -2,15 +2,19 @@
 
 import functools
 import math
+import re
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from normjax.statistics import Interval
 
+MINUS = "\u2212"
 PLACES = 4  # the most after the point: one of 10,000 test images is 0.0001
 LATEX: dict[int, str] = str.maketrans(
     {x: f"\\{x}" for x in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-    | {"²": "$^2$", "±": r"$\pm$", "<": "$<$", ">": "$>$"}
+    | {"²": "$^2$", "±": r"$\pm$", "<": "$<$", ">": "$>$", MINUS: "$-$"}
 )
 
 
@@ -19,7 +23,7 @@ def by_width(interval: Interval) -> str:
     if abs(interval.estimate) >= 1e6:
         return by_three_digits(interval)
     places = _places_of(interval)
-    return _bounds(interval, lambda x: f"{x:.{places}f}")
+    return _bounds(interval, lambda x: fixed(x, places))
 
 
 def plus_minus(interval: Interval) -> str:
@@ -28,7 +32,7 @@ def plus_minus(interval: Interval) -> str:
     if math.isnan(low):
         return by_width(interval)
     places = _places_of(interval)
-    return f"{estimate:.{places}f} ± {(high - low) / 2:.{places}f}"
+    return f"{fixed(estimate, places)} ± {(high - low) / 2:.{places}f}"
 
 
 def by_digits(interval: Interval) -> str:
@@ -80,25 +84,70 @@ def number(x: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """`0.004`, with three places."""
-    return "-" if math.isnan(p) else f"{p:.3f}"
+    """`0.004`, with three places; `<0.001` below the last of them."""
+    if math.isnan(p):
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in GitHub's Markdown, aligned, with numbers on the right."""
+def fixed(x: float, places: int) -> str:
+    """`-0.04`, with so many places after the point; a zero has no sign."""
+    text = f"{x:.{places}f}"
+    return text if float(text) else text.removeprefix("-")
+
+
+def signed(interval: Interval) -> str:
+    """`+1.64 [1.03, 2.25]`, `−0.31 [−0.90, 0.28]`: a difference, with minus signs.
+
+    Places are those of `by_width`.
+    """
+    text = true_minus(by_width(interval))
+    return f"+{text}" if re.match("[0.,]*[1-9]", text) else text
+
+
+def true_minus(text: str) -> str:
+    """The text with a minus sign in place of each hyphen before a number."""
+    return re.sub(r"(?<![\w.)\]-])-(?=\d)", MINUS, text)
+
+
+def within(
+    text: Callable[[Interval], str], low: float, high: float
+) -> Callable[[Interval], str]:
+    """`text` of an interval without what is impossible: beyond `low` or `high`.
+
+    An interval contains a number that lies between the two as often without the rest.
+    """
+
+    def limited(x: Interval) -> str:
+        kept = x._replace(low=np.fmax(x.low, low), high=np.fmin(x.high, high))
+        lost = not math.isnan(x.low) and kept != x
+        write = by_width if lost and text is plus_minus else text
+        return write(kept if lost else x)
+
+    return limited
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1
+) -> str:
+    """A table in GitHub's Markdown: names on the left, numbers on the right."""
     cells = [[x.replace("|", "\\|") for x in row] for row in (header, *rows)]
-    lines, widths = _aligned(cells)
-    first, *others = ["-" * max(1, width - 1) for width in widths]
-    lines.insert(1, [f":{first}", *(f"{rule}:" for rule in others)])
+    lines, widths = _aligned(cells, names)
+    rules = ["-" * max(1, width - 1) for width in widths]
+    left, right = (f":{x}" for x in rules[:names]), (f"{x}:" for x in rules[names:])
+    lines.insert(1, [*left, *right])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def latex_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1
+) -> str:
     """A tabular environment that needs the package booktabs."""
     texts = [" & ".join(x.translate(LATEX) for x in row) for row in (header, *rows)]
     head, *body = [f"{text} \\\\\n" for text in texts]
     return (
-        f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n{head}"
+        f"\\begin{{tabular}}{{{'l' * names}{'r' * (len(header) - names)}}}\n"
+        f"\\toprule\n{head}"
         f"\\midrule\n{''.join(body)}\\bottomrule\n\\end{{tabular}}\n"
     )
 
@@ -110,11 +159,19 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("  ".join(line).rstrip() + "\n" for line in lines)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[int]]:
-    """The cells, as wide as their columns, and these widths."""
-    first, *others = [max(map(len, column)) for column in zip(*rows)]
-    lines = [[x.ljust(first), *map(str.rjust, y, others)] for x, *y in rows]
-    return lines, [first, *others]
+def _aligned(
+    rows: Sequence[Sequence[str]], names: int = 1
+) -> tuple[list[list[str]], list[int]]:
+    """The cells, as wide as their columns, and these widths; names are on the left."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        [
+            *map(str.ljust, row[:names], widths[:names]),
+            *map(str.rjust, row[names:], widths[names:]),
+        ]
+        for row in rows
+    ]
+    return lines, widths
 
 
 def _places(x: float, digits: int) -> int:
@@ -140,3 +197,7 @@ def _bounds(interval: Interval, text: Callable[[float], str]) -> str:
 def plural(n: int, noun: str) -> str:
     """`1 seed`, `1,200 seeds`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+accuracy = within(by_width, 0.0, 1.0)  # a share of the examples
+points = within(signed, -100.0, 100.0)  # of accuracies in percent

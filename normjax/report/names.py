@@ -1,5 +1,7 @@
 """What a reader calls an arm: `third moment, no penalty`, not its identifier."""
 
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -65,3 +67,66 @@ def of_record(record: Record) -> dict[str, str]:
             for arm in record.record["arm_order"]
         }
     )
+
+
+def factor_columns(record: Record) -> dict[str, dict[str, str]]:
+    """Arm -> factor that varies -> level, as words: the columns that name a row.
+
+    Where the factors do not tell the arms, or none varies, the one column is `arm`.
+    """
+    entries, labels = record.record["arms"], of_record(record)
+    factors = {arm: entries[arm]["factors"] for arm in labels}
+    varying = varying_factors(list(factors.values()))
+    rows = {tuple(levels.get(x) for x in varying) for levels in factors.values()}
+    if not varying or len(rows) < len(labels):
+        return {arm: {"arm": label} for arm, label in labels.items()}
+    return {
+        arm: {words(x): words(str(levels.get(x, ""))) for x in varying}
+        for arm, levels in factors.items()
+    }
+
+
+def glossary(record: Record) -> dict[str, str]:
+    """What to call the identifiers in the texts of tables and claims.
+
+    Those of arms, and those that are made of the levels of some of their factors, such
+    as `adam-l2` for arms under two protocols. One that could mean two things is left
+    out.
+    """
+    meanings: dict[str, set[str]] = {}
+    arms = [entry["factors"] for entry in record.record["arms"].values()]
+    varying = varying_factors(arms)
+    for factors in arms:
+        own = [x for x in varying if x in factors and pd.notna(factors[x])]
+        for number in range(1, len(own) + 1):
+            for some in itertools.combinations(own, number):
+                name = "-".join(str(factors[x]) for x in some)
+                label = ", ".join(level(x, factors[x]) for x in some)
+                meanings.setdefault(name, set()).add(label)
+    known = {name: labels.pop() for name, labels in meanings.items() if len(labels) < 2}
+    return known | of_record(record)
+
+
+def readable(text: str, known: Mapping[str, str]) -> str:
+    """A text in which identifiers are replaced by words.
+
+    Args:
+        text: a sentence, or `adam-l2 against sgd-l2`, whose sides may be one word.
+        known: see `glossary`.
+    """
+    if AGAINST in text:
+        sides = text.split(AGAINST)
+        return AGAINST.join(known.get(x) or readable(x, known) for x in sides)
+    return IDENTIFIER.sub(lambda found: known.get(found[0]) or _words(found[0]), text)
+
+
+def _words(identifier: str) -> str:
+    """Identifiers as words, but for a file's or a module's: they have a dot."""
+    name, equals, value = identifier.partition("=")
+    if equals:
+        return f"{_words(name)} {_words(value)}"
+    return name if {".", "/"} & set(name) else words(name)
+
+
+AGAINST = " against "
+IDENTIFIER = re.compile(r"[\w./=-]*[a-z0-9][_=-][\w./=-]*[\w]")

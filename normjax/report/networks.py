@@ -1,5 +1,6 @@
 """A record's networks as cells: one arm at one setting, with arrays over its seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -91,15 +92,26 @@ def shared_seeds(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
 
 def _positions(grid: Mapping[str, list], settings: list[str]) -> dict[Any, int]:
     """The position of each setting in an arm's grid, by the keys of `_by_setting`."""
-    rows = pd.DataFrame(grid, dtype=np.float64).reindex(columns=settings)
-    return {key: rows.index[0] for key, rows in _by_setting(rows, settings).items()}
+    number = max(map(len, grid.values()), default=1)
+    columns = [grid.get(name, [math.nan] * number) for name in settings]
+    keys = _keys(columns) if settings else [()]
+    return {key: i for i, key in reversed(list(enumerate(keys)))}
 
 
 def _by_setting(rows: pd.DataFrame, settings: list[str]) -> dict[Any, pd.DataFrame]:
     if not settings:
         return {(): rows}
-    text = rows[settings].map(repr)  # as text, nan equals nan
-    return dict(iter(rows.groupby([text[x] for x in settings], sort=False)))
+    places: dict[Any, list[int]] = {}
+    for i, key in enumerate(_keys([rows[x].tolist() for x in settings])):
+        places.setdefault(key, []).append(i)
+    if len(places) == 1:
+        return dict.fromkeys(places, rows)
+    return {key: rows.iloc[found] for key, found in places.items()}
+
+
+def _keys(columns: Sequence[Sequence[float]]) -> list[tuple[str, ...]]:
+    """The settings of each row as text: then nan equals nan."""
+    return list(zip(*([repr(float(x)) for x in column] for column in columns)))
 
 
 def _cell(

@@ -1,180 +1,248 @@
-"""One HTML page from a record: self-contained, for a screen, a phone and paper."""
+"""One HTML page from a record: self-contained, for a screen, a phone and paper.
+
+The texts and numbers are written here, so that the page reads without JavaScript; the
+charts are data in it, which its scripts draw (`assets`).
+"""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
 import markupsafe
 
-from normjax import files
+from normjax import files, p_values
 from normjax.report import (
     answers,
+    browser,
+    claim_lines,
+    claim_sections,
     conditions,
-    equal_numbers,
     estimates,
     figures,
     formats,
     networks,
+    still_files,
     tables,
     tuning_tables,
+    wide_tables,
 )
-from normjax.report.audit_interface import Section, Verdict, audit_documents
-from normjax.report.figures import Drawing
+from normjax.report.audit_interface import Section, audit_documents
+from normjax.report.chart import Chart, Charts
+from normjax.report.claim_sections import Claims
 from normjax.study import trials
-from normjax.study.record import Record, present_arms, read_record, write_tables
+from normjax.study.record import Record, read_record, write_tables
+
+ANSWER = "answer"  # the group of the chart that shows the answer
+DECIDABLE = 0.05  # seeds are few if no p can be as small
 
 
-def build(workdir: str | Path) -> Path:
-    """Writes tables, figures, an audit's documents and the page; returns its path.
+def build(workdir: str | Path, *, stills: bool = True) -> Path:
+    """Writes tables, still figures, an audit's documents and the page.
+
+    It works at any time: while networks are missing, the page says which, and shows
+    what the others did.
+
+    Args:
+        workdir: the folder of a record.
+        stills: whether the still figures are drawn, which takes most of the time.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        InputError: `workdir` is not a record, is damaged, has no complete arm, names
-            an audit that cannot be imported, or cannot be written.
+        InputError: `workdir` is not a record, is damaged, names an audit that cannot
+            be imported, or cannot be written.
     """
     record = read_record(workdir)
-    cells = networks.load(record)
     write_tables(record)
     sections = tables.write_tables(record, record.workdir / "tables")
-    plots = figures.plots(record)
-    drawn = figures.write_figures(plots, record.workdir / "figures")
-    for name, content in audit_documents(record).items():
+    charts = _charts(record)
+    for name, content in _documents(record).items():
         files.write_json(record.workdir / name, content)
-    where, tuning = record.record["environment"], record.record.get("tuning")
-    study = record.record["study"]
-    page = TEMPLATES.get_template("page.html.j2").render(
-        study=study,
-        question=record.record["question"] or study,
-        answer=tuning_tables.unfinished(record)
-        or answers.answer(cells, level=estimates.level_of(record), tuning=tuning),
-        run=_run(record),
-        leading=[_table(record, x) for x in sections if x.leads],
-        tables=[_table(record, x) for x in sections if not x.leads],
-        figures=[_figure(name, plots[name].caption, drawn[name]) for name in plots],
-        figures_note="" if trials.is_tuning(record.record) else figures.note(cells),
-        command=where["command"],
-        commit=where["commit"],
-        config=json.dumps(record.config, indent=2, ensure_ascii=False),
-    )
+    folder = record.workdir / "figures"
+    if stills:
+        still_files.update(charts, folder)
+    drawn = still_files.current(charts, folder)
+    picture = _picture(charts)
+    still = ""
+    if picture and picture.name in drawn:
+        text = (folder / f"{picture.name}.svg").read_text("utf-8")
+        still = still_files.inline(text, picture.title)
+    page = _page(record, sections, charts, still, linked=True, drawn=drawn)
     path = record.workdir / "report.html"
     files.write_text(path, page)
     return path
 
 
-def _run(record: Record) -> list[tuple[str, str]]:
-    """What ran where, as pairs of term and text."""
-    content = record.record
-    entries = content["arms"]
-    arms = {name: entries[name] for name in present_arms(content)}
-    where = content["environment"]
-    total = sum(arm["lanes"] for arm in arms.values())
-    parameters = sorted({entry["num_parameters"] for entry in arms.values()})
-    range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
-    versions = where.get("versions", {})
-    counts = formats.plural(len(arms), "arm"), formats.plural(total, "lane")
-    rows = [
-        ("Device", f"{where.get('num_devices', 1)} x {where.get('device', 'unknown')}"),
-        ("Platform", where.get("machine") or where.get("platform", "unknown")),
-        ("Software", ", ".join(f"{k} {v}" for k, v in versions.items())),
-        ("Python", where.get("python", "unknown")),
-        *conditions.training_rows(record),
-        ("Networks", ", ".join(counts)),
-        ("Seeds", f"{record.networks['seed'].nunique()} in each arm and setting"),
-        ("Trials", tuning_tables.cost(record)),
-        ("Looks", estimates.looks_sentence(record)),
-        ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
-        ("Compiling", _seconds(arms, "compile_seconds")),
-        ("Running", _seconds(arms, "run_seconds")),
-        *_lacking(content),
-        ("Notice", "; ".join(equal_numbers.sentences(record))),
-    ]
-    return [(term, text) for term, text in rows if text]
+def write(
+    record: Record, path: str | Path, parts: Mapping[str, Record] = MappingProxyType({})
+) -> None:
+    """Writes the page of a record that is in no folder; it links to no other file.
+
+    Args:
+        record: the study, or several of them (`side_by_side.combine`).
+        path: of the page.
+        parts: the studies by name, whose claims are shown under their names.
+    """
+    sections = [] if record.networks.empty else tables.all_sections(record)
+    charts = _charts(record)
+    picture, still = _picture(charts), ""
+    if picture:
+        still = still_files.inline(still_files.svg(picture, charts), picture.title)
+    claims = claim_sections.claims_of(parts)
+    files.write_text(path, _page(record, sections, charts, still, claims))
 
 
 def lacks(record: Record) -> list[str]:
     """What is missing, has failed, is damaged or is equal, a line for each of them."""
-    lines = [f"{term.lower()}: {x}" for term, x in _lacking(record.record) if x]
-    return lines + [f"notice: {x}" for x in equal_numbers.sentences(record)]
+    found = conditions.lacking(record.record)
+    lines = [f"{term.lower()}: {text}" for term, text in found if text]
+    return lines + [f"notice: {x}" for x in conditions.notices(record)]
 
 
-def _lacking(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    arms = tuning_tables.tried(content) | content["arms"]
-    return [
-        ("Missing", ", ".join(missing_networks(arms))),
-        ("Failed", "; ".join(failed_arms(arms))),
-        ("Damaged", ", ".join(content["damaged"])),
-    ]
+def _charts(record: Record) -> Charts:
+    if record.networks.empty and not trials.is_tuning(record.record):
+        return Charts({}, [], "")
+    return figures.charts(record)
 
 
-def missing_networks(arms: Mapping[str, Any]) -> list[str]:
-    """`batch (3 of 10)` for each arm that lacks networks."""
-    return [
-        f"{name} ({entry['missing']} of {entry['missing'] + entry['lanes']})"
-        for name, entry in arms.items()
-        if entry["missing"]
-    ]
+def _documents(record: Record) -> dict[str, dict[str, Any]]:
+    return {} if record.networks.empty else audit_documents(record)
 
 
-def failed_arms(arms: Mapping[str, Any]) -> list[str]:
-    """`batch: ValueError: ...` for each arm that could not be trained."""
-    failures = {name: entry.get("failure") for name, entry in arms.items()}
-    return [f"{name}: {why}" for name, why in failures.items() if why]
+def _picture(charts: Charts) -> Chart | None:
+    """The chart that stands under the answer."""
+    return next((x for x in charts.charts if x.group == ANSWER), None)
 
 
-def _seconds(arms: dict[str, dict[str, Any]], field: str) -> str:
-    total = sum(arm[field] for arm in arms.values())
-    return f"{formats.three_digits(total)} s in all"
+def _page(
+    record: Record,
+    sections: Sequence[Section],
+    charts: Charts,
+    still: str,
+    others: Sequence[Claims] = (),
+    *,
+    linked: bool = False,
+    drawn: Collection[str] = (),
+) -> str:
+    """The text of the page.
+
+    Args:
+        record: the study.
+        sections: its tables.
+        charts: its charts.
+        still: the picture of the answer, for those without JavaScript.
+        others: claims that are shown beside those among the sections.
+        linked: whether the tables lie beside the page.
+        drawn: the charts of which a still figure lies beside the page.
+    """
+    content = record.record
+    answer = _answer(record)
+    verdicts = [x for x in sections if claim_lines.has_verdicts(x)]
+    claims = [*(claim_sections.claims(x, record) for x in verdicts), *others]
+    shown = [x for x in sections if not claim_lines.has_verdicts(x)]
+    wide = [wide_tables.wide_table(x, record) for x in shown]
+    both = [(x.section, wide_tables.wide_table(x.section, x.record)) for x in claims]
+    first = _picture(charts)
+    return TEMPLATES.get_template("page.html.j2").render(
+        study=content["study"],
+        question=content["question"] or content["study"],
+        answer=answer,
+        few=_few_seeds(record),
+        gaps=conditions.gaps(record),
+        missing=any(x.get("missing") for x in content["arms"].values()),
+        picture=first,
+        claims=claims,
+        groups=_groups([x for x in charts.charts if x is not first]),
+        strokes=charts.strokes,
+        tables=wide,
+        run=conditions.rows(record),
+        command=content["environment"].get("command", ""),
+        commit=content["environment"].get("commit", ""),
+        config=json.dumps(record.config, indent=2, ensure_ascii=False),
+        chart_data=markupsafe.Markup(browser.chart_data(charts)),
+        table_data=_script(
+            {x.name: wide_tables.copies(x, y) for x, y in [*zip(shown, wide), *both]}
+        ),
+        linked=linked,
+        drawn=drawn,
+        still=still,
+        target=content.get("target_accuracy"),
+        percent=f"{100 * estimates.level_of(record):.4g}%" if answer else "95%",
+    )
 
 
-def _table(record: Record, section: Section) -> dict[str, Any]:
-    """A section for the template: its texts, and the CSS classes of its cells."""
-    header, rows = tables.display(section, record.record["settings"])
-    keys = [column.key for column in tables.present_columns(section).values()]
-    plain = [""] * (len(header) - len(keys))
-    classes = [
-        plain + [x.kind.name.lower() if isinstance(x, Verdict) else "" for x in row]
-        for row in section.numbers[keys].to_numpy(object)
-    ]
-    parts = section.parts or [False] * len(rows)
-    return {
-        "section": section,
-        "header": header,
-        "judged": [any(column) for column in zip(*classes)],
-        "rows": [
-            {"part": part, "name": row[0], "cells": list(zip(row, kinds))[1:]}
-            for part, row, kinds in zip(parts, rows, classes)
-        ],
-    }
+def _answer(record: Record) -> list[str]:
+    """The answer, and further sentences."""
+    if unfinished := tuning_tables.unfinished(record):
+        return unfinished
+    if record.networks.empty:
+        return ["No network is finished yet, so there is nothing to compare."]
+    return answers.answer(
+        networks.load(record),
+        baseline=record.record.get("baseline"),
+        level=estimates.level_of(record),
+        tuning=record.record.get("tuning"),
+    )
 
 
-def _figure(name: str, caption: str, drawn: Drawing) -> dict[str, Any]:
-    """An SVG for a page, without XML head, with its own ids and an accessible name."""
-    svg = drawn.svg[drawn.svg.index("<svg") :]
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    label = markupsafe.escape(caption)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    return {
-        "caption": caption,
-        "svg": markupsafe.Markup(svg),
-        "width": drawn.width,  # letters stay legible from `least` to `most`
-        "least": round(0.66 * drawn.width),
-        "most": round(1.35 * drawn.width),
-    }
+def _few_seeds(record: Record) -> str:
+    """What so few seeds cannot say; empty if they are enough."""
+    seeds = record.networks["seed"].nunique()
+    least = p_values.least_pairs(DECIDABLE)
+    if trials.is_tuning(record.record) or not 0 < seeds < least:
+        return ""
+    are = "is" if seeds == 1 else "are"
+    return (
+        f"{formats.plural(seeds, 'seed')} {are} too few to conclude from: the sign-flip"
+        f" test of {formats.plural(seeds, 'pair')} cannot give a p below"
+        f" {p_values.smallest(seeds):.3g}; {least} can go below {DECIDABLE:g}."
+    )
 
 
-def _breakable(name: str) -> markupsafe.Markup:
-    """A long name that may be broken after `-`, `/`, `_`, `.` and `=`."""
-    escaped = str(markupsafe.escape(name))  # re.sub would escape a Markup twice
-    return markupsafe.Markup(re.sub(r"([-/_.=])", r"\1<wbr>", escaped))
+def _groups(charts: Sequence[Chart]) -> list[tuple[str, list[Chart]]]:
+    """Heading -> charts, in the order of the charts."""
+    groups: dict[str, list[Chart]] = {}
+    for chart in charts:
+        groups.setdefault(chart.group, []).append(chart)
+    return list(groups.items())
 
 
+def _script(content: Any) -> markupsafe.Markup:
+    """JSON that can stand in a script element: `<` ends no element there."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return markupsafe.Markup(text.replace("<", "\\u003c"))
+
+
+def _source(name: str) -> markupsafe.Markup:
+    """A file beside the templates, as it is."""
+    return markupsafe.Markup((FOLDER / name).read_text())
+
+
+def _slug(text: str) -> str:
+    """An id of the page."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "other"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+FOLDER = Path(__file__).parent / "templates"
 TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    loader=jinja2.FileSystemLoader(FOLDER),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-TEMPLATES.filters["breakable"] = _breakable
+TEMPLATES.filters |= {"slug": _slug, "capital": _capital}
+TEMPLATES.globals |= {
+    "source": _source,
+    "chart_scripts": lambda: markupsafe.Markup(browser.scripts()),
+    "chart_styles": lambda: markupsafe.Markup(browser.styles()),
+}

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from normjax import files
-from normjax.report import estimates, formats, terminal, tuning_tables
+from normjax import files, p_values
+from normjax.report import (
+    estimates,
+    formats,
+    names,
+    terminal,
+    tuning_tables,
+    wide_tables,
+)
 from normjax.report.audit_interface import (
     Column,
     Section,
@@ -19,6 +26,7 @@ from normjax.report.audit_interface import (
 )
 from normjax.statistics import Interval
 from normjax.study import trials
+from normjax.study.columns import Level
 from normjax.study.record import Record
 
 FOOTNOTE = (
@@ -26,15 +34,17 @@ FOOTNOTE = (
     "Seconds are those of the median epoch times the number of epochs.\n"
 )
 SUMMARY_NOTE = (
-    "Robustness is the test accuracy after the last epoch, stability the variance of"
-    " the train loss, speed the seconds per network; see the definitions below. The"
-    " factors and settings of each arm are in tables/summary.csv."
+    "Test accuracy is that after the last epoch, the variance that of the train loss"
+    " between seeds, seconds are those of a network; see the definitions. Intervals of"
+    " accuracies end at 0 and 1. All settings of each arm are in tables/summary.csv."
 )
 DIFFERENCES_NOTE = (
     "Each arm minus (or divided by) its baseline, seed by seed; the ratio of seconds is"
-    " one of medians and has no interval. p is that of the sign-flip test and is not"
-    " adjusted for the number of rows, nor for that of looks."
+    " one of medians and has no interval. p is that of the sign-flip test; beside it"
+    " it is adjusted for the number of rows by Holm's method. Neither is adjusted for"
+    " the number of looks."
 )
+LEAST_P_NOTE = " With {} no p is below {}."
 OUTLYING_NOTE = (
     " Outlying seeds lie far from the others by the generalized ESD test at 1%, such as"
     " those of networks that collapsed. There the trimmed mean, without a fifth of the"
@@ -58,10 +68,12 @@ def all_sections(record: Record) -> list[Section]:
     """
     if trials.is_tuning(record.record):
         return tuning_tables.sections(record)
+    if record.networks.empty:
+        return []
     baseline = record.record.get("baseline") or {}
     target = record.record.get("target_accuracy")
     goal = f" (target: test accuracy {target:g})" if target else ""
-    title = f"Speed, robustness and stability{goal}"
+    title = f"Accuracy, spread and cost of each arm{goal}"
     numbers = estimates.summary(record)
     note, footnote = _outlying_notes(numbers)
     own = [
@@ -82,15 +94,24 @@ def all_sections(record: Record) -> list[Section]:
 
 
 def differences_section(
-    name: str, baseline: Mapping[str, object], numbers: pd.DataFrame
+    name: str, baseline: Mapping[str, Level], numbers: pd.DataFrame
 ) -> Section:
     """A section of the paired differences that `estimates.arm_differences` returns."""
-    levels = ", ".join(f"{factor} = {level}" for factor, level in baseline.items())
-    title = f"Paired differences to {levels}"
+    levels = [names.level(*x, titled=True) for x in baseline.items()]
+    title = f"Paired differences to {', '.join(levels)}"
     columns = DIFFERENCES, DIFFERENCES_NARROW
     note, footnote = _outlying_notes(numbers)
-    note = DIFFERENCES_NOTE + note
+    note = DIFFERENCES_NOTE + least_p(numbers) + note
     return Section(name, title, numbers, *columns, note=note, footnote=footnote)
+
+
+def least_p(numbers: pd.DataFrame) -> str:
+    """A sentence with the smallest p that so many seeds can reach."""
+    if "p" not in numbers or not len(numbers):
+        return ""
+    seeds = int(numbers["seeds"].max())
+    least = p_values.smallest(seeds)
+    return LEAST_P_NOTE.format(formats.plural(seeds, "seed"), f"{least:.3g}")
 
 
 def shared_subset(record: Record) -> str:
@@ -128,8 +149,7 @@ def display(
     """
     table = section.brief if narrow and section.brief is not None else section.numbers
     first = table.columns[0]
-    groups = table.groupby(first)
-    grid = [x for x in settings if x in table and (groups[x].nunique() > 1).any()]
+    grid = wide_tables.varying_settings(table, settings)
     texts = present_columns(section, narrow=narrow)
     rows = [
         [row[first], *(formats.number(row[x]) for x in grid)]
@@ -144,11 +164,12 @@ def write_tables(record: Record, folder: Path) -> list[Section]:
     files.folder(folder)
     written = all_sections(record)
     for section in written:
-        table = display(section, record.record["settings"])
+        table = wide_tables.wide_table(section, record)
         files.write_table(folder / f"{section.name}.csv", section.numbers)
-        files.write_text(folder / f"{section.name}.md", formats.markdown_table(*table))
-        files.write_text(folder / f"{section.name}.tex", formats.latex_table(*table))
-    files.write_table(folder / "curves.csv", estimates.curves(record))
+        files.write_text(folder / f"{section.name}.md", wide_tables.markdown(table))
+        files.write_text(folder / f"{section.name}.tex", wide_tables.latex(table))
+    if len(record.networks):
+        files.write_table(folder / "curves.csv", estimates.curves(record))
     return written
 
 
@@ -186,39 +207,52 @@ OUTLYING = Column(
 SEEDS = number_column("seeds", formats.number, needed=lambda x: x.nunique() > 1)
 DIVERGED = number_column("diverged", formats.number)
 SUMMARY: dict[str, Column] = {
-    "test accuracy": interval_column("test_accuracy", formats.by_width),
-    "trimmed mean": trimmed_column("trimmed_accuracy", formats.by_width),
+    "test accuracy": interval_column("test_accuracy", formats.accuracy, best="highest"),
+    "trimmed mean": trimmed_column("trimmed_accuracy", formats.accuracy),
     "outlying seeds": OUTLYING,
     "lowest": interval_column("test_accuracy_min", formats.by_width),
     "highest": interval_column("test_accuracy_max", formats.by_width),
-    "stability, nats²": interval_column("stability", formats.by_digits),
-    "seconds": interval_column("seconds", formats.by_three_digits),
-    "steps to target": interval_column("steps_to_target", formats.steps),
-    "reached by": interval_column("share_reached", formats.percent),
+    "loss variance, nats²": interval_column(
+        "stability", formats.by_digits, best="lowest"
+    ),
+    "seconds": interval_column("seconds", formats.by_three_digits, best="lowest"),
+    "steps to target": interval_column("steps_to_target", formats.steps, best="lowest"),
+    "reached by": interval_column("share_reached", formats.percent, best="highest"),
     "diverged": DIVERGED,
     "seeds": SEEDS,
 }
 SUMMARY_NARROW: dict[str, Column] = {
-    "test accuracy": interval_column("test_accuracy", formats.plus_minus),
+    "test accuracy": interval_column(
+        "test_accuracy", formats.within(formats.plus_minus, 0.0, 1.0)
+    ),
     "trim": trimmed_column("trimmed_accuracy", lambda x: f"{x.estimate:.3f}"),
-    "stability": number_column("stability", formats.two_digits),
+    "variance": number_column("stability", formats.two_digits),
     "seconds": number_column("seconds", formats.three_digits),
     "steps": number_column("steps_to_target", formats.whole_number),
     "reached": number_column("share_reached", formats.whole_percent),
-    "diverged": DIVERGED,
+    "diverged": DIVERGED._replace(needed=lambda x: x.any()),
     "seeds": SEEDS,
 }
 DIFFERENCES: dict[str, Column] = {
-    "accuracy, points": interval_column("accuracy_points", formats.by_width),
-    "trimmed mean, points": trimmed_column("trimmed_points", formats.by_width),
+    "accuracy, points": interval_column(
+        "accuracy_points", formats.points, best="highest"
+    ),
+    "trimmed mean, points": trimmed_column("trimmed_points", formats.points),
     "outlying seeds": OUTLYING,
     "p": number_column("p", formats.p_value),
-    "stability, ratio": interval_column("stability_ratio", formats.by_three_digits),
+    "p, Holm": number_column("p_holm", formats.p_value, needed=lambda x: len(x) > 1),
+    "loss variance, ratio": interval_column(
+        "stability_ratio", formats.by_three_digits, best="lowest"
+    ),
     "seconds, ratio": number_column("seconds_ratio", formats.three_digits),
     "pairs": SEEDS,
 }
 DIFFERENCES_NARROW: dict[str, Column] = {
-    "points": interval_column("accuracy_points", formats.plus_minus),
+    "points": interval_column(
+        "accuracy_points", formats.within(formats.plus_minus, -100.0, 100.0)
+    ),
     "trim": trimmed_column("trimmed_points", lambda x: f"{x.estimate:.2f}"),
-    **{x: DIFFERENCES[x] for x in ("p", "stability, ratio", "seconds, ratio")},
+    "p": DIFFERENCES["p"],
+    "variance, ratio": DIFFERENCES["loss variance, ratio"],
+    "seconds, ratio": DIFFERENCES["seconds, ratio"],
 }

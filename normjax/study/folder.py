@@ -132,6 +132,7 @@ def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
             f"kept: {number} networks that this study does not want, for they differ in"
             " data, epochs, version or program"
         )
+    lines += archived_lines(held, mine)
     begun = [each.checkpoint.about["epoch"] for each in work if each.checkpoint]
     if not work:
         lines.append("complete: every network is trained")
@@ -141,6 +142,14 @@ def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
             goes_on = f", {len(begun)} groups go on where they were left"
         lines.append(f"resuming: {kept} networks are trained{goes_on}")
     return lines
+
+
+def archived_lines(held: Held, keys: Iterable[tuple[str, Lane]]) -> list[str]:
+    """How many of these networks are there without their variables, if any is."""
+    networks = held.networks
+    number = sum(groups.is_archived(networks[key][1]) for key in keys)
+    of = f"archived: {number} networks are here without their variables"
+    return [of] if number else []
 
 
 def not_chosen(

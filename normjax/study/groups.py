@@ -34,6 +34,7 @@ ABOUT = {  # what a group says of itself, without which it is not one
     "compile_seconds": float,
     "epoch_seconds": list,
 }
+ARCHIVED = "archived"  # true in the `about` of networks whose variables were not kept
 Lane = tuple[tuple[tuple[str, float], ...], int]  # sorted settings, seed
 
 
@@ -127,6 +128,11 @@ def read(path: Path) -> Group:
         raise files.damaged(path, f"not a group of networks: {error}") from error
 
 
+def is_archived(group: Group) -> bool:
+    """Whether the variables of these networks were not kept."""
+    return bool(group.about.get(ARCHIVED))
+
+
 def read_variables(path: Path, position: int) -> dict[str, Any]:
     """The variables of one network of a group, nested as `model.apply` takes them."""
     variables: dict[str, Any] = {}
@@ -158,8 +164,9 @@ def stacked_variables(path: Path) -> dict[str, np.ndarray]:
 
 def without_variables(path: Path) -> InputError:
     """The error that a group was kept without the variables of its networks."""
-    remedy = "read the record where it was trained, or train it again"
-    return InputError(str(path), ..., "holds no variables of its networks", remedy)
+    rule = "is archived without the variables of its networks"
+    remedy = "give the folder that the study was run in, or run it in a new one"
+    return InputError("workdir", str(path.parent.parent), rule, remedy)
 
 
 def held(workdir: str | Path, ids: Iterable[str] | None = None) -> Held:

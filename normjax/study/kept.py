@@ -14,6 +14,8 @@ def network(
 ) -> tuple[Path, Group, int]:
     """The file of one network, its group, and its position there.
 
+    A copy with variables comes before one that was archived without them.
+
     Args:
         record: a `record.Record`.
         arm: the name of an arm of which a network is there.
@@ -36,7 +38,8 @@ def network(
     arm_id, settings = entries[arm]["id"], entries[arm]["settings"]
     (row,) = rows.to_dict("records")
     key = lane({name: row[name] for name in settings}, row["seed"])
-    return groups.held(record.workdir, [arm_id]).networks[arm_id, key]
+    copies = groups.held(record.workdir, [arm_id]).copies[arm_id, key]
+    return min(copies, key=lambda copy: groups.is_archived(copy[1]))
 
 
 def identities(record: Any) -> list[dict[str, Any]]:

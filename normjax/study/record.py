@@ -71,7 +71,8 @@ class Record(NamedTuple):
         settings of the lane as in `networks`; those with one value may be left out.
 
         Raises:
-            InputError: if there is no such arm, or not exactly one such network.
+            InputError: if there is no such arm, not exactly one such network, or one
+                that was archived without its variables.
         """
         path, _, position = kept.network(self, arm, chosen)
         return groups.read_variables(path, position)

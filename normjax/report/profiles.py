@@ -1,0 +1,129 @@
+"""Charts of whole distributions over seeds: who beats whom, and performance profiles.
+
+Both are those that Agarwal et al. (2021, arXiv:2108.13264) ask for beside means; what
+differs here is that arms share their seeds, so they are compared seed by seed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from normjax import bounded
+from normjax.report import bands, formats, networks
+from normjax.report.bands import percent
+from normjax.report.chart import Axis, Chart, Panel, Series, Tile
+from normjax.report.layout import Layout
+from normjax.report.networks import Cell
+from normjax.statistics import Interval
+
+GROUP = "comparisons"
+MOST_ARMS = 30  # in a matrix of all pairs
+
+
+def charts(best: Sequence[Cell], layout: Layout, level: float) -> list[Chart]:
+    """The matrix of all pairs, and the profiles if an arm has two seeds."""
+    found = []
+    if 1 < len(best) <= MOST_ARMS:
+        found.append(probability(best, layout, level))
+    if any(len(cell.seeds) > 1 for cell in best):
+        found.append(profiles(best, layout, level))
+    return found
+
+
+def probability(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
+    """The probability that the arm of a row beats the arm of a column, for all pairs.
+
+    See `bounded.probability_of_improvement`.
+    """
+    labels = [layout.labels[cell.arm] for cell in best]
+    tiles = [duel(a, b, layout, level) for a in best for b in best if a.arm != b.arm]
+    return Chart(
+        name="probability",
+        kind="tiles",
+        title="Probability that the arm of a row beats that of a column, percent",
+        x=Axis("beaten arm", names=labels),
+        y=Axis("arm", names=labels),
+        panels=[Panel("", tiles)],
+        note="Share of the seeds on which its final test accuracy is higher; a tie"
+        f" counts as half. A frame: the {percent(level)} interval (Wilson) of this pair"
+        " alone excludes one half.",
+        centre=50.0,
+        group=GROUP,
+    )
+
+
+def duel(a: Cell, b: Cell, layout: Layout, level: float) -> Tile:
+    """The share of seeds on which `a` beats `b`, in percent."""
+    i, j = networks.shared_seeds(a, b)
+    x, y = a.final["test_accuracy"][i], b.final["test_accuracy"][j]
+    found = bounded.probability_of_improvement(x, y, level)
+    share, low, high, n = (float(value) for value in found)
+    first, second = layout.labels[a.arm], layout.labels[b.arm]
+    title = f"{first} and {second} share no seed"
+    if n:
+        text = formats.percent(Interval(share, low, high, n))
+        of = formats.plural(int(n), "seed")
+        title = f"{first} beats {second} on {share * n:g} of {of}: {text}"
+    return Tile(
+        x=second,
+        y=first,
+        value=100 * share,
+        text=f"{100 * share:.0f}" if n else "",
+        title=title,
+        marked=low > 0.5 or high < 0.5,
+    )
+
+
+def profiles(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
+    """The share of seeds whose final test accuracy is above x, in steps."""
+    accuracies = np.concatenate([cell.final["test_accuracy"] for cell in best])
+    known = np.isfinite(accuracies).any()
+    ends = bands.around(accuracies) if known else (0.0, 1.0)
+    panels = [
+        Panel(title, [profile(cell, layout, ends, level) for cell in members])
+        for title, members in layout.panels(best).items()
+    ]
+    sentences = [
+        f"Steps: share of seeds above x; bands: its {percent(level)} interval (Wilson)"
+        " at each x alone, from an arm's lowest seed to its highest. A line farther to"
+        " the right is better."
+    ]
+    if any(len(cell.seeds) < bands.LEAST_SEEDS for cell in best):
+        sentences.append(bands.too_few(level))
+    return Chart(
+        name="profiles",
+        kind="lines",
+        title="Performance profiles: share of seeds above an accuracy",
+        x=Axis("final test accuracy", limits=ends),
+        y=Axis("share of seeds above", limits=(0.0, 1.0)),
+        panels=panels,
+        columns=layout.num_columns(),
+        note=" ".join(sentences),
+        group=GROUP,
+    )
+
+
+def profile(
+    cell: Cell, layout: Layout, ends: tuple[float, float], level: float
+) -> Series:
+    """The profile of an arm as the corners of its steps, from one end to the other.
+
+    Its band begins at the lowest seed and ends at the highest.
+    """
+    accuracy = cell.final["test_accuracy"]
+    places = np.unique(accuracy[np.isfinite(accuracy)])
+    at = np.concatenate([[ends[0]], places])  # from each on, the share is another
+    found = bounded.performance_profile(accuracy, at, level)
+    corners = np.repeat(np.concatenate([at, [ends[1]]]), 2)[1:-1]
+    share, low, high = (np.repeat(x, 2) for x in found[:3])
+    outside = [0, -1]  # corners that are no seed
+    low[outside] = high[outside] = np.nan
+    banded = len(cell.seeds) >= bands.LEAST_SEEDS
+    return Series(
+        key=layout.key(cell.arm),
+        label=layout.labels[cell.arm],
+        x=corners,
+        y=share,
+        low=low if banded else None,
+        high=high if banded else None,
+    )

@@ -1,0 +1,112 @@
+"use strict";
+// Sorts tables, copies them, and opens what an address points at. The charts are drawn
+// by other scripts; this one works without them.
+
+(() => {
+  const say = (text) => {
+    document.getElementById("status").textContent = text;
+  };
+
+  // Sorting: a click on a header sorts up, then down, then as it was.
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    const number = cell.dataset.order;
+    return number === undefined ? cell.textContent.trim() : Number(number);
+  };
+  const compare = (a, b) => {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+    return a.localeCompare(b, "en", { numeric: true });
+  };
+  const missing = (x) => x === "" || x === "-";
+  const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
+
+  const sort = (table, header, original) => {
+    const order = NEXT[header.getAttribute("aria-sort")];
+    const column = header.cellIndex;
+    for (const other of header.parentNode.cells) other.setAttribute("aria-sort", "none");
+    header.setAttribute("aria-sort", order);
+    const sign = order === "descending" ? -1 : 1;
+    const rows = [...original];
+    if (order !== "none") {
+      rows.sort((a, b) => {
+        const [x, y] = [value(a, column), value(b, column)];
+        if (missing(x) || missing(y)) return missing(x) - missing(y);
+        return sign * compare(x, y);
+      });
+    }
+    table.tBodies[0].append(...rows);
+    const how = order === "none" ? "in its first order" : `sorted, ${order}, by ${header.textContent}`;
+    say(`${table.caption.textContent}: ${how}`);
+  };
+
+  for (const table of document.querySelectorAll("table.data")) {
+    const original = [...table.tBodies[0].rows];
+    for (const header of table.tHead.rows[0].cells) {
+      if (original.length < 2) break;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...header.childNodes);
+      header.append(button);
+      header.setAttribute("aria-sort", "none");
+      button.addEventListener("click", () => sort(table, header, original));
+    }
+  }
+
+  // The columns that name a row stay in sight where there is room for the numbers.
+  const stick = () => {
+    for (const table of document.querySelectorAll("table.data")) {
+      const names = Number(table.dataset.names);
+      const first = [...table.tHead.rows[0].cells].slice(0, names);
+      const widths = first.map((cell) => cell.offsetWidth);
+      const total = widths.reduce((a, b) => a + b, 0);
+      const fits = total <= 0.56 * table.parentNode.clientWidth;
+      for (const row of table.rows) {
+        let left = 0;
+        for (let i = 0; i < names; i += 1) {
+          row.cells[i].classList.toggle("stuck", fits);
+          row.cells[i].style.left = fits ? `${left}px` : "";
+          left += widths[i];
+        }
+      }
+    }
+  };
+  stick();
+  addEventListener("resize", stick);
+  document.addEventListener("toggle", stick, true);
+
+  // Copying: the texts are those of the files in tables/.
+  const texts = JSON.parse(document.getElementById("table-data").textContent);
+  const copy = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = document.createElement("textarea");
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+  };
+  for (const tools of document.querySelectorAll("[data-table]")) {
+    tools.querySelector(".copy").hidden = false;
+    for (const button of tools.querySelectorAll("[data-copy]")) {
+      const label = button.textContent;
+      button.addEventListener("click", async () => {
+        await copy(texts[tools.dataset.table][button.dataset.copy]);
+        say(`${label} copied`);
+        button.textContent = "copied ✓";
+        setTimeout(() => { button.textContent = label; }, 1500);
+      });
+    }
+  }
+
+  // An address with the anchor of a claim opens it.
+  const open = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  };
+  open();
+  addEventListener("hashchange", open);
+})();

@@ -1,0 +1,408 @@
+"""What a reader sees: answers, names, tables in words, claims, pages of a part."""
+
+# ruff: noqa: RUF001 (minus signs are meant)
+
+import json
+import re
+
+import _records
+import numpy as np
+import pandas as pd
+import pytest
+from test_report import AUDIT, NORMS, OPTIMIZERS, Page, make, without_scripts
+
+from normjax import p_values, statistics
+from normjax.report import (
+    answers,
+    claim_lines,
+    estimates,
+    formats,
+    names,
+    networks,
+    page,
+    tables,
+    wide_tables,
+)
+from normjax.report.audit_interface import Column, Kind, Reason, Section, Verdict
+from normjax.statistics import Interval
+from normjax.study.record import Record
+
+
+@pytest.fixture(scope="module")
+def norms(tmp_path_factory) -> Record:
+    return make(tmp_path_factory.mktemp("norms"), NORMS, baseline={"norm": "none"})
+
+
+@pytest.fixture(scope="module")
+def optimizers(tmp_path_factory) -> Record:
+    baseline = {"optimizer": "adam"}
+    folder = tmp_path_factory.mktemp("optimizers")
+    return make(folder, OPTIMIZERS, baseline=baseline, study="optimizers", audit=AUDIT)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> Record:
+    settings = {"learning_rate": (0.001, 0.01, 0.1)}
+    folder = tmp_path_factory.mktemp("grid")
+    return make(folder, NORMS, settings=settings, baseline={"norm": "none"})
+
+
+# p-values
+
+
+def test_the_smallest_p_is_the_one_that_a_test_reaches():
+    """All differences of one sign, exact and sampled; one pair says nothing."""
+    for n in (1, 2, 5, 12, 13, 40):
+        pairs = 1 + np.arange(n) / n
+        found = statistics.paired_difference(pairs, np.zeros(n))
+        assert found.p == pytest.approx(p_values.smallest(n), rel=1e-12)
+    assert p_values.least_pairs(0.05) == 6
+
+
+def test_holm_is_the_procedure_step_by_step():
+    """Rejected at any level are those that the stepwise procedure rejects there."""
+    p = np.array([0.04, 0.001, np.nan, 0.03, 0.012, 0.9, 0.012])
+    adjusted = p_values.holm(p)
+    assert np.isnan(adjusted[2])
+    for level in (0.005, 0.0599, 0.0601, 0.1, 0.2, 0.95):
+        rejected, left = (
+            set(),
+            sorted(np.flatnonzero(np.isfinite(p)), key=lambda i: p[i]),
+        )
+        while left and p[left[0]] * len(left) <= level:
+            rejected.add(left.pop(0))
+        assert set(np.flatnonzero(adjusted <= level)) == rejected
+    assert p_values.holm(np.array([0.2])) == [0.2]
+    assert list(p_values.holm(np.array([0.9, 0.8]))) == [1.0, 1.0]
+
+
+def test_differences_have_the_adjusted_p_beside_their_own(norms):
+    table = estimates.arm_differences(norms)
+    assert list(table["p_holm"]) == list(p_values.holm(table["p"].to_numpy()))
+    (found,) = [x for x in tables.all_sections(norms) if x.name == "differences"]
+    assert " With 8 seeds no p is below 0.00781." in found.note
+
+
+# text
+
+
+@pytest.mark.parametrize(
+    ("text", "interval", "expected"),
+    [
+        (formats.accuracy, (0.4, -1.0, 1.7), "0.40 [0.00, 1.00]"),
+        (formats.accuracy, (0.9, 0.8, 1.0), "0.90 [0.80, 1.00]"),
+        (formats.accuracy, (0.4, np.nan, np.nan), "0.4000"),
+        (formats.points, (1.64, 1.03, 2.25), "+1.64 [1.03, 2.25]"),
+        (formats.points, (-0.31, -0.9, 0.28), "−0.31 [−0.90, 0.28]"),
+        (formats.points, (-0.001, -0.1, 0.1), "0.00 [−0.10, 0.10]"),
+        (formats.points, (20.0, -150.0, 190.0), "+20 [−100, 100]"),
+        (formats.within(formats.plus_minus, 0.0, 1.0), (0.4, 0.3, 0.5), "0.40 ± 0.10"),
+        (
+            formats.within(formats.plus_minus, 0.0, 1.0),
+            (0.9, 0.7, 1.1),
+            "0.90 [0.70, 1.00]",
+        ),
+        (formats.by_width, (-0.00001, -0.5, 0.5), "0.00 [-0.50, 0.50]"),
+        (formats.plus_minus, (-0.4, -11.4, 10.6), "0 ± 11"),
+    ],
+)
+def test_no_number_is_impossible_and_no_zero_has_a_sign(text, interval, expected):
+    assert text(Interval(*map(float, interval), 10)) == expected
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0002, "<0.001"), (0.0625, "0.062"), (1.0, "1.000"), (np.nan, "-")],
+)
+def test_no_p_is_zero(p, text):
+    assert formats.p_value(p) == text
+
+
+def test_a_hyphen_of_a_name_is_no_minus():
+    text = formats.true_minus("-0.5 [-1.0, 2e-05], (-3) layer-2, a-b, 1-2")
+    assert text == "−0.5 [−1.0, 2e-05], (−3) layer-2, a-b, 1-2"
+
+
+# names
+
+
+def test_identifiers_are_words(optimizers):
+    known = names.glossary(optimizers)
+    assert known["corrected-third_moment-none"] == "corrected, third moment, no penalty"
+    assert known["third_moment-l2"] == "third moment, l2"
+    for text, expected in (
+        (
+            "sgd-none against third_moment-l2",
+            "sgd, no penalty against third moment, l2",
+        ),
+        ("none against l2", "no penalty against l2"),
+        ("third_moment is best, none is not", "third moment is best, none is not"),
+        ("learning_rate=0.003, b_one=1e-05", "learning rate 0.003, b one 1e-05"),
+        ("my_module.norm of /a_b/c.py", "my_module.norm of /a_b/c.py"),
+        ("the least-squares fit", "the least-squares fit"),
+    ):
+        assert names.readable(text, known) == expected
+
+
+def test_a_name_that_could_mean_two_things_is_left_as_it_is(tmp_path):
+    record = make(tmp_path, {"norm": ("none", "batch"), "penalty": ("none", "l2")})
+    assert "none" not in names.glossary(record)
+    assert names.glossary(record)["none-none"] == "no norm, no penalty"
+
+
+# answers
+
+
+def test_the_answer_is_one_sentence_with_difference_interval_verdict_and_seeds(norms):
+    """Arms are 0.01 apart with noise of 0.001: the last leads by three points."""
+    cells = networks.load(norms)
+    found = answers.answer(cells, baseline={"norm": "none"})
+    accuracy = formats.accuracy(estimates.robustness(cells[3]))
+    difference = estimates.accuracy_difference(cells[3], cells[0])
+    points = formats.points(Interval(*difference[:4]))
+    assert found[0] == (
+        f"Weight is the most accurate of 4 arms: test accuracy {accuracy} over 8 seeds,"
+        f" {points} points against no norm: better (the 95% interval excludes zero)."
+    )
+    assert re.fullmatch(r"Runner-up: layer, −.* points against it: worse .*", found[1])
+    assert not any("Fastest" in x or "seconds" in x or "obust" in x for x in found)
+
+
+def test_without_a_baseline_the_difference_is_to_the_runner_up(norms):
+    first = answers.answer(networks.load(norms))[0]
+    assert re.search(r" points against the runner-up, layer: better \(", first)
+
+
+def test_a_baseline_that_leads_is_called_so(norms):
+    found = answers.answer(networks.load(norms), baseline={"norm": "weight"})
+    assert found[0].startswith("Weight, the baseline, is the most accurate of 4 arms: ")
+    assert "against the runner-up, layer: better" in found[0]
+
+
+def test_a_lead_whose_interval_includes_zero_is_undecided(norms):
+    cells = networks.load(norms)[:2]
+    shaken = cells[0].final["test_accuracy"] + 0.05 * np.sin(np.arange(8))
+    cells[1] = cells[1]._replace(final=cells[1].final | {"test_accuracy": shaken})
+    first = answers.answer(cells, baseline={"norm": "none"})[0]
+    assert first.endswith(": undecided (the 95% interval includes zero).")
+    assert "the more accurate of 2 arms" in first
+
+
+def test_the_trimmed_mean_must_agree():
+    apart = Interval(1.0, 0.5, 1.5, 9)
+    around = Interval(0.2, -0.5, 0.9, 9)
+    assert answers.verdict(apart, 0.95, apart).startswith("better")
+    text = "undecided (outlying seeds: the trimmed mean does not agree)"
+    assert answers.verdict(apart, 0.95, around) == text
+    assert (
+        answers.verdict(around, 0.9875)
+        == "undecided (the 98.75% interval includes zero)"
+    )
+
+
+def test_the_setting_of_a_grid_is_named(grid):
+    found = answers.answer(networks.load(grid), baseline={"norm": "none"})
+    assert found[0].startswith("Weight (at learning rate 0.01) is the most accurate of")
+    assert " against no norm (at learning rate 0.01): " in found[0]
+    assert found[-1] == "Each arm is at the setting of its highest validation accuracy."
+
+
+def test_each_protocol_has_its_own_sentence(optimizers):
+    """Arms of higher accuracy are the later ones, as published."""
+    found = answers.answer(networks.load(optimizers), baseline={"optimizer": "adam"})
+    arms = "third moment, l2 is the most accurate of 6 arms: "
+    assert found[0].startswith(f"Corrected: {arms}")
+    assert found[2].startswith(f"As published: {arms}")
+
+
+def test_diverged_networks_are_counted_and_their_arm_has_not_the_least_variance(norms):
+    cells = networks.load(norms)
+    least = answers.answer(cells)[-1]
+    assert least.startswith("Least variance of the train loss between seeds: ")
+    i = next(
+        i for i, x in enumerate(("no norm", "batch", "layer", "weight")) if x in least
+    )
+    steps = np.where(np.arange(8) < 3, 120, -1)
+    cells[i] = cells[i]._replace(final=cells[i].final | {"diverged_at_step": steps})
+    *_, other, diverged = answers.answer(cells)
+    label = answers.names_of(cells)[cells[i].arm]
+    assert label not in other
+    assert diverged == f"Diverged networks: 3 of 8 of {label}."
+
+
+# tables in words
+
+
+def test_arms_have_a_column_for_each_factor_that_varies(optimizers):
+    section = tables.all_sections(optimizers)[0]
+    table = wide_tables.wide_table(section, optimizers)
+    assert table.header[: table.names] == ["protocol", "optimizer", "penalty"]
+    assert table.texts[4][:3] == ["corrected", "third moment", "none"]
+    assert wide_tables.markdown(table).splitlines()[1].startswith("| :---")
+    assert "\\begin{tabular}{lllr" in wide_tables.latex(table)
+
+
+def test_the_best_number_of_a_column_is_marked_and_equal_ones_are_not(norms):
+    section = tables.all_sections(norms)[0]
+    table = wide_tables.wide_table(section, norms)
+    marks = {
+        header: [row[i].best for row in table.rows]
+        for i, header in enumerate(table.header)
+    }
+    assert marks["test accuracy"] == [False, False, False, True]
+    assert marks["seconds"] == [True, False, False, False]
+    assert not any(marks["diverged"])
+    same = pd.DataFrame({"arm": ["none", "batch"], "test_accuracy": [0.5, 0.5]})
+    assert wide_tables.best_rows(section.wide["test accuracy"], same) == set()
+
+
+def test_the_texts_to_copy_are_those_of_the_files(grid):
+    written = page.build(grid.workdir, stills=False).read_text()
+    (data,) = re.findall(r'id="table-data">(.*?)</script>', written)
+    for name, texts in json.loads(data).items():
+        for suffix, text in texts.items():
+            path = grid.workdir / "tables" / f"{name}.{suffix}"
+            assert path.read_text() == text
+    assert {"summary", "differences"} <= json.loads(data).keys()
+
+
+def test_every_cell_of_every_table_is_on_the_page(optimizers):
+    text = without_scripts(page.build(optimizers.workdir, stills=False).read_text())
+    for section in tables.all_sections(optimizers):
+        for row in wide_tables.wide_table(section, optimizers).rows:
+            for cell in row:
+                assert f">{cell.text}</t" in text
+
+
+# claims
+
+
+def claims_of(kinds: list[tuple[str, str, Verdict, bool]], **more: list) -> Section:
+    """A section of claims: sentence, row, verdict, and whether a row is a part."""
+    sentences, rows, verdicts, parts = (list(x) for x in zip(*kinds))
+    numbers = pd.DataFrame(
+        {
+            "claim": rows,
+            "sentence": sentences,
+            "comparison": rows,
+            "verdict_corrected": verdicts,
+            "place": "section_2",
+            "source": "A paper",
+            "why": "",
+            **more,
+        }
+    )
+    wide = {
+        "verdict, corrected": Column(
+            "verdict_corrected", lambda row: str(row["verdict_corrected"])
+        )
+    }
+    return Section("claims", "Claims", numbers, wide, {}, parts=parts, leads=True)
+
+
+HOLDS, FAILS = Verdict(Kind.HOLDS), Verdict(Kind.FAILS)
+FEW = Verdict(Kind.UNDECIDED, Reason.MORE_SEEDS, 19)
+
+
+def test_a_claim_is_a_line_with_its_verdict_and_its_comparisons_inside(norms):
+    section = claims_of(
+        [
+            ("batch is best", "batch is best: accuracy", FEW, False),
+            ("", "batch against none", HOLDS, True),
+            ("", "batch against weight", FEW, True),
+            (
+                "layer is worst",
+                "layer is worst: layer against none, accuracy",
+                FAILS,
+                False,
+            ),
+        ]
+    )
+    first, second = claim_lines.lines(section, norms)
+    assert (first.anchor, first.sentence, first.subject) == (
+        "claim-1",
+        "Batch is best",
+        "accuracy",
+    )
+    assert first.chips == [
+        claim_lines.Chip("corrected", "undecided", "undecided (about 19 seeds needed)")
+    ]
+    ((choice, table),) = first.comparisons
+    assert choice == ""
+    assert table.header == ["comparison", "verdict"]
+    assert table.texts == [
+        ["batch against no norm", "holds"],
+        ["batch against weight", "undecided (about 19 seeds needed)"],
+    ]
+    assert len(second.comparisons[0][1].rows) == 1
+    assert second.remarks == ["Source: A paper, section_2."]
+    counts = claim_lines.count([first, second])
+    assert counts == ["Of 2 claims, 1 does not hold, 1 is undecided."]
+
+
+def test_the_verdicts_for_several_choices_are_one_line(norms):
+    section = claims_of(
+        [
+            ("batch is best", "batch is best: accuracy (init=a)", HOLDS, False),
+            ("batch is best", "batch is best: accuracy (init=b)", FAILS, False),
+        ],
+        choice=["init=a", "init=b"],
+        stands_corrected=["holds for 1 of 2 choices; does not hold with init=b", ""],
+    )
+    (line,) = claim_lines.lines(section, norms)
+    assert line.subject == "accuracy"
+    assert [x.kind for x in line.chips] == ["undecided"]
+    assert line.chips[0].text == "holds for 1 of 2 choices; does not hold with init b"
+    assert [choice for choice, _ in line.comparisons] == ["init a", "init b"]
+
+
+# pages of a part
+
+
+def test_a_page_says_what_is_missing_and_shows_the_rest(tmp_path):
+    record = make(tmp_path, NORMS, num_seeds=8, baseline={"norm": "none"})
+    (path,) = (tmp_path / "networks").glob(f"{_records.arm_id('layer')}-*")
+    path.unlink()
+    text = without_scripts(page.build(tmp_path, stills=False).read_text())
+    assert "<dt>Missing</dt><dd>layer (8 of 8)</dd>" in text
+    assert "the most accurate of 3 arms" in text
+    assert text.count(record.record["environment"]["command"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        (2, "2 seeds are too few to conclude from: the sign-flip test of 2 pairs"),
+        (5, "cannot give a p below 0.0625; 6 can go below 0.05."),
+        (6, ""),
+    ],
+)
+def test_few_seeds_have_a_banner(tmp_path, seeds, told):
+    make(tmp_path, {"norm": ("none", "batch")}, num_seeds=seeds)
+    text = page.build(tmp_path, stills=False).read_text()
+    assert ('class="banner"' in text) == bool(told)
+    assert told in " ".join(text.split())
+
+
+def test_a_record_in_no_folder_has_a_page_that_links_to_nothing(norms, tmp_path):
+    path = tmp_path / "page.html"
+    page.write(norms._replace(workdir=tmp_path / "nowhere"), path)
+    found = Page(path.read_text())
+    assert found.loads == []
+    assert found.open == []
+    assert "svg" in found.tags  # the picture, for those without JavaScript
+    assert [x.name for x in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_stills_are_drawn_once_and_again_where_a_chart_changed(tmp_path):
+    make(tmp_path, {"norm": ("none", "batch")}, num_seeds=3)
+    page.build(tmp_path)
+    before = {x: x.stat().st_mtime_ns for x in (tmp_path / "figures").glob("*.svg")}
+    page.build(tmp_path)
+    assert {x: x.stat().st_mtime_ns for x in before} == before
+    (tmp_path / "figures" / "seeds.png").unlink()
+    page.build(tmp_path)
+    changed = [x.stem for x in before if x.stat().st_mtime_ns != before[x]]
+    assert changed == ["seeds"]
+    text = page.build(tmp_path, stills=False).read_text()
+    assert 'href="figures/seeds.pdf"' in text

@@ -1,0 +1,151 @@
+"""Several studies on one page: their arms, their shared seeds, and what is said."""
+
+import numpy as np
+import pytest
+from test_merge import made, write
+
+from normjax.errors import InputError
+from normjax.report import __main__ as command
+from normjax.report import estimates, side_by_side
+from normjax.study.record import Record
+
+DATA = {"name": "digits", "dir": "/somewhere"}
+EPOCHS = 2
+
+
+def study(
+    folder, norms, seeds=(0, 1, 2), rates=(0.1,), shift=0.0, more=None, **about
+) -> Record:
+    """A record whose networks differ from those of another by `shift` only."""
+    arms = {}
+    for norm in norms:
+        arm = made(norm, seeds, rates)
+        for table in (arm.networks, arm.epochs):
+            table["test_accuracy"] = np.float32(0.5 + shift) + table["seed"] / 64
+        probes = {"smoothness": np.arange(len(seeds) * len(rates) * EPOCHS) + shift}
+        shape = len(seeds) * len(rates), EPOCHS
+        probes = {k: x.reshape(shape).astype(np.float32) for k, x in probes.items()}
+        arms[norm] = arm._replace(probes=probes)
+    config = {"root_seed": 0, "data": DATA} | (more or {})
+    return write(folder, arms, config, **about)
+
+
+@pytest.fixture
+def pair(tmp_path) -> list[Record]:
+    """The same study twice; the second one has other seeds, and is better."""
+    norms = ("none", "batch")
+    return [
+        study(tmp_path / "a", norms),
+        study(tmp_path / "b", norms, (1, 2, 3), shift=0.25),
+    ]
+
+
+def test_each_study_is_a_level_and_the_first_one_the_baseline(pair):
+    whole = side_by_side.combine(pair)
+    assert whole.record["factors"] == ["record", "norm"]
+    assert whole.record["arm_order"] == ["a: none", "a: batch", "b: none", "b: batch"]
+    assert whole.record["baseline"] == {"record": "a"}
+    for name, record in zip("ab", pair):
+        mine = whole.networks[whole.networks["record"] == name]
+        columns = ["norm", "seed", "learning_rate", "test_accuracy", "train_loss"]
+        before = record.networks[columns].reset_index(drop=True)
+        assert mine[columns].reset_index(drop=True).equals(before)
+    assert len(whole.epochs) == sum(len(record.epochs) for record in pair)
+
+
+def test_seeds_of_the_same_number_are_paired(pair):
+    whole = side_by_side.combine(pair)
+    rows = estimates.arm_differences(whole)
+    assert list(rows["arm"]) == ["b: none", "b: batch"]
+    assert list(rows["seeds"]) == [2, 2]
+    assert np.allclose(rows["accuracy_points"], 25)
+    assert whole.record["notices"] == [
+        "a and b are paired by seed: 2 seeds of both have the same data, initial"
+        " weights and order of examples"
+    ]
+
+
+def test_curves_and_probes_stand_at_their_seeds(pair):
+    whole = side_by_side.combine(pair)
+    assert whole.record["seeds"] == [0, 1, 2, 3]
+    for kind in ("curves", "probes"):
+        for record, name, places in zip(pair, "ab", ([0, 1, 2], [1, 2, 3])):
+            for key, values in getattr(record, kind).items():
+                found = getattr(whole, kind)[f"{name}: {key}"]
+                assert np.array_equal(found[:, places], values)
+                assert np.isnan(np.delete(found, places, axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "about", "unlike"),
+    [
+        ({"root_seed": 1}, {}, "root_seed"),
+        ({"data": DATA | {"name": "mnist"}}, {}, "data"),
+        ({}, {"num_examples": {"train": 9}}, "num_examples"),
+        ({"data": DATA | {"dir": "/elsewhere"}}, {}, ""),
+    ],
+)
+def test_independent_networks_are_said_to_be_so(tmp_path, more, about, unlike):
+    a = study(tmp_path / "a", ("none",))
+    b = study(tmp_path / "b", ("none",), more=more, **about)
+    (notice,) = side_by_side.combine([a, b]).record["notices"]
+    if unlike:
+        assert notice == (
+            f"a and b do not have the same {unlike}, so differences between them are"
+            " between independent networks, although their seeds have the same numbers"
+        )
+    else:  # where the data lie does not matter
+        assert notice.startswith("a and b are paired by seed: 3 seeds")
+
+
+def test_without_common_seeds_there_is_no_difference(tmp_path):
+    a = study(tmp_path / "a", ("none",))
+    whole = side_by_side.combine([a, study(tmp_path / "b", ("none",), (7, 8))])
+    assert whole.record["notices"] == ["a and b have no seed in common"]
+    assert np.isnan(estimates.arm_differences(whole)["accuracy_points"]).all()
+
+
+def test_settings_and_arms_may_differ(tmp_path):
+    """Then the baseline is the one that both have; without one, there is none."""
+    a = study(tmp_path / "a", ("none", "batch"), baseline={"norm": "none"})
+    rates = (0.1, 0.2)
+    b = study(
+        tmp_path / "b", ("none", "layer"), rates=rates, baseline=a.record["baseline"]
+    )
+    whole = side_by_side.combine([a, b])
+    assert whole.record["baseline"] == {"norm": "none"}
+    assert whole.curves["b: layer/train_loss"].shape == (2, 3, EPOCHS)
+    assert len(whole.networks) == 6 + 12
+    c = study(tmp_path / "c", ("layer",), baseline={"norm": "layer"})
+    assert side_by_side.combine([a, c]).record["baseline"] == {}
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    paths = [tmp_path / x / "run" for x in "ab"]
+    assert side_by_side.record_names(paths) == ["a/run", "b/run"]
+    assert side_by_side.record_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+    assert side_by_side.record_names([paths[0]] * 2) == ["run (1)", "run (2)"]
+
+
+def test_a_study_that_has_trials_only_is_refused(pair):
+    content = pair[1].record | {"tuning": {"stage": "trials"}}
+    with pytest.raises(InputError) as caught:
+        side_by_side.combine([pair[0], pair[1]._replace(record=content)])
+    assert str(caught.value) == (
+        f"{pair[1].workdir}: must have chosen its settings, and has trials only; finish"
+        " its tuning first."
+    )
+
+
+def test_one_page_is_written_and_no_folder_is_touched(pair, tmp_path, capsys):
+    folders = [str(record.workdir) for record in pair]
+    before = sorted(path for x in pair for path in x.workdir.rglob("*"))
+    assert command.main([*folders, f"--out={tmp_path / 'page.html'}"]) == 0
+    assert sorted(path for x in pair for path in x.workdir.rglob("*")) == before
+    assert capsys.readouterr().out == f"{tmp_path / 'page.html'}\n"
+    text = (tmp_path / "page.html").read_text()
+    assert "a and b are paired by seed: 2 seeds of both" in text
+    assert "Test accuracy minus that of record a" in text
+    gone = [*folders, str(tmp_path / "c"), f"--out={tmp_path / 'other.html'}"]
+    assert command.main(gone) == 2
+    assert not (tmp_path / "other.html").exists()
