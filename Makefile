@@ -1,11 +1,13 @@
 # make run    installs what is needed, trains the quick-start study, writes its page
 # make test   installs what is needed, runs the tests
 # make lint   installs what is needed, runs ruff and mypy
-# make notebooks installs what is needed, executes the notebooks at full size
+# make notebooks installs what is needed, executes the notebooks that changed and keeps
+#             their outputs
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
-# make docs   installs torch and keras too, writes docs/claims.md, and the tables and the
-#             plot of docs/numerics.md
+# make docs   installs torch and keras too, writes the tables of README.md and docs/, and
+#             docs/claims.md, docs/results.md and the plot of docs/numerics.md
+# make site   installs Sphinx too, builds the site of docs/ and the docstrings: build/site
 # JAX=cuda13 (or cuda12, tpu) installs jax for that accelerator; the default is the CPU
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,8 +19,8 @@ extras = $(EXTRAS)$(if $(filter-out cpu,$(JAX)),$(comma)$(JAX))
 comma := ,
 installed = $(VENV)/installed-$(subst $(comma),-,$(extras))
 
-.PHONY: run test lint notebooks checks bench docs clean
-.PHONY: with-peers-checks with-peers-bench with-peers-docs
+.PHONY: run test lint notebooks checks bench docs site clean
+.PHONY: build-site with-peers-checks with-peers-bench with-peers-docs
 run: $(installed)
 	$(VENV)/bin/python launch.py --config=configs/quickstart.py --workdir=$(WORKDIR)
 
@@ -30,8 +32,15 @@ lint: $(installed)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+site:
+	$(MAKE) EXTRAS=$(EXTRAS)$(if $(findstring docs,$(EXTRAS)),,$(comma)docs) build-site
+
+build-site: $(installed)
+	JAX_PLATFORMS=cpu $(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going \
+	  --fresh-env --doctree-dir build/doctrees docs build/site
+
 notebooks: $(installed)
-	$(VENV)/bin/jupyter execute notebooks/*.ipynb
+	$(VENV)/bin/python notebooks/execute.py
 
 # the peers are installed for these three
 checks bench docs:
@@ -49,6 +58,7 @@ with-peers-docs: $(installed)
 	$(VENV)/bin/python -m tests.mutants --write docs
 	$(VENV)/bin/python -m benchmarks.variance --write docs
 	$(VENV)/bin/python -m normjax.audit docs/results/* --write docs/claims.md
+	$(VENV)/bin/python -m docs.generate
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -14,6 +14,17 @@ import sys
 
 def main() -> None:
     """Loads what reads the flags, and runs the study that they ask for."""
+    from normjax.errors import InputError
+    from normjax.study import usage
+
+    try:
+        told = usage.answer(sys.argv[1:])
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    if told is not None:
+        print(told)
+        return
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, leave)
@@ -35,8 +46,8 @@ def run_study(argv: list[str]) -> None:
     from normjax import launcher
     from normjax.errors import InputError
     from normjax.study import command_line
+    from normjax.study.folder import progress
     from normjax.study.interrupts import Interrupts
-    from normjax.study.record import progress
     from normjax.study.train import Stopped
 
     logging.set_verbosity(logging.WARNING)  # jax tells which platforms it has tried

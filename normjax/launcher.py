@@ -7,7 +7,8 @@ from typing import Any
 
 from normjax import looks
 from normjax.errors import InputError
-from normjax.report import decisions, equal_numbers, formats, page, tables
+from normjax.export import writers
+from normjax.report import decisions, equal_numbers, names, page, tables, terminal
 from normjax.study import (
     claims,
     distribute,
@@ -53,6 +54,7 @@ def launch(
     interrupts: Interrupts,
 ) -> dict[str, str]:
     """Trains and reports, as the flags say; returns the arms that failed."""
+    tools = writers.chosen_writers(flags.export, flags.export_as)
     devices.configure()
     devices.start()
     study = plan.study(flags.config)
@@ -82,7 +84,10 @@ def launch(
         print(tables.text(record))
         for text in equal_numbers.sentences(record):
             print(f"notice: {text}")
-        print(f"page: {path}")
+        print(f"page: {path.resolve().as_uri()}")
+        labels = names.of_record(record)
+        for line in writers.export(record, tools, labels, flags.export_as):
+            print(line)
     return failed
 
 
@@ -101,7 +106,7 @@ def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list
     lines = headline(stage, environment()) + tuning.lines(stage)
     lines += folder.progress_lines(stage, held(workdir), work)
     if work:
-        lines += ["", formats.plain_table(*forecast.table(stage, work))]
+        lines += ["", terminal.table(*forecast.table(stage, work), terminal.columns())]
     if trials.is_tuning({"tuning": stage.tuning}):
         number = len(tuning.competitors(study))
         lines.append(
@@ -129,14 +134,14 @@ def until_decided(
         record = read_record(workdir)
         if failed and record.networks.empty:
             return failed, False
-        names = decisions.undecided(record)
-        text = f"undecided: {', '.join(names)}" if names else "all is decided"
+        open_ones = decisions.undecided(record)
+        text = f"undecided: {', '.join(open_ones)}" if open_ones else "all is decided"
         if not decisions.has_comparisons(record):
             text = "there is nothing to decide: choose a baseline or an audit"
         if still_tuning := trials.is_tuning(record.record):
             text = "no arm has its setting yet"
         print(f"look {len(taken)}, at {number} seeds: {text}", flush=True)
-        return failed, bool(names) and not failed and not still_tuning
+        return failed, bool(open_ones) and not failed and not still_tuning
 
     taken = folder.taken_looks(workdir, study)
     failed, goes_on = judge(taken) if taken else ({}, True)

@@ -27,7 +27,10 @@ _compiling.compile_fast()
 BESIDE = pathlib.Path(__file__).parents[2] / "shared" / "tfds"
 
 
-LONGEST = ("configs", "training_lanes", "data_sources", "launch", "checks", "project")
+LONGEST = (
+    *("configs", "notebooks", "training_lanes", "data_sources", "launch", "checks"),
+    "project",
+)
 
 
 def pytest_collection_finish(session):

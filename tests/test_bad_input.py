@@ -1,6 +1,7 @@
 """What a user gets wrong ends in one line that names it, before anything is written."""
 
 import copy
+import json
 import math
 import os
 import pathlib
@@ -99,9 +100,59 @@ FLAGS = {
         " set model.kernel_size=3.",
     ),
     "resnet20 of two stages": (
-        [QUICK, WORKDIR, "--config.model.name=resnet20"],
+        [
+            *(QUICK, WORKDIR, "--config.model.name=resnet20"),
+            "--config.model.widths=(128,128)",
+        ],
         "--config.model.widths=(128, 128): must be three, one for each stage of"
         " ResNet-20; set model.widths=(16, 32, 64).",
+    ),
+    "field of another group": (
+        [QUICK, WORKDIR, "--config.learning_rate=0.1"],
+        f"--config.learning_rate: {KNOWN}; did you mean 'settings.learning_rate'?",
+    ),
+    "field that a factor has": (
+        [QUICK, WORKDIR, "--config.optimizer=adam"],
+        f"--config.optimizer: {KNOWN}; did you mean 'arms.optimizer'?",
+    ),
+    "field by another name": (
+        [QUICK, WORKDIR, "--config.lr=0.1"],
+        f"--config.lr: {KNOWN}; did you mean 'settings.learning_rate'?",
+    ),
+    "field of no group in one": (
+        [QUICK, WORKDIR, "--config.data.batch_size=3"],
+        "--config.data.batch_size: must be one of the fields dir, name, num_test,"
+        " num_train, num_validation, scaling, subset; did you mean 'batch_size'?",
+    ),
+    "optimizer of optax": (
+        [QUICK, WORKDIR, "--config.arms.optimizer=sgd,adabelief"],
+        f"--config.arms.optimizer='adabelief': must be one of {OPTIMIZERS}, or a dotted"
+        " name; did you mean 'optax.adabelief'?",
+    ),
+    "norm of flax": (
+        [QUICK, WORKDIR, "--config.arms.norm=none,groupnorm"],
+        "--config.arms.norm='groupnorm': must be one of"
+        f" {', '.join(sorted(normjax.layers.NORMS))}, or a dotted name;"
+        " did you mean 'flax.linen.GroupNorm'?",
+    ),
+    "level before the baseline that it replaces": (
+        [QUICK, WORKDIR, "--config.arms.norm=grop"],
+        "--config.arms.norm='grop': must be one of"
+        f" {', '.join(sorted(normjax.layers.NORMS))}; did you mean 'group'?",
+    ),
+    "folder of a record": (
+        ["--config={tmp}/run", WORKDIR],
+        "--config={tmp}/run: must be a file; add --config={tmp}/run/config.json.",
+    ),
+    "record in the place of a config": (
+        ["--config={tmp}/run/record.json", WORKDIR],
+        "--config={tmp}/run/record.json: must hold a config; name the config.json of a"
+        " record.",
+    ),
+    "JSON that is none": (
+        ["--config={tmp}/broken.json", WORKDIR],
+        "--config={tmp}/broken.json: must hold a config; name the config.json of a"
+        " record.",
     ),
     "lanes": (
         [QUICK, WORKDIR, f"--config.settings.momentum={GRID}"],
@@ -161,24 +212,21 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_wrong_flags(answer, name):
+def test_wrong_flags(answer, name, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    record = {"study": "made", "config": {}, "arm_order": []}
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    (tmp_path / "broken.json").write_text("{")
     given, expected = FLAGS[name]
-    code, printed, told = answer(*given)
+    expected = expected.replace("{tmp}", str(tmp_path))
+    code, printed, told = answer(*(x.replace("{tmp}", str(tmp_path)) for x in given))
     assert (code, printed) == (2, "")
     if expected.endswith("use one of "):  # and the whole table
         assert told.startswith(expected)
         assert told.count("\n") == 1
     else:
         assert told == f"{expected}\n"
-
-
-@pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull", "--helpshort"])
-@pytest.mark.parametrize("others", [[], [QUICK, WORKDIR]])
-def test_help_is_short_and_no_mistake(answer, flag, others):
-    code, printed, told = answer(*others, flag)
-    assert (code, told) == (0, "")
-    assert printed == f"{command_line.USAGE}\n"
-    assert len(printed.splitlines()) <= 20
 
 
 def test_flags_in_other_spellings(answer):
@@ -195,6 +243,60 @@ def test_a_field_in_groups_that_a_config_has_not_got(answer):
     grid = {"learning_rate": (0.01, 1.0)}
     assert config["settings_for"] == {"batch_size": {"32": grid, "64": grid}}
     assert config["protocols"] == {"published": {"norm": {"batch": "layer"}}}
+
+
+def test_a_model_of_the_command_line_has_its_own_shape(answer):
+    """The file's widths are for its model; what the command line sets stays."""
+    resnet = "--config.model.name=resnet20"
+    assert answer(QUICK, WORKDIR, resnet) == (
+        0,
+        "notice: model.widths=(16, 32, 64), as is usual for resnet20: the file's are"
+        " for mlp\n",
+        "",
+    )
+    assert flags.FLAGS["config"].value.model.widths == (16, 32, 64)
+    own = "--config.model.widths=(4,8,16)"
+    assert answer(QUICK, WORKDIR, resnet, own) == (0, "", "")
+    assert flags.FLAGS["config"].value.model.widths == (4, 8, 16)
+    assert answer(QUICK, WORKDIR, "--config.model.name=mlp") == (0, "", "")
+    assert normjax.config(model={"name": "resnet20"}).model.widths == (16, 32, 64)
+    assert normjax.config(model={"name": "cnn"}).model.widths == (16, 32)
+    assert normjax.config().model.widths == (128, 128)
+
+
+def test_the_config_of_a_record_is_run_again(answer, tmp_path):
+    """To the same arms; an override lies on top of it."""
+    path = tmp_path / "config.json"
+    arms = {"norm": ("none", "batch")}
+    first = plan.study(
+        normjax.config(num_seeds=2, arms=arms, baseline={"norm": "none"})
+    )
+    path.write_text(json.dumps(first.config))
+    assert answer(f"--config={path}", WORKDIR) == (0, "", "")
+    again = plan.study(flags.FLAGS["config"].value)
+    assert [arm.id for arm in again.arms] == [arm.id for arm in first.arms]
+    assert again.config == first.config
+    given = "--config.arms.norm=layer,none", "--config.num_seeds=3"
+    assert answer(f"--config={path}", WORKDIR, *given) == (0, "", "")
+    other = plan.study(flags.FLAGS["config"].value)
+    assert [arm.name for arm in other.arms] == ["layer", "none"]
+    assert other.arms[1].id == first.arms[0].id
+    assert (len(other.seeds), other.baseline) == (3, {"norm": "none"})
+    assert plan.study(normjax.config(**json.loads(path.read_text()))).config == (
+        first.config
+    )
+
+
+def test_a_baseline_that_was_removed_is_left_out(answer):
+    given = QUICK, WORKDIR, "--config.arms.norm=group,batch"
+    assert answer(*given) == (0, "", "")
+    study = plan.study(flags.FLAGS["config"].value)
+    assert study.baseline == {}
+    left_out = "baseline.norm='none' is left out, for it is not in arms.norm"
+    assert study.notices == (left_out,)
+    assert answer(*given, "--config.baseline.norm=batch") == (0, "", "")
+    study = plan.study(flags.FLAGS["config"].value)
+    assert (study.baseline, study.notices) == ({"norm": "batch"}, ())
 
 
 SOURCES = {  # a config file -> what follows `--config=PATH: `

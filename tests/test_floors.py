@@ -18,6 +18,7 @@ FLOORS = (  # packages and modules, from the ground up
     ("own_model",),
     ("training",),
     ("study",),
+    ("export",),
     ("report",),
     ("archive", "audit", "checks", "launcher", "merge", "status"),
 )

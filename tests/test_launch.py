@@ -50,9 +50,12 @@ def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
         "study: quickstart: 2 arms x 2 lanes = 4 networks, 2 epochs of 38 steps"
     )
     assert third == "parameters per network: 26,122 to 26,634"
-    assert ran.stdout.splitlines()[-1] == f"page: {workdir}/report.html"
+    assert ran.stdout.splitlines()[-1] == f"page: file://{workdir}/report.html"
+    assert max(map(len, ran.stdout.splitlines()[3:-1])) <= 80
     assert "Paired differences to norm = none" in ran.stdout
-    assert "networks/s" in ran.stderr
+    assert [line.split(":")[0] for line in ran.stderr.splitlines()] == ["none", "batch"]
+    assert "\r" not in ran.stderr
+    assert "\x1b" not in ran.stdout + ran.stderr
 
 
 def test_the_record_is_complete(run):
@@ -190,6 +193,16 @@ MISTAKES = {
     "flag": (
         [QUICK, "--workdri=runs"],
         "Unknown command line flag 'workdri'. Did you mean: workdir ?",
+    ),
+    "check of nothing": (
+        [QUICK, "--only_check_args"],
+        "--only_check_args: must be left out, for it checks no config; add --dry_run.",
+    ),
+    "list": (
+        ["--list=norm"],
+        "--list='norm': must be one of augmentations, configs, datasets, fields,"
+        " initial_weights, models, norms, optimizers, penalties, placements, probes,"
+        " samplings, scalings, schedules; did you mean 'norms'?",
     ),
     "word": (
         [QUICK, "workdir"],

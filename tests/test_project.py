@@ -41,21 +41,24 @@ def test_the_public_workflow_runs_the_commands_of_ours():
     ours = re.findall(r"^make .+$", (ROOT / ".ci" / "run").read_text(), re.M)
     public = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert re.findall(r"- run: (make .+)", public) == ours
-    assert len(ours) == 2
+    assert len(ours) == 3
 
 
 @pytest.mark.parametrize(
-    "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md"))
+    "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
 )
 def test_links_and_module_names_in_the_docs_exist(page):
     text = page.read_text()
-    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+    linked = re.findall(r"\]\((?!http)([^)#]+)", text)
+    for target in linked + re.findall(r'(?:src|srcset|href)="(?!http)([^"]+)"', text):
         assert (page.parent / target).exists(), target
     for path in re.findall(
         r"`((?:normjax|configs|tests|docs|benchmarks)/[\w./]+)`", text
     ):
         assert (ROOT / path).exists() or list(ROOT.glob(f"{path}.*")), path
-    for name in re.findall(r"python -m (normjax[\w.]*|benchmarks[\w.]*)", text):
+    for name in re.findall(
+        r"python -m (normjax[\w.]*|benchmarks[\w.]*|docs[\w.]*)", text
+    ):
         path = ROOT / name.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
 

@@ -340,7 +340,7 @@ def test_a_collapsed_seed_is_named_beside_a_trimmed_mean(norms):
 
 def test_the_terminal_has_room_for_trimmed_means(optimizers):
     found = collapsed(optimizers, "as_published-third_moment-l2", 5, 0.3)
-    assert max(map(len, tables.text(found).splitlines())) <= 100
+    assert max(map(len, tables.text(found).splitlines())) <= 80
 
 
 def test_without_an_outlying_seed_tables_are_as_they_were(norms):

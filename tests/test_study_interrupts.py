@@ -1,5 +1,6 @@
 """Signals at a run of several arms: one line, the right code, and the same numbers."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -25,27 +26,41 @@ runpy.run_path("launch.py", run_name="__main__")
 """
 
 
-def start(workdir: pathlib.Path) -> subprocess.Popen:
-    command = [sys.executable, "-c", INTERRUPTIBLE, *FLAGS, f"--workdir={workdir}"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+class Run:
+    """A process whose standard error is a terminal, and so shows each epoch."""
 
+    def __init__(self, workdir: pathlib.Path):
+        command = [sys.executable, "-c", INTERRUPTIBLE, *FLAGS, f"--workdir={workdir}"]
+        self._terminal, its = os.openpty()
+        pipes = {"stdout": subprocess.PIPE, "stderr": its}
+        self.process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+        os.close(its)
 
-def until(process: subprocess.Popen, text: str, times: int = 1) -> None:
-    """Reads what the process writes on its bar, until it has written `text`."""
-    seen = ""
-    while seen.count(text) < times:
-        character = process.stderr.read(1)
-        assert character, seen  # it has ended
-        seen += character
+    def until(self, text: str) -> str:
+        """Reads what is shown until it has `text`, or else to the end."""
+        seen = b""
+        while not text or text not in seen.decode(errors="ignore"):
+            try:
+                seen += os.read(self._terminal, 4_096)
+            except OSError:  # it has ended
+                assert not text, seen
+                break
+        return seen.decode()
+
+    def end(self) -> tuple[str, str]:
+        """What it printed and what it showed, to its end."""
+        shown = self.until("")
+        printed, _ = self.process.communicate()
+        os.close(self._terminal)
+        return printed, shown
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    process = start(workdir)
-    process.communicate()
-    assert process.returncode == 0
+    run = Run(workdir)
+    run.end()
+    assert run.process.returncode == 0
     return workdir
 
 
@@ -56,11 +71,11 @@ def tables(workdir: pathlib.Path) -> list[pd.DataFrame]:
 
 def stop(workdir: pathlib.Path, number: int, code: int) -> None:
     """Sends a signal after an epoch; the process ends with its line and its code."""
-    process = start(workdir)
-    until(process, "networks/s")
-    process.send_signal(number)
-    _, err = process.communicate()
-    assert process.returncode == code
+    run = Run(workdir)
+    run.until("networks/s")
+    run.process.send_signal(number)
+    _, err = run.end()
+    assert run.process.returncode == code
     assert err.splitlines()[-1] == (
         "interrupted: 0 of 4 networks are finished and kept; the same command goes on"
     )
@@ -74,15 +89,14 @@ def test_a_signal_ends_a_run_in_order_and_the_same_command_goes_on(
     workdir = tmp_path / "run"
     stop(workdir, signal.SIGINT, 130)
     stop(workdir, signal.SIGTERM, 143)
-    process = start(workdir)
-    until(process, "batch ")
-    until(process, "networks/s", times=3)  # the first epoch has its checkpoint
-    process.kill()
-    out, _ = process.communicate()
+    run = Run(workdir)
+    run.until("batch 2/")  # the first epoch has its checkpoint
+    run.process.kill()
+    out, _ = run.end()
     assert "resuming: 0 networks are trained, 1 group goes on where it was left" in out
-    process = start(workdir)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
+    run = Run(workdir)
+    out, err = run.end()
+    assert run.process.returncode == 0, err
     assert "resuming: 2 networks are trained, 1 group goes on where it was left" in out
     for old, new in zip(tables(undisturbed), tables(workdir)):
         pd.testing.assert_frame_equal(old, new, check_exact=True)

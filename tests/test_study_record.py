@@ -13,10 +13,10 @@ from normjax import files
 from normjax.errors import InputError
 from normjax.study import groups
 from normjax.study.columns import CURVES, columns
+from normjax.study.folder import progress
 from normjax.study.record import (
     WRITTEN,
     complete_arms,
-    progress,
     read_record,
     start_record,
     write_tables,

@@ -7,7 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from normjax import files, p_values
-from normjax.report import estimates, formats, names, tuning_tables, wide_tables
+from normjax.report import (
+    estimates,
+    formats,
+    names,
+    terminal,
+    tuning_tables,
+    wide_tables,
+)
 from normjax.report.audit_interface import (
     Column,
     Section,
@@ -167,12 +174,15 @@ def write_tables(record: Record, folder: Path) -> list[Section]:
 
 
 def text(record: Record) -> str:
-    """Every table for a terminal."""
-    parts = []
+    """Every table for a terminal, in its width."""
+    parts, width = [], terminal.columns()
     for section in all_sections(record):
         table = display(section, record.record["settings"], narrow=True)
-        title = textwrap.fill(section.title, 88)
-        parts.append(f"{title}\n\n{formats.plain_table(*table)}{section.footnote}")
+        title, shown = (
+            textwrap.fill(section.title, width),
+            terminal.table(*table, width),
+        )
+        parts.append(f"{title}\n\n{shown}{section.footnote}")
     return "\n".join([*parts, FOOTNOTE + _looks(record)])
 
 

@@ -12,49 +12,31 @@ from ml_collections import ConfigDict, config_flags
 from normjax.errors import InputError, reason, suggest
 from normjax.study import overrides
 from normjax.study.config import DEFAULTS, wrong_type
+from normjax.study.usage import EXAMPLES
 
-EXAMPLES = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
 FLAGS: dict[str, tuple[Callable, Any, str]] = {  # name -> kind, default, what it is
     "workdir": (flags.DEFINE_string, None, "folder of the record and the page"),
     "dry_run": (flags.DEFINE_boolean, False, "train nothing, tell what it would take"),
     "arms": (flags.DEFINE_string, "", "the arms to train, all if empty"),
     "until": (flags.DEFINE_string, "", "add seeds until then: decided"),
     "max_seeds": (flags.DEFINE_integer, 200, "the most seeds that --until adds"),
+    "export": (flags.DEFINE_string, "", "other tools to write the record for"),
+    "export_as": (
+        flags.DEFINE_string,
+        "networks",
+        "what is a run there: networks, or arms",
+    ),
     "distributed": (flags.DEFINE_boolean, False, "share the work of a workdir"),
     "coordinator": (flags.DEFINE_string, "", "host of process 0, and a port there"),
     "num_processes": (flags.DEFINE_integer, 0, "how many share the work"),
     "process": (flags.DEFINE_integer, -1, "the number of this one, from 0"),
 }
-HELP = ("help", "helpshort", "helpfull", "h", "?")
-USAGE = f"""\
-Trains every arm of a study over its seeds, and writes a record and a page.
-
-    python launch.py --config={EXAMPLES["config"]} --workdir={EXAMPLES["workdir"]}
-
---config=FILE[:ARGUMENTS]  a file of configs/, with its arguments: size=smoke,...
---workdir=FOLDER           of the record and the page; the same command goes on there
---config.FIELD=VALUE       another value of a field: --config.num_seeds=3,
-                           --config.arms.norm=none,batch
---dry_run                  tell what would be trained and what it takes; train nothing
---arms=A,B                 train these arms only
---until=decided            add seeds until every claim and difference is decided,
---max_seeds=200            or until there are so many
---distributed              share the work with other processes on the same workdir:
-                           those of SLURM, Open MPI, Kubernetes or a TPU pod, or with
---coordinator=HOST:PORT --num_processes=N --process=K
-
-Fields: {", ".join(DEFAULTS)}; normjax/study/fields.py explains them."""
 
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Defines and parses the flags, and ends the program if they are not right."""
     path = ""
     try:
-        if any(
-            word.lstrip("-") in HELP and word[0] == "-" for word in argv[1:] if word
-        ):
-            print(USAGE)
-            sys.exit(0)
         path = config_path(argv)
         define(overrides.paths(argv))
         logging.set_verbosity(logging.ERROR)  # what absl warns of is a line below
@@ -72,6 +54,10 @@ def parse(argv: Sequence[str]) -> list[str]:
             rule = "must be decided"
             raise InputError("--until", flags.FLAGS.until, rule, "add --until=decided")
         check_returned(flags.FLAGS["config"].value, path)
+        refuse_only_check_args()
+        parser: Any = flags.FLAGS["config"].parser
+        for notice in parser.fit_shape(flags.FLAGS["config"].value):
+            print(f"notice: {notice}")
         return rest
     except KeyboardInterrupt:
         raise
@@ -79,6 +65,14 @@ def parse(argv: Sequence[str]) -> list[str]:
         if isinstance(error, SystemExit) and not path:
             raise
         stop(line(mistake_behind(error, path)))
+
+
+def refuse_only_check_args() -> None:
+    """Refuses a flag of absl that would end the program with code 0, unchecked."""
+    name = "only_check_args"
+    if name in flags.FLAGS and flags.FLAGS[name].value:
+        rule = "must be left out, for it checks no config"
+        raise InputError(f"--{name}", ..., rule, "add --dry_run")
 
 
 def define(paths: Sequence[overrides.Path]) -> None:
@@ -129,7 +123,13 @@ def check_returned(config: Any, path: str) -> None:
 
 
 def check_file(path: str) -> None:
-    """Raises an InputError unless the config is a Python file that is there."""
+    """Raises an InputError unless the config is a Python file that is there.
+
+    Or it is the config of a record, as JSON.
+    """
+    if os.path.isdir(path) and os.path.isfile(os.path.join(path, "config.json")):
+        rule, remedy = "must be a file", f"add --config={path.rstrip('/')}/config.json"
+        raise InputError(f"--config={path}", ..., rule, remedy)
     if not os.path.isfile(path):
         folder = os.path.dirname(path) or "configs"
         there = os.listdir(folder) if os.path.isdir(folder) else []

@@ -1,12 +1,15 @@
 """What a user may choose: a config, checked field by field (see `fields`)."""
 
 import copy
+import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from normjax import files
 from normjax.data import scalings, splits
 from normjax.errors import InputError, pick, suggest
 from normjax.files import flat
@@ -15,9 +18,12 @@ from normjax.study.fields import (
     DEFAULTS,
     FIELD_RULES,
     LAST_BATCHES,
+    MODEL_DEFAULTS,
     NUMBER_FACTORS,
     OPEN,
     OPEN_FIELDS,
+    SHAPE,
+    SYNONYMS,
 )
 from normjax.training import probes
 
@@ -31,9 +37,32 @@ def config(**choices: Any) -> ConfigDict:
     given = ConfigDict(choices, allow_dotted_keys=True).to_dict()
     check_names(given)
     made = copy.deepcopy(DEFAULTS)
+    made["model"] |= own_fields(given.get("model", {}).get("name"))
     for field, value in given.items():
         made[field] = made[field] | value if isinstance(value, dict) else value
     return ConfigDict(made, allow_dotted_keys=True)  # of settings_for: optax.lion
+
+
+def own_fields(model: Any) -> dict[str, Any]:
+    """The defaults of a model's shape: those of its name where it has other ones."""
+    shape = {name: DEFAULTS["model"][name] for name in SHAPE}
+    return copy.deepcopy(shape | MODEL_DEFAULTS.get(str(model), {}))
+
+
+def from_file(path: str) -> ConfigDict:
+    """The config of a record, `config.json`, as `config` would make it.
+
+    Raises:
+        InputError: if the file holds something else.
+    """
+    rule, remedy = "must hold a config", "name the config.json of a record"
+    try:
+        content = files.read_json(Path(path))
+    except InputError as error:
+        raise InputError(f"--config={path}", ..., rule, remedy) from error
+    if not content.keys() & DEFAULTS.keys() or "arm_order" in content:  # record.json
+        raise InputError(f"--config={path}", ..., rule, remedy)
+    return config(**plain_data("config", content))
 
 
 def arguments(text: str, **allowed: tuple[str, ...]) -> list[str]:
@@ -99,8 +128,26 @@ def _check_known(prefix: str, names: Mapping[str, Any], known: dict) -> None:
     for name in names:
         if name not in known:
             rule = f"must be one of the fields {', '.join(sorted(known))}"
-            remedy = suggest(name, known, "leave it out")
+            remedy = nearest_field(prefix, name, known)
             raise InputError(prefix + name, ..., rule, remedy)
+
+
+def nearest_field(prefix: str, name: str, known: Mapping[str, Any]) -> str:
+    """A remedy that names the field which a wrong one stands for.
+
+    That is one of this name in another group, one that is known by this name elsewhere,
+    or the nearest one in the same group.
+    """
+    paths = list(flat(DEFAULTS))
+    inner = [path for path in paths if path.rpartition(".")[2] == name]
+    meant = [SYNONYMS[name]] if name in SYNONYMS else inner
+    if meant and meant[0] != prefix + name:
+        return f"did you mean {meant[0]!r}?"
+    if near := suggest(name, known, ""):
+        return near
+    last = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    close = difflib.get_close_matches(name, last, n=1)
+    return f"did you mean {last[close[0]]!r}?" if close else "leave it out"
 
 
 def check_values(chosen: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from normjax.files import shortest
+from normjax.study.display import plural
 from normjax.study.environment import environment
 from normjax.study.plan import Study
 from normjax.training import lane, probes
@@ -53,7 +54,7 @@ def headline(study: Study, where: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
     return [
         f"device: {where['num_devices']} x {where['device']} ({versions})",
-        f"study: {study.name}: {len(study.arms)} arms x {_range(each)} lanes"
+        f"study: {study.name}: {plural(len(study.arms), 'arm')} x {_range(each)} lanes"
         f" = {sum(each)} networks, {study.num_epochs} epochs of {_range(steps)} steps",
         f"parameters per network: {_range(sizes)}",
         *(f"notice: {notice}" for notice in study.notices),

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,24 +59,33 @@ def commit() -> str:
         return "unknown"
 
 
-def timed(epochs: Iterable[tuple]) -> Iterator[tuple]:
-    """Each `(state, report)` with the seconds it took to run, and those to compile."""
-    with compile_clock() as compiled:
+def timed(
+    epochs: Iterable[tuple], compiled: Callable[[str], None] = lambda name: None
+) -> Iterator[tuple]:
+    """Each `(state, report)` with the seconds it took to run, and those to compile.
+
+    `compiled` is called with the name of each program that is compiled meanwhile.
+    """
+    with compile_clock(compiled) as seconds:
         start, before = time.perf_counter(), 0.0
         for state, report in epochs:
-            spent, compiling = time.perf_counter() - start, compiled[0] - before
+            spent, compiling = time.perf_counter() - start, seconds[0] - before
             yield state, report, spent - compiling, compiling
-            start, before = time.perf_counter(), compiled[0]
+            start, before = time.perf_counter(), seconds[0]
 
 
 @contextmanager
-def compile_clock() -> Iterator[list[float]]:
+def compile_clock(
+    compiled: Callable[[str], None] = lambda name: None,
+) -> Iterator[list[float]]:
     """Seconds that jax spends tracing, lowering and compiling, as it reports them."""
     total = [0.0]
 
-    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+    def listen(event: str, duration_secs: float, **about: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
             total[0] += duration_secs
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled(str(about.get("fun_name", "")))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -7,9 +7,9 @@ DEFAULTS: dict[str, Any] = {
     "question": "",  # one sentence
     "audit": "",  # dotted name of a module with claims: see report.audit_interface
     "root_seed": 0,  # of the split of the data and of all seeds
-    "num_seeds": 10,
+    "num_seeds": 10,  # in each arm and setting
     "seeds": (),  # the first num_seeds of these, or 0, 1, 2, ...
-    "num_epochs": 10,
+    "num_epochs": 10,  # of each network
     "batch_size": 128,  # examples per step
     "last_batch": "dropped",  # what is left of an epoch; or "kept", as a smaller step
     "schedule": "constant",  # of the learning rate, which is its peak
@@ -18,7 +18,7 @@ DEFAULTS: dict[str, Any] = {
     "augmentation": "none",  # a row of data.augmentation, or a dotted name
     "precision": "float32",  # in which networks compute; or "bfloat16"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
-    "probes": (),
+    "probes": (),  # what is measured beside loss and accuracy
     "mapping": "auto",  # of lanes on a device: vmap, map, or auto (see plan.mapping)
     "lanes_per_group": 0,  # trained and kept together; 0: at most 1000 that fit
     "checkpoint_seconds": 120.0,  # of training between checkpoints; 0: every epoch
@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
         "subset": "shared",  # of that many: the same for all seeds; or "per_seed"
         "num_validation": 200,  # not used where the data brings a validation split
         "num_test": 0,  # the first of the test split; 0: all
-        "scaling": "unit",
+        "scaling": "unit",  # of the inputs: a row of data.scalings
     },
     "model": {
         "name": "mlp",  # or the dotted name of a module of flax.linen
@@ -46,10 +46,10 @@ DEFAULTS: dict[str, Any] = {
     },
     "arms": {  # factor -> its levels; each combination compiles once
         "protocol": ("corrected",),  # corrected, or a name of protocols
-        "norm": (),  # empty: none, or own for the norms of a user's model
-        "placement": ("pre",),
-        "optimizer": ("sgd",),
-        "penalty": ("none",),
+        "norm": (),  # rows of NORMS; empty: none, or own for a user's model
+        "placement": ("pre",),  # of the norm: rows of models.PLACEMENTS
+        "optimizer": ("sgd",),  # rows of RECIPES, or dotted names: optax.lamb
+        "penalty": ("none",),  # rows of levels.PENALTY_SETTINGS
         "reading": (),  # ours, or a name of readings; empty: ours alone
         # of the fields that FACTOR_FIELDS names; empty: the field's own value alone
         "batch_size": (),
@@ -79,6 +79,34 @@ DEFAULTS: dict[str, Any] = {
         "num_trials": 16,  # of each arm, random only
         "choose": (),  # factors whose level is chosen too
     },
+}
+# fields of `model` that fit one model only, and other defaults of them by its name
+SHAPE = ("widths", "kernel_size", "convs_per_pool", "depth", "kwargs")
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "cnn": {"widths": (16, 32)},
+    "resnet20": {"widths": (16, 32, 64)},
+}
+SYNONYMS = {  # what a field is called elsewhere, or its place -> the field
+    **dict.fromkeys(("lr", "rate", "step_size"), "settings.learning_rate"),
+    **dict.fromkeys(("epochs", "num_train_epochs", "max_epochs"), "num_epochs"),
+    **dict.fromkeys(("seed", "random_seed", "rng_seed"), "root_seed"),
+    **dict.fromkeys(("num_runs", "runs", "repeats"), "num_seeds"),
+    **dict.fromkeys(("batchsize", "bs"), "batch_size"),
+    **dict.fromkeys(("dataset", "datasets"), "data.name"),
+    **dict.fromkeys(("norms", "normalization"), "arms.norm"),
+    **dict.fromkeys(("optimizers", "opt", "tx"), "arms.optimizer"),
+    **dict.fromkeys(("dropout", "regularizer"), "arms.penalty"),
+    "data_dir": "data.dir",
+    "wd": "settings.weight_decay",
+    "epsilon": "settings.eps",
+    "beta1": "settings.b1",
+    "beta2": "settings.b2",
+    "grad_clip": "settings.clip_norm",
+    "warmup": "settings.warmup_fraction",
+    "hidden": "model.widths",
+    "hidden_sizes": "model.widths",
+    "init": "model.kernel_init",
+    "dtype": "precision",
 }
 FACTOR_FIELDS = {  # factor -> the field in whose place its levels are
     "batch_size": "batch_size",

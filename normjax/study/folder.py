@@ -9,7 +9,7 @@ from typing import Any
 from normjax import files
 from normjax.errors import InputError
 from normjax.looks import Look, taken
-from normjax.study import checkpoints, groups, tuning
+from normjax.study import checkpoints, groups, trials, tuning
 from normjax.study.description import describe, headline
 from normjax.study.groups import FOLDERS, Held, Lane, wanted_lanes
 from normjax.study.plan import Study
@@ -168,3 +168,15 @@ def not_chosen(
         for key in wanted_lanes({"settings": settings}, study.seeds)
     }
     return [key for key in keys if key[1][1] in study.seeds and key not in wanted]
+
+
+def progress(workdir: str | pathlib.Path) -> str:
+    """How much of a study that was stopped is kept, in words."""
+    try:
+        record = read_record(workdir).record
+    except InputError:
+        return "no network is finished"
+    entries = record["arms"].values()
+    kept, missing = (sum(entry[x] for entry in entries) for x in ("lanes", "missing"))
+    of_trials = " of trials" if trials.is_tuning(record) else ""
+    return f"{kept} of {kept + missing} networks{of_trials} are finished and kept"

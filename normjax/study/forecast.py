@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from normjax.study import memory
+from normjax.study.display import duration
 from normjax.study.plan import Arm, Study
 from normjax.study.train import settings_of
 from normjax.study.work import Work, epochs_left
@@ -93,10 +94,3 @@ def _epoch_seconds(study: Study, work: Work) -> list[float]:
         spent.append(time.perf_counter() - start)
         start = time.perf_counter()
     return spent
-
-
-def duration(seconds: float) -> str:
-    """`12 s`, `3 min`, `4.2 h`: two digits or about."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"

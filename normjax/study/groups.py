@@ -142,7 +142,31 @@ def read_variables(path: Path, position: int) -> dict[str, Any]:
         for collection in collections:
             inner = inner.setdefault(collection, {})
         inner[leaf] = array[position]
+    if not variables:
+        raise without_variables(path)
     return variables
+
+
+def stacked_variables(path: Path) -> dict[str, np.ndarray]:
+    """The variables of all networks of a group by name, leaves `[lanes, ...]`.
+
+    A name is a path: `params/dense_0/kernel`.
+
+    Raises:
+        InputError: as `read` does, or if they were not kept.
+    """
+    found = _entries(path, lambda name: name.startswith(PREFIXES[-1]))
+    stacked = {name.removeprefix(PREFIXES[-1]): array for name, array in found}
+    if not stacked:
+        raise without_variables(path)
+    return stacked
+
+
+def without_variables(path: Path) -> InputError:
+    """The error that a group was kept without the variables of its networks."""
+    rule = "is archived without the variables of its networks"
+    remedy = "give the folder that the study was run in, or run it in a new one"
+    return InputError("workdir", str(path.parent.parent), rule, remedy)
 
 
 def held(workdir: str | Path, ids: Iterable[str] | None = None) -> Held:

@@ -13,7 +13,7 @@ from normjax.files import flat
 from normjax.layers import initial_weights
 from normjax.optimizers import recipes, schedules
 from normjax.own_model import module_named
-from normjax.study import own_norms
+from normjax.study import library_names, own_norms
 from normjax.study.columns import Level
 from normjax.study.fields import DEFAULTS, FACTOR_FIELDS, FIELD_RULES, OPTIONAL
 from normjax.study.rates import trace_schedule
@@ -50,16 +50,17 @@ def norm(field: str, name: Level, preset: str = "") -> layers.Norm:
             return layers.batch_norm_of(preset)
         return layers.norm_named(str(name))
     except InputError as error:
-        raise error.at(field, name) from error
+        raise library_names.or_flax(error.at(field, name), layers.NORMS) from error
 
 
 def optimizer_named(field: str, name: Level) -> Optimizer:
     """The recipe of that name."""
-    recipe = pick_or_import(field, recipes.RECIPES, str(name))
+    known = recipes.RECIPES
     try:
+        recipe = pick_or_import(field, known, str(name))
         _check_made(recipe, recipes.settings_of(recipe))
     except InputError as error:
-        raise error.at(field, name) from error
+        raise library_names.or_optax(error.at(field, name), known) from error
     return recipe
 
 

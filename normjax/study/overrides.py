@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags, config_path
 
 from normjax.errors import InputError
-from normjax.study.config import check_names
+from normjax.study.config import check_names, from_file, own_fields
 
 Path = tuple[str, ...]
 
@@ -24,14 +24,38 @@ class Parser(config_flags.ConfigFileFlagParser):
     def __init__(self, paths: Sequence[Path]):
         super().__init__("config", lock_config=False)
         self.paths = paths
+        self.model = ""  # that the file chooses
 
     def parse(self, path: str) -> Any:
-        """What `get_config` of a file returns; a mistake in it is told elsewhere."""
-        config = super().parse(path)
+        """What a file chooses, in `get_config` or as JSON; mistakes are told later."""
+        is_json = isinstance(path, str) and path.endswith(".json")
+        config = from_file(path) if is_json else super().parse(path)
         if isinstance(config, ConfigDict):
+            self.model = dict(config.get("model", {})).get("name", "")
             for each in self.paths:
                 add_groups(config, each)
         return config
+
+    def fit_shape(self, config: ConfigDict) -> list[str]:
+        """Gives a model that the command line chooses its own shape; a notice if so.
+
+        The widths of a file belong to the model of the file. Fields that the command
+        line sets stay as they are.
+        """
+        model = config.get("model")
+        if not isinstance(model, ConfigDict) or model.get("name") == self.model:
+            return []
+        changed, before = [], model.to_dict()
+        asked = {path[:2] for path in self.paths}
+        for field, value in own_fields(model.name).items():
+            if ("model", field) not in asked and before.get(field) != value:
+                changed.append(f"model.{field}={value!r}")
+                with model.ignore_type():
+                    model[field] = value
+        if not changed or "." in str(model.name):  # hers does not use them
+            return []
+        whose = f"as is usual for {model.name}: the file's are for {self.model}"
+        return [f"{', '.join(changed)}, {whose}"]
 
 
 def paths(argv: Sequence[str]) -> list[Path]:

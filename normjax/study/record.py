@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 
 from normjax import files
-from normjax.errors import InputError, pick
-from normjax.study import groups, trials
+from normjax.errors import InputError
+from normjax.study import groups, kept, trials
 from normjax.study.columns import CURVES, FINAL, cast, columns, rows, stack, summary
-from normjax.study.groups import lane, wanted_lanes
+from normjax.study.groups import wanted_lanes
 
 __all__ = ["CURVES", "FINAL", "Record", "columns", "read_record"]
 
@@ -35,9 +35,11 @@ FIELDS = {  # of record.json, on which the rest relies
 }
 FOLDER = "give the folder that a study was run in"
 ANOTHER = "give another workdir"
+EXPORTS = "exports"  # the folder of what is written for other tools
 WRITTEN = (  # into a folder by a study and its report
     *("config.json", "record.json", "networks.csv", "epochs.csv", "probes.npz"),
-    *("trials.csv", "report.html", "stats.json", "figures", "tables", *groups.FOLDERS),
+    *("trials.csv", "report.html", "stats.json", "figures", "tables", EXPORTS),
+    *groups.FOLDERS,
 )
 
 
@@ -72,26 +74,47 @@ class Record(NamedTuple):
             InputError: if there is no such arm, not exactly one such network, or one
                 that was archived without its variables.
         """
-        pick("arm", dict.fromkeys(present_arms(self.record)), arm)
-        rows = self.networks[self.networks["arm"] == arm]
-        for name, value in chosen.items():
-            pick("lane", dict.fromkeys(("seed", *self.record["settings"])), name)
-            rows = rows[rows[name] == value]
-        if len(rows) != 1:
-            rule = f"must be one network of {arm}, and {len(rows)} are"
-            remedy = "give its seed and its settings as they are in networks"
-            raise InputError("lane", chosen, rule, remedy)
-        entry = self.record["arms"][arm]
-        (row,) = rows.to_dict("records")
-        key = lane({name: row[name] for name in entry["settings"]}, row["seed"])
-        held = groups.held(self.workdir, [entry["id"]]).copies[entry["id"], key]
-        whole = [copy for copy in held if not groups.is_archived(copy[1])]
-        if not whole:
-            rule = "is archived without the variables of its networks"
-            remedy = "give the folder that the study was run in, or run it in a new one"
-            raise InputError("workdir", str(self.workdir), rule, remedy)
-        path, _, position = whole[0]
+        path, _, position = kept.network(self, arm, chosen)
         return groups.read_variables(path, position)
+
+    def model(
+        self, arm: str, *, model: Any = None, **chosen: int | float
+    ) -> tuple[Any, dict[str, Any]]:
+        """The flax module of one network, chosen as by `variables`, and its variables.
+
+            >>> import normjax
+            >>> record = normjax.load("runs/quickstart")
+            >>> model, variables = record.model("batch", seed=1)
+            >>> images, labels = record.data("test")
+            >>> right = model.apply(variables, images, train=False).argmax(-1) == labels
+            >>> accuracy = record.curves["batch/test_accuracy"][0, 1, -1]
+            >>> int(right.sum()) == round(accuracy * len(labels))
+            True
+
+        Where the precision is bfloat16, `training.precision.apply` rounds as training
+        did. A `model` that was given to `normjax.run` as an object is given again.
+
+        Raises:
+            InputError: as `variables` does, or the model cannot be imported.
+        """
+        from normjax.study import loading
+
+        path, group, position = kept.network(self, arm, chosen)
+        variables = groups.read_variables(path, position)
+        factors, identity = self.record["arms"][arm]["factors"], group.about["identity"]
+        module = loading.module(self.config, factors, identity, model)
+        return module, loading.on_device(variables)
+
+    def data(self, split: str = "test", *, data: Any = None) -> Any:
+        """Examples of the train, validation or test split, scaled as the study did.
+
+        Inputs are `[examples, *shape]` and not augmented, labels `[examples]`; arrays
+        that were given to `normjax.run` are given again. If seeds drew from a pool,
+        that is train. An InputError tells if there is none such, or it is another.
+        """
+        from normjax.study import loading
+
+        return loading.split(self.config, split, kept.identities(self), data)
 
 
 def present_arms(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -227,15 +250,3 @@ def write_tables(record: Record) -> None:
     files.write_arrays(record.workdir / "probes.npz", record.probes)
     if len(record.trials):
         files.write_table(record.workdir / "trials.csv", record.trials)
-
-
-def progress(workdir: str | Path) -> str:
-    """How much of a study that was stopped is kept, in words."""
-    try:
-        record = read_record(workdir).record
-    except InputError:
-        return "no network is finished"
-    entries = record["arms"].values()
-    kept, missing = (sum(entry[x] for entry in entries) for x in ("lanes", "missing"))
-    of_trials = " of trials" if trials.is_tuning(record) else ""
-    return f"{kept} of {kept + missing} networks{of_trials} are finished and kept"

@@ -8,31 +8,28 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from normjax.errors import InputError, pick, reason
 from normjax.looks import Look
 from normjax.study import claims, groups, memory, plan, trials, tuning
+from normjax.study.display import Display
+from normjax.study.environment import environment
 from normjax.study.folder import check_path, finish, prepare
 from normjax.study.groups import LOCKS
 from normjax.study.interrupts import Interrupts
+from normjax.study.pace import Pace, remember
 from normjax.study.plan import Arm, Study
 from normjax.study.record import Record, check_folder, read_record
 from normjax.study.train import Stopped, train_group
-from normjax.study.work import Unit, Work, epochs_left, units, work_of
+from normjax.study.work import Unit, Work, units, work_of
 from normjax.training import devices, lanes
 
-PROGRESS = (
-    "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs"
-    " [{elapsed}<{remaining}{postfix}]"
-)
 KEPT_PROGRAMS = 16  # of arms; more are compiled again, from the cache on disk
 
 
@@ -45,10 +42,10 @@ def run(
 ) -> Record:
     """Trains the networks of a config that `workdir` does not hold yet.
 
-    Shows a progress bar in a terminal and is silent elsewhere. On a CPU it makes one
-    device per core, unless jax has started already. `config` is of `normjax.config`, or
-    a record's `.config`. Without `workdir` the folder is a temporary one, `.workdir` of
-    what is returned, which is removed when Python ends.
+    Shows a progress bar in a terminal or a notebook and is silent elsewhere. On a CPU
+    it makes one device per core, unless jax has started already. `config` is of
+    `normjax.config`, or a record's `.config`. Without `workdir` the folder is a
+    temporary one, `.workdir` of what is returned, which is removed when Python ends.
 
     Args:
         config: the choices; see `study.fields`.
@@ -98,8 +95,8 @@ def complete(
     """Trains what the study wants and `workdir` does not hold.
 
     A group of lanes is written when it is finished, and a checkpoint of it every
-    `checkpoint_seconds`. With `quiet` nothing is printed, and the bar is shown in a
-    terminal only.
+    `checkpoint_seconds`. With `quiet` nothing is printed but the bar of a terminal or
+    of a notebook.
 
     Args:
         study: the wanted networks.
@@ -151,13 +148,14 @@ def complete_stage(
     if not quiet:
         print("\n".join(lines), flush=True)
     study = dataclasses.replace(study, data=devices.place(study.data))
-    total = sum(epochs_left(study, work) for work in missing)
-    hidden = None if quiet else total == 0  # None: hidden without a terminal
-    bar = tqdm(total=total, bar_format=PROGRESS, file=sys.stderr, disable=hidden)
-    with bar:
-        shown = {work.arm.id for work in missing}
-        wanted = [unit for unit in wanted if unit.arm.id in shown]
-        failed = train_units(study, wanted, workdir, bar, interrupts, process)
+    pace = Pace()
+    remember(pace, study.arms, groups.held(workdir), environment())
+    share = process[1] if process else 1
+    shown = Display(missing, study.num_epochs, quiet=quiet, pace=pace, share=share)
+    with shown as display:
+        lacking = {work.arm.id for work in missing}
+        wanted = [unit for unit in wanted if unit.arm.id in lacking]
+        failed = train_units(study, wanted, workdir, display, interrupts, process)
     missing = finish(study, workdir, wanted)
     if missing and not quiet:
         number = sum(len(work.lanes) for work in missing)
@@ -180,7 +178,7 @@ def train_units(
     study: Study,
     wanted: Sequence[Unit],
     workdir: str | pathlib.Path,
-    bar: tqdm,
+    display: Display,
     interrupts: Interrupts | None,
     process: tuple[int, int] | None,
 ) -> dict[str, str]:
@@ -206,8 +204,8 @@ def train_units(
                     trained = {unit.arm.id}
                 while work:
                     each = work.pop(0)
-                    bar.set_description_str(each.arm.name)
-                    work[:0] = attempt(study, each, workdir, bar, failed, interrupts)
+                    again = attempt(study, each, workdir, display, failed, interrupts)
+                    work[:0] = again
     return failed
 
 
@@ -215,7 +213,7 @@ def attempt(
     study: Study,
     work: Work,
     workdir: str | pathlib.Path,
-    bar: tqdm,
+    display: Display,
     failed: dict[str, str],
     interrupts: Interrupts | None,
 ) -> list[Work]:
@@ -225,12 +223,12 @@ def attempt(
     """
     arm = work.arm
     if arm.name in failed:
-        bar.update(epochs_left(study, work))
+        display.skip(work)
         return []
     try:
         deferred = interrupts.deferred() if interrupts else contextlib.nullcontext()
         with deferred:
-            train_group(study, work, workdir, bar, interrupts)
+            train_group(study, work, workdir, display, interrupts)
         groups.forget_failure(workdir, arm.id)
     except (InputError, Stopped):
         raise
@@ -239,6 +237,7 @@ def attempt(
             half = len(work.lanes) // 2
             return [Work(arm, work.lanes[:half]), Work(arm, work.lanes[half:])]
         failed[arm.name] = reason(error)
+        display.skip(work, failed[arm.name])
         content = {"arm": arm.name, "message": failed[arm.name]}
         groups.write_failure(workdir, arm.id, content)
     return []

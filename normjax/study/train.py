@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from tqdm import tqdm
 
 from normjax.study import checkpoints, groups
 from normjax.study.checkpoints import Checkpoint
+from normjax.study.display import Display
 from normjax.study.environment import environment, timed
 from normjax.study.groups import Group
 from normjax.study.interrupts import Interrupts
@@ -19,6 +19,7 @@ from normjax.study.work import Work
 from normjax.training import devices, lanes
 from normjax.types import EpochMetrics, Settings, TrainState
 
+EPOCH = "epoch_lanes"  # in `lanes`: of the programs of an arm the last to compile
 SHARE = 0.03  # of the time, at most, goes into checkpoints
 
 
@@ -38,7 +39,7 @@ def train_group(
     study: Study,
     work: Work,
     workdir: str | pathlib.Path,
-    bar: tqdm,
+    display: Display,
     interrupts: Interrupts | None,
 ) -> None:
     """Trains the lanes of a group from where they were left, and writes it.
@@ -46,6 +47,7 @@ def train_group(
     Raises:
         Stopped: after a checkpoint, if `interrupts` asked for it.
     """
+    display.begin(work)
     keys, settings = lane_inputs(study, work)
     done, leaves = resumed(work.checkpoint)
     epochs = lanes.train(
@@ -58,13 +60,16 @@ def train_group(
         leaves=leaves,
     )
     saved, period = time.monotonic(), study.config["checkpoint_seconds"]
-    for state, report, spent, compiling in timed(epochs):
+
+    def compiled(name: str) -> None:
+        if EPOCH in name:  # the last one before training
+            display.train()
+
+    for state, report, spent, compiling in timed(epochs, compiled):
         done.reports.append(by_name(report))
         done.seconds.append(spent)
         done = done._replace(compile_seconds=done.compile_seconds + compiling)
-        rate = len(keys) / study.num_epochs / spent
-        bar.set_postfix_str(f"{rate:.2f} networks/s", refresh=False)
-        bar.update()
+        display.end_epoch(len(done.reports), done.reports[-1], spent, compiling)
         if len(done.reports) == study.num_epochs:
             break
         asked = interrupts is not None and interrupts.code

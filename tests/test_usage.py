@@ -1,0 +1,120 @@
+"""What launch.py tells without a study: its help, lists of names, completion."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from normjax import layers
+from normjax.errors import InputError
+from normjax.files import flat
+from normjax.optimizers.recipes import RECIPES
+from normjax.study import listing, usage
+from normjax.study.fields import DEFAULTS
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICK = "--config=configs/quickstart.py"
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull", "--helpshort"])
+@pytest.mark.parametrize("others", [[], [QUICK, "--workdir=runs/never"]])
+def test_help_is_short_and_shows_the_flags(flag, others):
+    assert usage.answer([*others, flag]) == usage.USAGE
+    lines = usage.USAGE.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert all(f"--{flag}" in usage.USAGE for flag in ("list", "dry_run", "completion"))
+
+
+def test_a_study_is_not_answered():
+    assert usage.answer([QUICK, "--workdir", "list", "--config.study=help"]) is None
+    assert usage.answer([]) is None
+
+
+@pytest.mark.parametrize("words", [["--list"], ["--list", QUICK]])
+def test_the_list_is_of_the_configs_with_their_questions(words):
+    told = usage.answer(words)
+    assert told.startswith("configs, for --config=\n")
+    for path in (ROOT / "configs").glob("*.py"):
+        assert f"  configs/{path.name}  " in told
+    assert "  Which normalization trains a small MLP best?\n" in told
+    assert all(f"  --list={kind}" in told for kind in listing.KINDS)
+
+
+@pytest.mark.parametrize("kind", listing.KINDS)
+def test_every_kind_has_names_in_80_columns(kind):
+    told = usage.answer([f"--list={kind}"])
+    head, *rows = told.splitlines()
+    assert head.startswith(f"{kind}, for --config")
+    assert len(rows) > 2
+    assert max(map(len, rows)) <= 80
+    assert usage.answer(["--list", kind]) == told
+
+
+def test_every_row_is_listed_and_described():
+    norms, optimizers = (listing.KINDS[x][1]() for x in ("norms", "optimizers"))
+    assert list(norms) == list(layers.NORMS)
+    assert list(optimizers) == list(RECIPES)
+    assert all(norms.values())
+    assert all(optimizers.values())
+    fields = listing.config_fields()
+    assert list(fields) == list(flat(DEFAULTS))
+    assert fields["batch_size"] == "examples per step [128]"
+    bare = [x for x, about in fields.items() if not about.partition("[")[0]]
+    assert [x for x in bare if not x.startswith(("arms.", "settings."))] == []
+
+
+def test_a_kind_that_is_not_there():
+    with pytest.raises(InputError) as caught:
+        usage.answer(["--list=norm"])
+    assert str(caught.value) == (
+        f"--list='norm': must be one of {', '.join(sorted(listing.KINDS))};"
+        " did you mean 'norms'?"
+    )
+    with pytest.raises(InputError) as caught:
+        usage.answer(["--completion=fish"])
+    assert str(caught.value) == (
+        "--completion='fish': must be one of bash, zsh; choose one of them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["--config", "=", "configs/qui"], ["configs/quickstart.py"]),
+        (["--config.arms.norm", "=", "layer,gro"], ["layer,group"]),
+        (["--config.num_e"], ["--config.num_epochs="]),
+        (["--list", "=", "opt"], ["optimizers"]),
+        (["--config.arms.norm=bat"], [f"--config.arms.norm={x}" for x in ("batch",)]),
+    ],
+)
+def test_a_shell_completes(typed, expected):
+    """As bash splits words, and as zsh leaves them whole."""
+    words = " ".join(f"'{x}'" for x in ["python", "launch.py", *typed])
+    call = f"COMP_WORDS=({words}); COMP_CWORD={len(typed) + 1}; _normjax"
+    script = f"{usage.answer(['--completion=bash'])}\n{call}\necho ${{COMPREPLY[@]}}"
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert ran.stderr == ""
+    assert ran.stdout.split()[:1] == expected
+
+
+def test_help_and_the_list_load_nothing_that_takes_long():
+    code = """
+import sys
+sys.argv = ["launch.py", *sys.argv[1:]]
+import launch
+launch.main()
+assert not {"jax", "numpy", "absl", "pandas"} & set(sys.modules)
+"""
+    for flag in ("--help", "--list"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code, flag], capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout == f"{usage.answer([flag])}\n"
