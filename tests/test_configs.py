@@ -54,7 +54,7 @@ def complete(name: str, text: str, workdir: pathlib.Path, **arms):
     config = get_config(name, text)
     config.arms.update(arms)
     run.complete(plan.study(config), workdir, quiet=True)
-    page.build(workdir)
+    page.build(workdir, stills=False)
     return read_record(workdir)
 
 

@@ -52,7 +52,7 @@ def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
     assert third == "parameters per network: 26,122 to 26,634"
     assert ran.stdout.splitlines()[-1] == f"page: file://{workdir}/report.html"
     assert max(map(len, ran.stdout.splitlines()[3:-1])) <= 80
-    assert "Paired differences to norm = none" in ran.stdout
+    assert "Paired differences to no norm" in ran.stdout
     assert [line.split(":")[0] for line in ran.stderr.splitlines()] == ["none", "batch"]
     assert "\r" not in ran.stderr
     assert "\x1b" not in ran.stdout + ran.stderr

@@ -640,10 +640,10 @@ def test_a_record_without_a_network_has_a_page_that_says_so(tmp_path):
     assert Page(text).tags.count("table") == 0
 
 
-def test_the_command_rebuilds_each_page(norms, tmp_path, capsys):
+def test_the_command_rebuilds_each_page(tmp_path, capsys):
     copies = [tmp_path / "a", tmp_path / "b"]
     for copy in copies:
-        shutil.copytree(norms.workdir, copy)
+        make(copy, {"norm": ("none",)}, num_seeds=2)
     assert command.main([str(copy) for copy in copies]) == 0
     expected = "".join(f"{copy / 'report.html'}\n" for copy in copies)
     assert capsys.readouterr().out == expected

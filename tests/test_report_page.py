@@ -293,9 +293,10 @@ def claims_of(kinds: list[tuple[str, str, Verdict, bool]], **more: list) -> Sect
         }
     )
     wide = {
+        "corrected": Column("nothing", str),
         "verdict, corrected": Column(
             "verdict_corrected", lambda row: str(row["verdict_corrected"])
-        )
+        ),
     }
     return Section("claims", "Claims", numbers, wide, {}, parts=parts, leads=True)
 
@@ -336,6 +337,7 @@ def test_a_claim_is_a_line_with_its_verdict_and_its_comparisons_inside(norms):
     ]
     assert len(second.comparisons[0][1].rows) == 1
     assert second.remarks == ["Source: A paper, section_2."]
+    assert claim_lines.labels(section, [first, second]) == ["corrected"]
     counts = claim_lines.count([first, second])
     assert counts == ["Of 2 claims, 1 does not hold, 1 is undecided."]
 

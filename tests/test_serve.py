@@ -27,7 +27,7 @@ def built(monkeypatch):
     """In the place of building: counts, and says what networks there are."""
     calls = []
 
-    def build(workdir):
+    def build(workdir, *, stills=True):
         calls.append(workdir)
         names = sorted(x.name for x in (workdir / "networks").glob("*.npz"))
         if not names:

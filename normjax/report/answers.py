@@ -112,7 +112,7 @@ def chosen_settings(
                 grids.setdefault((cell.arm, name), set()).add(value)
     return {
         cell.arm: ", ".join(
-            f"{names.words(name)} {formats.number(value)}"
+            f"{names.words(name)} {value:.3g}"
             for name, value in cell.settings.items()
             if len(grids.get((cell.arm, name), ())) > 1
         )

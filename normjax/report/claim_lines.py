@@ -66,7 +66,7 @@ def lines(section: Section, record: Record) -> list[ClaimLine]:
 def labels(section: Section, found: Sequence[ClaimLine]) -> list[str]:
     """The protocols that have a verdict, in the order of the columns."""
     there = {chip.label for line in found for chip in line.chips}
-    heads = (header.removeprefix(VERDICT) for header in section.wide)
+    heads = dict.fromkeys(header.removeprefix(VERDICT) for header in section.wide)
     return [label for label in heads if label in there]
 
 

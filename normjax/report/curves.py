@@ -29,7 +29,7 @@ class Curve(NamedTuple):
 GROUP = "curves"
 MOST_PANELS = 24  # of layers
 MOST_EPOCHS = 400  # of a line; more are closer than a screen can show
-EPOCH = Axis("epoch")
+MOST_TICKS = 6  # of the axis of epochs
 EVALUATED = "in evaluation mode, after the epoch"
 GAP = "on the training split: evaluation mode minus training mode"
 BY_EPOCH = {  # measured after each epoch, the probes where they were asked for
@@ -156,6 +156,13 @@ def evenly_spaced(number: int, most: int) -> np.ndarray:
     return np.linspace(0, number - 1, most).round().astype(int)
 
 
+def epoch_axis(last: int) -> Axis:
+    """The axis of the epochs 1 to `last`, with ticks at whole numbers."""
+    steps = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
+    step = next(x for x in steps if last <= MOST_TICKS * x)
+    return Axis("epoch", ticks=[float(x) for x in range(step, last + 1, step)])
+
+
 def _chart(
     name: str,
     curve: Curve,
@@ -168,14 +175,14 @@ def _chart(
     lines = [line for members in panels.values() for line in members]
     kept, thin = bands.thinned(lines)
     left = iter(kept)
-    last, most = max(max(line.x) for line in lines), max(len(x.x) for x in lines)
+    last, most = int(max(max(line.x) for line in lines)), max(len(x.x) for x in lines)
     some = f"{most:,} of {last:,} epochs are drawn." if last > most else ""
     sentences = [*bands.notes(lines, level, curve.scale), thin, some, more]
     return Chart(
         name=name,
         kind="lines",
         title=curve.caption,
-        x=EPOCH,
+        x=epoch_axis(last),
         y=bands.y_axis(curve.label, kept, curve.scale),
         panels=[Panel(x, [next(left) for _ in lines]) for x, lines in panels.items()],
         columns=columns,

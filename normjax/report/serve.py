@@ -87,7 +87,7 @@ class Pages:
     def _built(self) -> str:
         try:
             with self._claimed():
-                path = page.build(self.workdir)
+                path = page.build(self.workdir, stills=False)
             return path.read_text("utf-8")
         except InputError as error:
             return WAITING % tuple(map(html.escape, (str(self.workdir), str(error))))
