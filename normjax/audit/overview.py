@@ -89,7 +89,7 @@ def _claims_of(folder: Path) -> pd.DataFrame | None:
     if not (folder / groups.FOLDER).is_dir():
         return None
     tables = {x.name: x.numbers for x in audit_sections(read_record(folder))}
-    if "claims" not in tables:
+    if "claims" not in tables or tables["claims"].empty:  # it tests no claim
         return None
     return pd.read_csv(io.StringIO(tables["claims"].to_csv(index=False, na_rep="nan")))
 
