@@ -148,3 +148,13 @@ def test_the_claims_of_an_archive_are_judged_from_its_networks(tmp_path, monkeyp
     assert [(row["claim"], row["n"]) for row in result.rows] == [("as many", 3)]
     write(tmp_path / "other", arms)
     assert overview.read_results([tmp_path / "other"], tmp_path) == []
+
+
+def test_an_archive_of_a_study_without_claims_has_none(tmp_path, monkeypatch):
+    empty = AUDIT.replace('{"claim": ["as many"], "n": [len(record.networks)]}', "[]")
+    assert empty != AUDIT
+    (tmp_path / "my_empty_audit.py").write_text(empty)
+    monkeypatch.syspath_prepend(tmp_path)
+    arms = {"none": made("none", (0, 1, 2))}
+    study = write(tmp_path / "run", arms, {"audit": "my_empty_audit"})
+    assert overview.read_results([study.workdir], tmp_path) == []
