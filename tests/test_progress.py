@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import normjax
-from normjax.study import display, plan, run
+from normjax.study import display, groups, plan, run
 from normjax.study.display import Display
 from normjax.study.groups import lane
 from normjax.study.pace import Pace
@@ -106,6 +106,38 @@ def test_an_arm_that_fails_is_one_line_and_has_no_time_left(study, capsys):
         shown.skip(first, "ValueError: no")
         train(shown, second)
     assert capsys.readouterr().err.splitlines()[0] == "none-256: failed: ValueError: no"
+
+
+def test_an_arm_whose_second_group_fails_keeps_the_line_of_its_first(study, capsys):
+    """Whether that group failed while it compiled, or after an epoch."""
+    for epochs in (0, 1):
+        first, *_ = work_of(study)
+        with Display([first, first], 2) as shown:
+            train(shown, first)
+            shown.begin(first)
+            for epoch in range(epochs):
+                shown.end_epoch(epoch + 1, report(0.9, 1.0), 1.0, 0.0)
+            shown.skip(first, "ValueError: no")
+        finished, failed, *rest = capsys.readouterr().err.splitlines()
+        assert finished == (
+            "none-256: 3 networks in 0 s, accuracy 0.500, loss 2.000, 1.00 networks/s"
+        )
+        assert failed == "none-256: failed: ValueError: no"
+        assert rest == []
+
+
+def test_why_an_arm_failed_is_written_before_it_is_shown(study, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("no")
+
+    def hide(*_):
+        raise OSError("the terminal is gone")
+
+    monkeypatch.setattr(run, "train_group", fail)
+    monkeypatch.setattr(Display, "skip", hide)
+    with pytest.raises(OSError, match="the terminal is gone"):
+        run.complete(study, tmp_path, quiet=True)
+    assert list(groups.failures(tmp_path).values()) == ["ValueError: no"]
 
 
 def test_quiet_is_silent_where_no_bar_can_be(study, capsys):

@@ -237,7 +237,7 @@ def attempt(
             half = len(work.lanes) // 2
             return [Work(arm, work.lanes[:half]), Work(arm, work.lanes[half:])]
         failed[arm.name] = reason(error)
-        display.skip(work, failed[arm.name])
         content = {"arm": arm.name, "message": failed[arm.name]}
         groups.write_failure(workdir, arm.id, content)
+        display.skip(work, failed[arm.name])
     return []
