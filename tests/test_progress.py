@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import pathlib
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ import normjax
 from normjax.study import display, groups, plan, run
 from normjax.study.display import Display
 from normjax.study.groups import lane
-from normjax.study.pace import Pace
+from normjax.study.pace import Pace, remember
 from normjax.study.work import Work
 
 
@@ -196,6 +197,23 @@ def test_the_time_left_is_unknown_at_first_and_compiling_is_no_training(study):
     for arm in study.arms:
         pace.done(arm, 10)
     assert pace.seconds_left() == 0.0
+
+
+def test_an_arm_that_an_earlier_run_began_compiles_again(study):
+    """Its time is known from then; in this process it is as new as the others."""
+    none, other, *_ = study.arms
+    where = {"device": "cpu", "num_devices": 1}
+    about = {"id": none.id, "environment": where, "epoch_seconds": [2.0, 2.0]}
+    group = groups.Group(about, np.arange(1), {}, np.full(1, -1), {}, {})
+    held = groups.Held({(none.id, lane({}, 0)): [(pathlib.Path("x"), group, 0)]}, ())
+    pace = Pace()
+    pace.want(none, 10)
+    pace.want(other, 10)
+    remember(pace, study.arms, held, where)
+    assert pace.seconds_left() == 2 * 10 * 2.0  # no program was compiled yet
+    pace.time(other, 1, seconds=2.0, compiling=60.0)
+    pace.done(other, 1)
+    assert pace.seconds_left() == 19 * 2.0 + 60.0
 
 
 def test_an_arm_is_as_fast_as_those_that_are_most_like_it(study):
