@@ -411,6 +411,23 @@ def test_a_record_without_variables_says_so(record):
     assert export(record, "tensorboard").startswith("export: tensorboard: 8 runs")
 
 
+def test_a_copy_with_variables_is_exported_whatever_its_name(record):
+    """Beside each group lies one without its variables, here often the first by name.
+
+    Both would count, were it not for their variables.
+    """
+    before = [x.name for x in sorted((record.workdir / "networks").glob("*.npz"))]
+    archived = []
+    for name in before:
+        group = groups.read(record.workdir / "networks" / name)
+        about = group.about | {groups.ARCHIVED: True}
+        path = groups.write(record.workdir, group._replace(about=about), {})
+        archived.append(path.name)
+    assert any(a < b for a, b in zip(archived, before))
+    assert export(record, "safetensors").startswith("export: safetensors: 8 files")
+    assert record.variables("sgd", seed=3, learning_rate=0.1)
+
+
 def test_the_report_exports_a_finished_record(record, capsys):
     pytest.importorskip("tensorboard")
     arguments = [str(record.workdir), "--export=tensorboard", "--export_as=arms"]
