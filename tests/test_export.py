@@ -26,7 +26,8 @@ from normjax.report import __main__ as command
 from normjax.report import names
 from normjax.study import groups
 from normjax.study.columns import CURVES
-from normjax.study.record import Record, read_record, start_record
+from normjax.study.record import Record, read_record
+from normjax.study.wanted import start_record
 
 ROOT = pathlib.Path(__file__).parents[1]
 ARMS, SEEDS, RATES, EPOCHS = ("sgd", "third_moment"), (3, 1), (0.1, 0.2), 3

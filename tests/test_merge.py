@@ -15,7 +15,8 @@ from normjax.report import __main__ as command
 from normjax.report import page, serve
 from normjax.study import claims, groups
 from normjax.study.columns import CURVES
-from normjax.study.record import Record, complete_arms, read_record, read_wanted
+from normjax.study.record import Record, complete_arms, read_record
+from normjax.study.wanted import read_wanted
 
 EPOCHS = 2
 

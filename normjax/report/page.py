@@ -35,7 +35,8 @@ from normjax.report.chart import Chart, Charts
 from normjax.report.claim_sections import Claims
 from normjax.study import groups, trials
 from normjax.study.claims import claim
-from normjax.study.record import Record, read_record, read_wanted, write_tables
+from normjax.study.record import Record, read_record, write_tables
+from normjax.study.wanted import read_wanted
 
 ANSWER = "answer"  # the group of the chart that shows the answer
 DECIDABLE = 0.05  # seeds are few if no p can be as small

@@ -25,8 +25,9 @@ from normjax.study.groups import LOCKS
 from normjax.study.interrupts import Interrupts
 from normjax.study.pace import Pace, remember
 from normjax.study.plan import Arm, Study
-from normjax.study.record import Record, check_folder, read_record
+from normjax.study.record import Record, read_record
 from normjax.study.train import Stopped, train_group
+from normjax.study.wanted import check_folder
 from normjax.study.work import Unit, Work, units, work_of
 from normjax.training import devices, lanes
 
