@@ -26,7 +26,8 @@ from normjax.report import __main__ as command
 from normjax.report import names
 from normjax.study import groups
 from normjax.study.columns import CURVES
-from normjax.study.record import Record, read_record, start_record
+from normjax.study.record import Record, read_record
+from normjax.study.wanted import start_record
 
 ROOT = pathlib.Path(__file__).parents[1]
 ARMS, SEEDS, RATES, EPOCHS = ("sgd", "third_moment"), (3, 1), (0.1, 0.2), 3
@@ -409,6 +410,23 @@ def test_a_record_without_variables_says_so(record):
     assert refused(record.variables, "sgd", seed=3, learning_rate=0.1) == message
     assert refused(export, record, "safetensors") == message
     assert export(record, "tensorboard").startswith("export: tensorboard: 8 runs")
+
+
+def test_a_copy_with_variables_is_exported_whatever_its_name(record):
+    """Beside each group lies one without its variables, here often the first by name.
+
+    Both would count, were it not for their variables.
+    """
+    before = [x.name for x in sorted((record.workdir / "networks").glob("*.npz"))]
+    archived = []
+    for name in before:
+        group = groups.read(record.workdir / "networks" / name)
+        about = group.about | {groups.ARCHIVED: True}
+        path = groups.write(record.workdir, group._replace(about=about), {})
+        archived.append(path.name)
+    assert any(a < b for a, b in zip(archived, before))
+    assert export(record, "safetensors").startswith("export: safetensors: 8 files")
+    assert record.variables("sgd", seed=3, learning_rate=0.1)
 
 
 def test_the_report_exports_a_finished_record(record, capsys):

@@ -2,16 +2,17 @@
 
 import io
 import itertools
+import pathlib
 import re
 
 import numpy as np
 import pytest
 
 import normjax
-from normjax.study import display, plan, run
+from normjax.study import display, groups, plan, run
 from normjax.study.display import Display
 from normjax.study.groups import lane
-from normjax.study.pace import Pace
+from normjax.study.pace import Pace, remember
 from normjax.study.work import Work
 
 
@@ -108,6 +109,38 @@ def test_an_arm_that_fails_is_one_line_and_has_no_time_left(study, capsys):
     assert capsys.readouterr().err.splitlines()[0] == "none-256: failed: ValueError: no"
 
 
+def test_an_arm_whose_second_group_fails_keeps_the_line_of_its_first(study, capsys):
+    """Whether that group failed while it compiled, or after an epoch."""
+    for epochs in (0, 1):
+        first, *_ = work_of(study)
+        with Display([first, first], 2) as shown:
+            train(shown, first)
+            shown.begin(first)
+            for epoch in range(epochs):
+                shown.end_epoch(epoch + 1, report(0.9, 1.0), 1.0, 0.0)
+            shown.skip(first, "ValueError: no")
+        finished, failed, *rest = capsys.readouterr().err.splitlines()
+        assert finished == (
+            "none-256: 3 networks in 0 s, accuracy 0.500, loss 2.000, 1.00 networks/s"
+        )
+        assert failed == "none-256: failed: ValueError: no"
+        assert rest == []
+
+
+def test_why_an_arm_failed_is_written_before_it_is_shown(study, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("no")
+
+    def hide(*_):
+        raise OSError("the terminal is gone")
+
+    monkeypatch.setattr(run, "train_group", fail)
+    monkeypatch.setattr(Display, "skip", hide)
+    with pytest.raises(OSError, match="the terminal is gone"):
+        run.complete(study, tmp_path, quiet=True)
+    assert list(groups.failures(tmp_path).values()) == ["ValueError: no"]
+
+
 def test_quiet_is_silent_where_no_bar_can_be(study, capsys):
     with Display(work_of(study), 2, quiet=True) as shown:
         train(shown, work_of(study)[0])
@@ -164,6 +197,23 @@ def test_the_time_left_is_unknown_at_first_and_compiling_is_no_training(study):
     for arm in study.arms:
         pace.done(arm, 10)
     assert pace.seconds_left() == 0.0
+
+
+def test_an_arm_that_an_earlier_run_began_compiles_again(study):
+    """Its time is known from then; in this process it is as new as the others."""
+    none, other, *_ = study.arms
+    where = {"device": "cpu", "num_devices": 1}
+    about = {"id": none.id, "environment": where, "epoch_seconds": [2.0, 2.0]}
+    group = groups.Group(about, np.arange(1), {}, np.full(1, -1), {}, {})
+    held = groups.Held({(none.id, lane({}, 0)): [(pathlib.Path("x"), group, 0)]}, ())
+    pace = Pace()
+    pace.want(none, 10)
+    pace.want(other, 10)
+    remember(pace, study.arms, held, where)
+    assert pace.seconds_left() == 2 * 10 * 2.0  # no program was compiled yet
+    pace.time(other, 1, seconds=2.0, compiling=60.0)
+    pace.done(other, 1)
+    assert pace.seconds_left() == 19 * 2.0 + 60.0
 
 
 def test_an_arm_is_as_fast_as_those_that_are_most_like_it(study):

@@ -14,13 +14,8 @@ from normjax.errors import InputError
 from normjax.study import groups
 from normjax.study.columns import CURVES, columns
 from normjax.study.folder import progress
-from normjax.study.record import (
-    WRITTEN,
-    complete_arms,
-    read_record,
-    start_record,
-    write_tables,
-)
+from normjax.study.record import complete_arms, read_record, write_tables
+from normjax.study.wanted import WRITTEN, start_record
 
 ARMS = ("batch", "none", "layer")
 SEEDS, RATES, EPOCHS = (3, 1), (0.1, 0.2), 3
@@ -239,6 +234,11 @@ def test_a_record_of_an_older_version_is_left_alone(workdir):
     assert refused(start_record, workdir, about()) == (
         f"workdir='{workdir}': must hold a record of this version, and holds an older"
         " record.json; give another workdir."
+    )
+    assert refused(read_record, workdir) == (
+        f"workdir='{workdir}': must hold a record of this version, and holds an older"
+        " record.json; run its study again in another folder, or read it with the older"
+        " version."
     )
     assert content(workdir) == before
 

@@ -1,6 +1,6 @@
 """Where the networks of a record are kept: the file of each, and its place in it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,11 @@ def network(
     arm_id, settings = entries[arm]["id"], entries[arm]["settings"]
     (row,) = rows.to_dict("records")
     key = lane({name: row[name] for name in settings}, row["seed"])
-    copies = groups.held(record.workdir, [arm_id]).copies[arm_id, key]
+    return fullest(groups.held(record.workdir, [arm_id]).copies[arm_id, key])
+
+
+def fullest(copies: Sequence[tuple[Path, Group, int]]) -> tuple[Path, Group, int]:
+    """Of copies of one network the first that was not archived, or else the first."""
     return min(copies, key=lambda copy: groups.is_archived(copy[1]))
 
 
