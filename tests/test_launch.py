@@ -53,6 +53,8 @@ def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
     assert ran.stdout.splitlines()[-1] == f"page: file://{workdir}/report.html"
     assert max(map(len, ran.stdout.splitlines()[3:-1])) <= 80
     assert "Paired differences to no norm" in ran.stdout
+    readme = (ROOT / "README.md").read_text("utf-8").partition("It prints\n\n")[2]
+    assert readme.split("\n")[0].split() in map(str.split, ran.stdout.splitlines())
     assert [line.split(":")[0] for line in ran.stderr.splitlines()] == ["none", "batch"]
     assert "\r" not in ran.stderr
     assert "\x1b" not in ran.stdout + ran.stderr
