@@ -210,7 +210,7 @@ def test_a_tool_that_is_not_installed_is_named_with_what_installs_it(monkeypatch
     assert writers.chosen_writers("safetensors,,safetensors") == ("safetensors",)
     assert refused(writers.chosen_writers, "tensorboard") == (
         "--export='tensorboard': needs tensorboard_is_absent, which is not installed;"
-        ' run pip install "normjax[export]".'
+        " run pip install -c constraints.txt -e '.[export]'."
     )
 
 

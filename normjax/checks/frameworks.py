@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from normjax.errors import install
+
 EXTRAS = ("torch", "keras")
 
 
@@ -20,7 +22,7 @@ def missing_frameworks() -> list[str]:
     """A line for each framework that is not installed."""
     return [
         f"{name} is not installed: its rows are left out;"
-        f" pip install 'normjax[{name}]' adds them."
+        f" {install(name)} adds them."
         for name in EXTRAS
         if not is_installed(name)
     ]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from normjax import files
-from normjax.errors import InputError, pick
+from normjax.errors import InputError, install, pick
 from normjax.export.runs import KINDS
 from normjax.study.record import EXPORTS, Record
 
-INSTALL = 'run pip install "normjax[export]"'
+INSTALL = f"run {install('export')}"
 
 
 class Writer(NamedTuple):
