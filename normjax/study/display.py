@@ -23,7 +23,7 @@ from normjax.study.work import Work
 WIDEST = 100  # of a bar; columns of the terminal, if those are fewer
 SHORTEST = 8  # of an arm's name that is cut to fit
 LEAST, MOST = 4, 20  # columns of the bar itself
-REPORT = {"accuracy": "curves/validation_accuracy", "loss": "curves/train_loss"}
+REPORT = {"val. accuracy": "curves/validation_accuracy", "loss": "curves/train_loss"}
 
 
 class Display:
@@ -159,7 +159,7 @@ class Display:
             return
         spent = duration(time.perf_counter() - self._arm_start)
         number = plural(self._arm_networks, "network")
-        last = [self._fields[x] for x in (*REPORT, "rate")]
+        last = [self._fields[x] for x in REPORT]  # the rate was that of an epoch
         line = ", ".join([f"{number} in {spent}", *last, *self._time_left()])
         self._print(f"{self._work.arm.name}: {line}")
         self._work = None
