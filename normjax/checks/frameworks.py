@@ -21,8 +21,7 @@ def is_installed(framework: str) -> bool:
 def missing_frameworks() -> list[str]:
     """A line for each framework that is not installed."""
     return [
-        f"{name} is not installed: its rows are left out;"
-        f" {install(name)} adds them."
+        f"{name} is not installed: its rows are left out; {install(name)} adds them."
         for name in EXTRAS
         if not is_installed(name)
     ]
