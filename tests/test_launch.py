@@ -308,6 +308,7 @@ def test_a_dry_run_trains_and_writes_nothing(tmp_path):
     ran = launch(QUICK, f"--workdir={tmp_path}/run", "--dry_run", "--arms=none,layer")
     assert ran.returncode == 0, ran.stderr
     assert not (tmp_path / "run").exists()
+    assert ran.stderr == "compiling none, 1 of 2\ncompiling layer, 2 of 2\n"
     lines = ran.stdout.splitlines()
     assert lines[-1] == "nothing was trained: this is a dry run"
     assert lines[4].split() == (

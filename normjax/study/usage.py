@@ -22,7 +22,7 @@ Trains every arm of a study over its seeds, and writes a record and a page.
                        --config.settings.learning_rate=0.03,0.1
 --list[=KIND]          names with a line each: configs, fields, norms, models,
                        optimizers, schedules, probes, datasets, ...
---dry_run              what would be trained, and what it takes
+--dry_run              compiles each arm, and tells what a run would take
 --arms=A,B             train these arms only
 --until=decided        add seeds until all claims and differences are decided,
 --max_seeds=200        or until there are so many
