@@ -177,6 +177,9 @@ def read_record(workdir: str | Path) -> Record:
     Raises:
         InputError: there is no record, or its `record.json` is damaged.
     """
+    if not isinstance(workdir, str | os.PathLike):
+        rule = "must be the path of a folder"
+        raise InputError("workdir", workdir, rule, FOLDER)
     workdir = Path(workdir)
     record = read_wanted(workdir)
     arms = record["arms"]
@@ -229,10 +232,7 @@ def read_wanted(workdir: str | Path) -> dict[str, Any]:
     """
     path = Path(workdir) / "record.json"
     if not path.exists():
-        rule = "must be a folder, and there is none of that name"
-        if Path(workdir).is_dir():
-            rule = "must hold a record, and has no record.json"
-        raise InputError("workdir", str(workdir), rule, FOLDER)
+        raise _no_record(Path(workdir))
     content = files.read_json(path)
     digest = content.pop("digest", None)
     for field, kind in FIELDS.items():
@@ -241,6 +241,18 @@ def read_wanted(workdir: str | Path) -> dict[str, Any]:
     if digest != files.text_digest(content):
         raise files.damaged(path, "its content is not what was written")
     return content
+
+
+def _no_record(workdir: Path) -> InputError:
+    """The error that a path is no folder of a record."""
+    rule, remedy = "must be a folder, and there is none of that name", FOLDER
+    if workdir.is_dir():
+        rule = "must hold a record, and has no record.json"
+    elif workdir.exists():
+        rule = "must be a folder, and is a file"
+    if (workdir.parent / "record.json").exists():
+        remedy = f"give {str(workdir.parent)!r}"
+    return InputError("workdir", str(workdir), rule, remedy)
 
 
 def write_tables(record: Record) -> None:
