@@ -184,8 +184,19 @@ MISTAKES = {
     ),
     "config file": (
         ["--config=configs/quickstrt.py"],
-        "--config=configs/quickstrt.py: must be a Python file such as"
-        " configs/quickstart.py; did you mean 'configs/quickstart.py'?",
+        "--config=configs/quickstrt.py: must be a file such as"
+        " configs/quickstart.py, and there is none;"
+        " did you mean 'configs/quickstart.py'?",
+    ),
+    "config of a record that is not there": (
+        ["--config=runs/none/config.json"],
+        "--config=runs/none/config.json: must be a file such as configs/quickstart.py,"
+        " and there is none; name a file of configs/, or the config.json of a record.",
+    ),
+    "damaged config": (
+        ["--config={tmp}/broken.json"],
+        "--config={tmp}/broken.json: must hold a config, and is damaged (Expecting"
+        " value: line 1 column 11 (char 10)); name the config.json of a record.",
     ),
     "config that raises": (
         ["--config={tmp}/broken.py"],
@@ -247,6 +258,7 @@ def test_a_mistake_is_one_line_with_code_2_and_leaves_no_folder(tmp_path):
     """Each in a process of its own, which a process that has imported all forks."""
     (tmp_path / "broken.npz").write_bytes(b"PK but no archive")
     (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "broken.json").write_text('{"study": ')
     variables = dict(os.environ) | {"TFDS_DATA_DIR": str(tmp_path / "nothing")}
     variables.pop("JAX_PLATFORMS")  # what jax tells of them must not be heard
 
