@@ -8,10 +8,11 @@ import pytest
 
 from normjax import layers
 from normjax.errors import InputError
+from normjax.export import writers
 from normjax.files import flat
 from normjax.layers.initial_weights import INITS
 from normjax.optimizers.recipes import RECIPES
-from normjax.study import listing, usage
+from normjax.study import command_line, listing, usage
 from normjax.study.fields import DEFAULTS
 from normjax.study.levels import PENALTY_SETTINGS
 
@@ -107,6 +108,15 @@ def test_a_kind_that_is_not_there():
         (["--config.num_e"], ["--config.num_epochs="]),
         (["--list", "=", "opt"], ["optimizers"]),
         (["--config.arms.norm=bat"], [f"--config.arms.norm={x}" for x in ("batch",)]),
+        (
+            ["--config", "=", "docs/results/norms/con"],
+            ["docs/results/norms/config.json"],
+        ),
+        (["--config", "=", "docs/results/nor"], ["docs/results/norms/"]),
+        (["--export", "=", "wandb,ten"], ["wandb,tensorboard"]),
+        (["--until", "=", ""], ["decided"]),
+        (["--coord"], ["--coordinator="]),
+        (["--config.data.name", "=", "N"], []),
     ],
 )
 def test_a_shell_completes(typed, expected):
@@ -117,6 +127,21 @@ def test_a_shell_completes(typed, expected):
     ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert ran.stderr == ""
     assert ran.stdout.split()[:1] == expected
+
+
+def test_every_flag_and_tool_is_completed():
+    known = {x.strip("-").partition("=")[0] for x in usage.FLAGS.split()}
+    assert {*command_line.FLAGS, "config", "list", "completion", "help"} == known
+    assert tuple(writers.WRITERS) == usage.TOOLS
+
+
+def test_other_scripts_of_python_are_completed_as_before():
+    own = "others() { COMPREPLY=(mine); }; complete -F others python"
+    script = usage.answer(["--completion=bash"])
+    call = "COMP_WORDS=(python other.py --conf); COMP_CWORD=2; _normjax python"
+    text = f"{own}\n{script}\n{script}\n{call}\necho ${{COMPREPLY[@]}}"
+    ran = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("mine\n", "")
 
 
 def test_who_reads_only_the_first_lines_gets_no_traceback():
