@@ -76,3 +76,15 @@ def identities(record: Any) -> list[dict[str, Any]]:
     ids = {entry["id"] for entry in record.record["arms"].values()}
     networks = groups.held(record.workdir, ids).networks.values()
     return [group.about["identity"] for _, group, _ in networks]
+
+
+def not_a_record(workdir: Path, remedy: str) -> InputError:
+    """The error that a path is no folder of a record."""
+    rule = "must be a folder, and there is none of that name"
+    if workdir.is_dir():
+        rule = "must hold a record, and has no record.json"
+    elif workdir.exists():
+        rule = "must be a folder, and is a file"
+    if (workdir.parent / "record.json").exists():
+        remedy = f"give {str(workdir.parent)!r}"
+    return InputError("workdir", str(workdir), rule, remedy)

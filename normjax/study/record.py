@@ -232,7 +232,7 @@ def read_wanted(workdir: str | Path) -> dict[str, Any]:
     """
     path = Path(workdir) / "record.json"
     if not path.exists():
-        raise _no_record(Path(workdir))
+        raise kept.not_a_record(Path(workdir), FOLDER)
     content = files.read_json(path)
     digest = content.pop("digest", None)
     for field, kind in FIELDS.items():
@@ -241,18 +241,6 @@ def read_wanted(workdir: str | Path) -> dict[str, Any]:
     if digest != files.text_digest(content):
         raise files.damaged(path, "its content is not what was written")
     return content
-
-
-def _no_record(workdir: Path) -> InputError:
-    """The error that a path is no folder of a record."""
-    rule, remedy = "must be a folder, and there is none of that name", FOLDER
-    if workdir.is_dir():
-        rule = "must hold a record, and has no record.json"
-    elif workdir.exists():
-        rule = "must be a folder, and is a file"
-    if (workdir.parent / "record.json").exists():
-        remedy = f"give {str(workdir.parent)!r}"
-    return InputError("workdir", str(workdir), rule, remedy)
 
 
 def write_tables(record: Record) -> None:
