@@ -1,6 +1,7 @@
 """Other tools show what the record holds: each is read back by its own reader."""
 
 import doctest
+import functools
 import importlib.util
 import json
 import os
@@ -211,7 +212,7 @@ def test_a_tool_that_is_not_installed_is_named_with_what_installs_it(monkeypatch
     assert writers.chosen_writers("safetensors,,safetensors") == ("safetensors",)
     assert refused(writers.chosen_writers, "tensorboard") == (
         "--export='tensorboard': needs tensorboard_is_absent, which is not installed;"
-        ' run pip install "normjax[export]".'
+        " run pip install -c constraints.txt -e '.[export]'."
     )
 
 
@@ -290,7 +291,7 @@ def number(text: str) -> float:
 @pytest.mark.usefixtures("no_servers")
 def test_wandb_keeps_what_the_tables_hold(record):
     line = export(record, "wandb")
-    folder = record.workdir / "exports" / "wandb"
+    folder = record.workdir / "exports" / "wandb" / "networks"
     see = f"(wandb sync {folder}/wandb/offline-run-*)"
     assert line == f"export: wandb: 8 runs, 8 of them new {see}"
     for run in runs(record, names.of_record(record)):
@@ -527,9 +528,20 @@ def changed_config(folder: pathlib.Path, to: pathlib.Path, **changes) -> Record:
 def test_what_a_record_cannot_give_is_said_in_a_line(quickstart, tmp_path):
     folder = quickstart[0] / "runs" / "quickstart"
     record = normjax.load(folder)
-    assert refused(record.model, "batch", seed=9) == (
-        "lane={'seed': 9}: must be one network of batch, and 0 are;"
-        " give its seed and its settings as they are in networks."
+    chosen = functools.partial(refused, record.variables, "batch")
+    assert chosen(seed=9) == (
+        "seed=9: must be one of those that are trained: 0, 1; give seed=0."
+    )
+    assert chosen(seed=1, learning_rate=0.5) == (
+        "learning_rate=0.5: must be one of those that are trained: 0.1;"
+        " give learning_rate=0.1."
+    )
+    assert chosen(sed=1) == (
+        "sed=1: must be one of seed and the settings: seed, init_scale, learning_rate,"
+        " momentum; did you mean 'seed'?"
+    )
+    assert chosen() == (
+        "seed: must be given, for 2 networks of batch differ in seed; give seed=0."
     )
     assert refused(record.data, "tests") == (
         "split='tests': must be one of test, train, validation; did you mean 'test'?"

@@ -73,11 +73,11 @@ def test_a_terminal_shows_the_state_of_the_arm_in_its_width(study, monkeypatch):
     bar = lambda done: "█" * done + " " * (20 - done)
     assert lines[0] == f"  0%|{bar(0)}| none-256 compiling"
     assert lines[1] == f"  0%|{bar(0)}| none-256 first epoch"
-    text = "none-256 2/2  accuracy 0.500  loss 2.000  1.00 networks/s  93 s left"
+    text = "none-256 2/2  val. accuracy 0.500  loss 2.000  1.00 networks/s  93 s left"
     assert f" 50% {text}" in lines
     assert f" 50%|{bar(10)}| none-512 compiling  93 s left" in lines
-    text = "none-512 2/2  accuracy 0.500  loss 2.000  1.00 networks/s"
-    assert f"100%|{14 * chr(9608)}| {text}" in lines
+    text = "none-512 2/2  val. accuracy 0.500  loss 2.000  1.00 networks/s"
+    assert f"100%|{bar(9)[:9]}| {text}" in lines
     assert lines[-1] == f"100%|{bar(20)}| 6 networks trained in 0 s"
     assert all(len(line) < 80 for line in lines)
     assert "\x1b" not in terminal.getvalue()
@@ -93,9 +93,8 @@ def test_a_pipe_gets_a_line_for_each_arm_and_no_control_codes(study, capsys):
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == (
-        "none-256: 3 networks in 0 s, accuracy 0.500, loss 2.000, 1.00 networks/s,"
-        " 93 s left\n"
-        "none-512: 4 networks in 0 s, accuracy 0.500, loss 2.000, 0.667 networks/s\n"
+        "none-256: 3 networks in 0 s, val. accuracy 0.500, loss 2.000, 93 s left\n"
+        "none-512: 4 networks in 0 s, val. accuracy 0.500, loss 2.000\n"
     )
 
 
@@ -155,10 +154,7 @@ def test_a_study_that_trains_in_a_pipe(tmp_path, capsys):
     assert run.complete(plan.study(config), tmp_path) == {}
     told = capsys.readouterr().err
     number = r"[\d.,]+"
-    pattern = (
-        rf"2 networks in {number} s, accuracy 0\.\d{{3}}, loss {number},"
-        rf" {number} networks/s"
-    )
+    pattern = rf"2 networks in {number} s, val. accuracy 0\.\d{{3}}, loss {number}"
     first, second = told.splitlines()
     assert re.fullmatch(rf"none: {pattern}, {number} s left", first)
     assert re.fullmatch(rf"batch: {pattern}", second)

@@ -313,6 +313,11 @@ def test_a_folder_that_is_no_record(tmp_path):
         f"workdir='{tmp_path}': must hold a record, and has no record.json;"
         " give the folder that a study was run in."
     )
+    (tmp_path / "record.json").write_text("{}")
+    assert refused(read_record, tmp_path / "record.json") == (
+        f"workdir='{tmp_path}/record.json': must be a folder, and is a file;"
+        f" give '{tmp_path}'."
+    )
 
 
 @pytest.mark.parametrize("name", sorted({*WRITTEN} - {"record.json", groups.FOLDER}))
@@ -360,7 +365,7 @@ def test_a_file_that_cannot_be_written(tmp_path):
     path = tmp_path / "missing" / "x.json"
     assert refused(files.write_json, path, {}) == (
         f"{path}: cannot be written (No such file or directory);"
-        " make room or allow it, or give another workdir."
+        f" make the folder {path.parent}, or give another."
     )
 
 

@@ -23,7 +23,7 @@ from normjax.study.work import Work
 WIDEST = 100  # of a bar; columns of the terminal, if those are fewer
 SHORTEST = 8  # of an arm's name that is cut to fit
 LEAST, MOST = 4, 20  # columns of the bar itself
-REPORT = {"accuracy": "curves/validation_accuracy", "loss": "curves/train_loss"}
+REPORT = {"val. accuracy": "curves/validation_accuracy", "loss": "curves/train_loss"}
 
 
 class Display:
@@ -123,7 +123,7 @@ class Display:
             self._arm_networks += number
             self._networks += number
             self._group_done = 0
-            self._last = [self._fields[x] for x in (*REPORT, "rate")]
+            self._last = [self._fields[x] for x in REPORT]  # a rate is of an epoch
         if self._bar is not None:
             self._bar.bar_format = self._format()
             self._bar.update(number)

@@ -121,8 +121,8 @@ def read_record(workdir: str | Path) -> Record:
     Raises:
         InputError: as `wanted.read_wanted` does.
     """
-    workdir = Path(workdir)
     record = read_wanted(workdir)
+    workdir = Path(workdir)
     arms = record["arms"]
     tried = (record.get("tuning") or {}).get("arms", {})
     ids = {entry["id"] for entry in (*arms.values(), *tried.values())}

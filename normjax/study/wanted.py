@@ -80,12 +80,11 @@ def read_wanted(workdir: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, it is damaged, or an older version wrote it.
     """
+    if not isinstance(workdir, str | os.PathLike):
+        raise InputError("workdir", workdir, "must be the path of a folder", FOLDER)
     path = Path(workdir) / "record.json"
     if not path.exists():
-        rule = "must be a folder, and there is none of that name"
-        if Path(workdir).is_dir():
-            rule = "must hold a record, and has no record.json"
-        raise InputError("workdir", str(workdir), rule, FOLDER)
+        raise not_a_record(Path(workdir))
     content = files.read_json(path)
     if "digest" not in content:
         raise InputError("workdir", str(workdir), OLDER, RERUN)
@@ -96,3 +95,15 @@ def read_wanted(workdir: str | Path) -> dict[str, Any]:
     if digest != files.text_digest(content):
         raise files.damaged(path, "its content is not what was written")
     return content
+
+
+def not_a_record(workdir: Path) -> InputError:
+    """The error that a path is no folder of a record."""
+    rule, remedy = "must be a folder, and there is none of that name", FOLDER
+    if workdir.is_dir():
+        rule = "must hold a record, and has no record.json"
+    elif workdir.exists():
+        rule = "must be a folder, and is a file"
+    if (workdir.parent / "record.json").exists():
+        remedy = f"give {str(workdir.parent)!r}"
+    return InputError("workdir", str(workdir), rule, remedy)
