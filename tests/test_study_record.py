@@ -383,13 +383,16 @@ def test_variables_of_no_lane_or_of_several(workdir):
         "arm='bach': must be one of batch, layer, none; did you mean 'batch'?"
     )
     assert refused(lambda: record.variables("batch", sed=1)) == (
-        "lane='sed': must be one of decay, learning_rate, seed; did you mean 'seed'?"
+        "sed=1: must be one of seed and the settings: seed, decay, learning_rate;"
+        " did you mean 'seed'?"
     )
-    for lane, number in (({}, 4), ({"seed": 5}, 0)):
-        assert refused(lambda lane=lane: record.variables("batch", **lane)) == (
-            f"lane={lane}: must be one network of batch, and {number} are;"
-            " give its seed and its settings as they are in networks."
-        )
+    assert refused(record.variables, "batch") == (
+        "seed: must be given, for 4 networks of batch differ in seed, learning_rate;"
+        " give seed=3."
+    )
+    assert refused(lambda: record.variables("batch", seed=5)) == (
+        "seed=5: must be one of those that are trained: 1, 3; give seed=3."
+    )
 
 
 def test_float32_is_printed_with_its_own_digits():
