@@ -151,8 +151,9 @@ FLAGS = {
     ),
     "JSON that is none": (
         ["--config={tmp}/broken.json", WORKDIR],
-        "--config={tmp}/broken.json: must hold a config; name the config.json of a"
-        " record.",
+        "--config={tmp}/broken.json: must hold a config, and is damaged (Expecting"
+        " property name enclosed in double quotes: line 1 column 2 (char 1)); name the"
+        " config.json of a record.",
     ),
     "lanes": (
         [QUICK, WORKDIR, f"--config.settings.momentum={GRID}"],

@@ -120,7 +120,7 @@ def test_an_arm_whose_second_group_fails_keeps_the_line_of_its_first(study, caps
             shown.skip(first, "ValueError: no")
         finished, failed, *rest = capsys.readouterr().err.splitlines()
         assert finished == (
-            "none-256: 3 networks in 0 s, accuracy 0.500, loss 2.000, 1.00 networks/s"
+            "none-256: 3 networks in 0 s, val. accuracy 0.500, loss 2.000"
         )
         assert failed == "none-256: failed: ValueError: no"
         assert rest == []
