@@ -37,6 +37,12 @@ def notices(each: Mapping[str, Record]) -> list[str]:
     return found
 
 
+def origins(each: Mapping[str, Record]) -> list[int]:
+    """A number for each study: the same where seeds of the same number are paired."""
+    found = [origin(record) for record in each.values()]
+    return [found.index(x) for x in found]
+
+
 def question(each: Mapping[str, Record]) -> str:
     """The question of the studies, or each one under the name of its study."""
     asked = {k: x.record["question"] or x.record["study"] for k, x in each.items()}

@@ -66,6 +66,11 @@ def combine(records: Sequence[Record]) -> Record:
         "environment": joint_texts.environment(each),
         "damaged": [x for content in contents for x in content["damaged"]],
         "notices": joint_texts.notices(each),
+        "origins": {
+            arm_name(name, arm): number
+            for (name, record), number in zip(each.items(), joint_texts.origins(each))
+            for arm in record.record["arm_order"]
+        },
         "about": [
             (name, joint_texts.training(record)) for name, record in each.items()
         ],
