@@ -5,6 +5,8 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 
 import _records
 import numpy as np
@@ -482,6 +484,18 @@ def test_a_capital_begins_a_text_but_not_a_symbol():
     texts = ("third moment", "l2", "a larger batch", "3 arms", "", "Adam")
     expected = ["Third moment", "l2", "A larger batch", "3 arms", "", "Adam"]
     assert [formats.capital(x) for x in texts] == expected
+
+
+def test_files_of_the_page_are_read_as_utf_8():
+    """Whatever the encoding of the machine is."""
+    source = (
+        "import warnings; from normjax.report import page;"
+        " warnings.simplefilter('error', EncodingWarning);"
+        " page.TEMPLATES.globals['source']('page.js')"
+    )
+    subprocess.run(
+        [sys.executable, "-Xwarn_default_encoding", "-c", source], check=True
+    )
 
 
 def test_a_record_in_no_folder_has_a_page_that_links_to_nothing(norms, tmp_path):

@@ -60,7 +60,7 @@
       const names = Number(table.dataset.names);
       const first = [...table.tHead.rows[0].cells].slice(0, names);
       const widths = first.map((cell) => cell.offsetWidth);
-      const room = 0.56 * table.parentNode.clientWidth;
+      const room = 0.45 * table.parentNode.clientWidth;
       for (const row of table.rows) {
         let left = 0;
         for (let i = 0; i < names; i += 1) {
