@@ -23,7 +23,10 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     if told is not None:
-        print(told)
+        try:
+            print(told, flush=True)
+        except BrokenPipeError:  # its reader has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
@@ -54,7 +57,9 @@ def run_study(argv: list[str]) -> None:
     workdir = os.path.expanduser(flags.FLAGS.workdir)
     try:
         process = launcher.join(flags.FLAGS)  # before anything starts a device
-        with Interrupts(lambda: f"interrupted: {progress(workdir)}; {GO_ON}") as asked:
+        dry = flags.FLAGS.dry_run
+        left = lambda: DRY if dry else f"interrupted: {progress(workdir)}; {GO_ON}"
+        with Interrupts(left) as asked:
             failed = launcher.launch(flags.FLAGS, workdir, process, asked)
     except InputError as error:
         command_line.stop(command_line.line(error))
@@ -65,11 +70,13 @@ def run_study(argv: list[str]) -> None:
 
 
 GO_ON = "the same command goes on"
+DRY = "interrupted: nothing is trained by a dry run, and nothing is kept of it"
 
 
 def leave(number: int, _) -> None:
     """Ends the program at once with a line: no study is being written."""
-    os.write(2, f"interrupted: {GO_ON}\n".encode())
+    line = DRY if "--dry_run" in sys.argv else f"interrupted: {GO_ON}"
+    os.write(2, f"{line}\n".encode())
     os._exit(128 + number)
 
 

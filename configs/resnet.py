@@ -20,7 +20,7 @@ SIZES = {  # seeds, tuning seeds, epochs, training, validation and test images; 
     "full": (10, 3, 160, 0, 5_000, 0),
     "smoke": (2, 2, 2, 512, 200, 200),
 }
-RATES = (0.03, 0.1, 0.3)
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def get_config(text: str = "") -> ConfigDict:
@@ -58,7 +58,7 @@ def get_config(text: str = "") -> ConfigDict:
         },
         baseline={"norm": "batch"},
         settings={
-            "learning_rate": RATES[:2] if size == "smoke" else RATES,
+            "learning_rate": RATES[2:4] if size == "smoke" else RATES,
             "momentum": (0.9,),
             # decoupled; at this momentum a kernel shrinks as by the paper's 1e-4 in
             # the loss

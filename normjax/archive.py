@@ -21,7 +21,7 @@ from normjax import files
 from normjax.errors import InputError
 from normjax.study import claims, groups
 from normjax.study.groups import Group
-from normjax.study.record import read_wanted, start_record
+from normjax.study.wanted import read_wanted, start_record
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -76,6 +76,11 @@ def pick_or_import(field: str, table: Mapping[str, Any], name: str) -> Any:
         raise InputError(field, name, rule, remedy) from error
 
 
+def install(extra: str) -> str:
+    """What installs one of the extras of `setup.cfg` into the environment in use."""
+    return f"pip install -c constraints.txt -e '.[{extra}]'"
+
+
 def import_module(field: str, name: str, module: str, otherwise: str) -> ModuleType:
     """The module that a user named in `field=name`, which runs code of hers."""
     if not all(part.isidentifier() for part in str(name).split(".")):

@@ -185,6 +185,8 @@ def one_line_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         rule = f"cannot be written ({error.strerror})"
         remedy = "make room or allow it, or give another workdir"
+        if not path.parent.is_dir():
+            remedy = f"make the folder {path.parent}, or give another"
         raise InputError(str(path), ..., rule, remedy) from error
 
 

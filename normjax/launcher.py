@@ -10,7 +10,6 @@ from normjax.errors import InputError
 from normjax.export import writers
 from normjax.report import decisions, equal_numbers, names, page, tables, terminal
 from normjax.study import (
-    claims,
     distribute,
     folder,
     forecast,
@@ -21,7 +20,7 @@ from normjax.study import (
 )
 from normjax.study.description import headline
 from normjax.study.environment import environment
-from normjax.study.groups import LOCKS, held
+from normjax.study.groups import held
 from normjax.study.interrupts import Interrupts
 from normjax.study.record import read_record
 from normjax.study.work import units, work_of
@@ -78,16 +77,15 @@ def launch(
         return failed
     if failed and read_record(workdir).networks.empty:
         return failed
-    with claims.claim(Path(workdir) / LOCKS, "page", wait=True):
-        path = page.build(workdir)
-        record = read_record(workdir)
-        print(tables.text(record))
-        for text in equal_numbers.sentences(record):
-            print(f"notice: {text}")
-        print(f"page: {path.resolve().as_uri()}")
-        labels = names.of_record(record)
-        for line in writers.export(record, tools, labels, flags.export_as):
-            print(line)
+    path = page.build(workdir)
+    record = read_record(workdir)
+    print(tables.text(record))
+    for text in equal_numbers.sentences(record):
+        print(f"notice: {text}")
+    print(f"page: {path.resolve().as_uri()}")
+    labels = names.of_record(record)
+    for line in writers.export(record, tools, labels, flags.export_as):
+        print(line)
     return failed
 
 

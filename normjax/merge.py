@@ -25,7 +25,8 @@ from normjax.errors import InputError
 from normjax.report import page
 from normjax.study import claims, groups
 from normjax.study.groups import Group, Held
-from normjax.study.record import read_record, read_wanted, start_record
+from normjax.study.record import read_record
+from normjax.study.wanted import read_wanted, start_record
 
 ROUNDING = 1e-3  # relative, of the train loss of the first epoch
 REMEDY = "merge parts of one study"

@@ -12,7 +12,8 @@ from normjax import files
 from normjax.study import groups
 from normjax.study.columns import CURVES
 from normjax.study.groups import Group
-from normjax.study.record import Record, read_record, start_record
+from normjax.study.record import Record, read_record
+from normjax.study.wanted import start_record
 
 NUMERICS = {"jax": "0.10.2"}
 ENVIRONMENT = {

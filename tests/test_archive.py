@@ -61,6 +61,22 @@ def test_an_archive_is_replaced_when_its_study_has_grown(record, tmp_path):
     assert len(list((kept / groups.FOLDER).iterdir())) == 4
 
 
+def test_what_an_older_archive_had_and_the_study_has_no_more_is_removed(
+    record, tmp_path
+):
+    """Its networks are in another file now, with one more."""
+    before = archive.archive(record.workdir, tmp_path / "kept")
+    name = f"{_records.arm_id('none')}-*.npz"
+    (path,) = (record.workdir / groups.FOLDER).glob(name)
+    path.unlink()
+    _records.write_group(
+        record.workdir, "none", made("none", (0, 1, 2, 3)), ["learning_rate"]
+    )
+    paths = archive.archive(record.workdir, tmp_path / "kept")
+    assert len({*before} & {*paths}) == 1
+    assert {*(tmp_path / "kept" / groups.FOLDER).iterdir()} == {*paths}
+
+
 def test_of_two_copies_the_one_that_counts_is_kept(record, tmp_path):
     """Seed 0 is in two files; the other lanes of the second one are new."""
     arm = made("none", (0, 7))

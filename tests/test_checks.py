@@ -235,8 +235,8 @@ def test_json_has_the_rows(monkeypatch, capsys):
 def test_what_is_not_installed_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(frameworks, "is_installed", lambda name: name != "torch")
     assert frameworks.missing_frameworks() == [
-        "torch is not installed: its rows are left out; pip install 'normjax[torch]'"
-        " adds them."
+        "torch is not installed: its rows are left out; pip install -c constraints.txt"
+        " -e '.[torch]' adds them."
     ]
     kinds = {check.kind for check in command.all_checks().values()}
     assert "torch" not in kinds

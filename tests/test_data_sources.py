@@ -18,6 +18,7 @@ from normjax.errors import InputError
 ROOT = pathlib.Path(__file__).parents[1]
 WRITE = "write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
 KNOWN = f"{', '.join(sources.SOURCES)}, or the path of an .npz, or a set of TFDS"
+PREPARE = "pip install -c constraints.txt -e '.[prepare]'"
 
 
 @pytest.fixture
@@ -360,7 +361,7 @@ def test_nearest_centroids_on_real_data(name, accuracy, tfds_folder):
 
 
 def test_an_unknown_name(tmp_path):
-    run = 'pip install "normjax[prepare]" && python -m normjax.data {} --directory'
+    run = f"{PREPARE} && python -m normjax.data {{}} --directory"
     assert told("fashion_mnits", directory=str(tmp_path)) == (
         f"name='fashion_mnits': must be one of {KNOWN} that is prepared in {tmp_path};"
         " did you mean 'fashion_mnist'? If TFDS has such a set, run"
@@ -375,7 +376,7 @@ def test_an_unknown_name(tmp_path):
 def test_a_set_that_is_not_prepared(tmp_path):
     assert told("cifar10", directory=str(tmp_path)) == (
         f"name='cifar10': must be prepared (as array_record) in {tmp_path}; run"
-        ' pip install "normjax[prepare]" && python -m normjax.data cifar10'
+        f" {PREPARE} && python -m normjax.data cifar10"
         f" --directory {tmp_path}, or set TFDS_DATA_DIR to the folder it is in."
     )
 
@@ -390,7 +391,7 @@ def test_records_that_cannot_be_read(cache, tiny):
     why = "(RuntimeError: Corrupted Riegeli/records file: "
     assert message.startswith(f"{start} {why}")
     assert message.endswith(
-        '); delete that folder, then run pip install "normjax[prepare]" && python -m'
+        f"); delete that folder, then run {PREPARE} && python -m"
         f" normjax.data mnist --directory {folder.parents[1]}."
     )
     assert not cache.exists()
@@ -411,7 +412,7 @@ def test_preparing_without_tensorflow(monkeypatch):
         sources.prepare("mnist", directory="nowhere")
     assert str(caught.value) == (
         "name='mnist': must be prepared with TensorFlow, which is not installed;"
-        ' run pip install "normjax[prepare]".'
+        f" run {PREPARE}."
     )
 
 

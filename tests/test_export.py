@@ -1,6 +1,7 @@
 """Other tools show what the record holds: each is read back by its own reader."""
 
 import doctest
+import functools
 import importlib.util
 import json
 import os
@@ -26,7 +27,8 @@ from normjax.report import __main__ as command
 from normjax.report import names
 from normjax.study import groups
 from normjax.study.columns import CURVES
-from normjax.study.record import Record, read_record, start_record
+from normjax.study.record import Record, read_record
+from normjax.study.wanted import start_record
 
 ROOT = pathlib.Path(__file__).parents[1]
 ARMS, SEEDS, RATES, EPOCHS = ("sgd", "third_moment"), (3, 1), (0.1, 0.2), 3
@@ -210,7 +212,7 @@ def test_a_tool_that_is_not_installed_is_named_with_what_installs_it(monkeypatch
     assert writers.chosen_writers("safetensors,,safetensors") == ("safetensors",)
     assert refused(writers.chosen_writers, "tensorboard") == (
         "--export='tensorboard': needs tensorboard_is_absent, which is not installed;"
-        ' run pip install "normjax[export]".'
+        " run pip install -c constraints.txt -e '.[export]'."
     )
 
 
@@ -289,7 +291,7 @@ def number(text: str) -> float:
 @pytest.mark.usefixtures("no_servers")
 def test_wandb_keeps_what_the_tables_hold(record):
     line = export(record, "wandb")
-    folder = record.workdir / "exports" / "wandb"
+    folder = record.workdir / "exports" / "wandb" / "networks"
     see = f"(wandb sync {folder}/wandb/offline-run-*)"
     assert line == f"export: wandb: 8 runs, 8 of them new {see}"
     for run in runs(record, names.of_record(record)):
@@ -411,6 +413,23 @@ def test_a_record_without_variables_says_so(record):
     assert export(record, "tensorboard").startswith("export: tensorboard: 8 runs")
 
 
+def test_a_copy_with_variables_is_exported_whatever_its_name(record):
+    """Beside each group lies one without its variables, here often the first by name.
+
+    Both would count, were it not for their variables.
+    """
+    before = [x.name for x in sorted((record.workdir / "networks").glob("*.npz"))]
+    archived = []
+    for name in before:
+        group = groups.read(record.workdir / "networks" / name)
+        about = group.about | {groups.ARCHIVED: True}
+        path = groups.write(record.workdir, group._replace(about=about), {})
+        archived.append(path.name)
+    assert any(a < b for a, b in zip(archived, before))
+    assert export(record, "safetensors").startswith("export: safetensors: 8 files")
+    assert record.variables("sgd", seed=3, learning_rate=0.1)
+
+
 def test_the_report_exports_a_finished_record(record, capsys):
     pytest.importorskip("tensorboard")
     arguments = [str(record.workdir), "--export=tensorboard", "--export_as=arms"]
@@ -509,9 +528,20 @@ def changed_config(folder: pathlib.Path, to: pathlib.Path, **changes) -> Record:
 def test_what_a_record_cannot_give_is_said_in_a_line(quickstart, tmp_path):
     folder = quickstart[0] / "runs" / "quickstart"
     record = normjax.load(folder)
-    assert refused(record.model, "batch", seed=9) == (
-        "lane={'seed': 9}: must be one network of batch, and 0 are;"
-        " give its seed and its settings as they are in networks."
+    chosen = functools.partial(refused, record.variables, "batch")
+    assert chosen(seed=9) == (
+        "seed=9: must be one of those that are trained: 0, 1; give seed=0."
+    )
+    assert chosen(seed=1, learning_rate=0.5) == (
+        "learning_rate=0.5: must be one of those that are trained: 0.1;"
+        " give learning_rate=0.1."
+    )
+    assert chosen(sed=1) == (
+        "sed=1: must be one of seed and the settings: seed, init_scale, learning_rate,"
+        " momentum; did you mean 'seed'?"
+    )
+    assert chosen() == (
+        "seed: must be given, for 2 networks of batch differ in seed; give seed=0."
     )
     assert refused(record.data, "tests") == (
         "split='tests': must be one of test, train, validation; did you mean 'test'?"

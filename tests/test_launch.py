@@ -53,6 +53,8 @@ def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
     assert ran.stdout.splitlines()[-1] == f"page: file://{workdir}/report.html"
     assert max(map(len, ran.stdout.splitlines()[3:-1])) <= 80
     assert "Paired differences to no norm" in ran.stdout
+    readme = (ROOT / "README.md").read_text("utf-8").partition("It prints\n\n")[2]
+    assert readme.split("\n")[0].split() in map(str.split, ran.stdout.splitlines())
     assert [line.split(":")[0] for line in ran.stderr.splitlines()] == ["none", "batch"]
     assert "\r" not in ran.stderr
     assert "\x1b" not in ran.stdout + ran.stderr
@@ -182,8 +184,19 @@ MISTAKES = {
     ),
     "config file": (
         ["--config=configs/quickstrt.py"],
-        "--config=configs/quickstrt.py: must be a Python file such as"
-        " configs/quickstart.py; did you mean 'configs/quickstart.py'?",
+        "--config=configs/quickstrt.py: must be a file such as"
+        " configs/quickstart.py, and there is none;"
+        " did you mean 'configs/quickstart.py'?",
+    ),
+    "config of a record that is not there": (
+        ["--config=runs/none/config.json"],
+        "--config=runs/none/config.json: must be a file such as configs/quickstart.py,"
+        " and there is none; name a file of configs/, or the config.json of a record.",
+    ),
+    "damaged config": (
+        ["--config={tmp}/broken.json"],
+        "--config={tmp}/broken.json: must hold a config, and is damaged (Expecting"
+        " value: line 1 column 11 (char 10)); name the config.json of a record.",
     ),
     "config that raises": (
         ["--config={tmp}/broken.py"],
@@ -245,6 +258,7 @@ def test_a_mistake_is_one_line_with_code_2_and_leaves_no_folder(tmp_path):
     """Each in a process of its own, which a process that has imported all forks."""
     (tmp_path / "broken.npz").write_bytes(b"PK but no archive")
     (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "broken.json").write_text('{"study": ')
     variables = dict(os.environ) | {"TFDS_DATA_DIR": str(tmp_path / "nothing")}
     variables.pop("JAX_PLATFORMS")  # what jax tells of them must not be heard
 
@@ -306,6 +320,7 @@ def test_a_dry_run_trains_and_writes_nothing(tmp_path):
     ran = launch(QUICK, f"--workdir={tmp_path}/run", "--dry_run", "--arms=none,layer")
     assert ran.returncode == 0, ran.stderr
     assert not (tmp_path / "run").exists()
+    assert ran.stderr == "compiling none, 1 of 2\ncompiling layer, 2 of 2\n"
     lines = ran.stdout.splitlines()
     assert lines[-1] == "nothing was trained: this is a dry run"
     assert lines[4].split() == (

@@ -11,9 +11,12 @@ import pytest
 
 from normjax import merge, status
 from normjax.errors import InputError
+from normjax.report import __main__ as command
+from normjax.report import page, serve
 from normjax.study import claims, groups
 from normjax.study.columns import CURVES
-from normjax.study.record import Record, complete_arms, read_record, read_wanted
+from normjax.study.record import Record, complete_arms, read_record
+from normjax.study.wanted import read_wanted
 
 EPOCHS = 2
 
@@ -100,6 +103,30 @@ def test_a_network_that_is_not_the_same_twice_is_named(parts, tmp_path, capsys):
     assert first.startswith("different: none, seed 1, learning_rate=0.1: train loss ")
     assert "which counts" in first
     assert second == f"page: {tmp_path / 'all' / 'report.html'}"
+
+
+def test_whoever_builds_a_page_has_claimed_it(parts, tmp_path, monkeypatch):
+    """No other process builds it then; a folder that is no record has no claims."""
+    free = []
+    locks = parts[0] / groups.LOCKS
+
+    def write_tables(record):
+        with claims.claim(locks, "page") as ours:
+            free.append(ours)
+
+    monkeypatch.setattr(page, "write_tables", write_tables)
+    monkeypatch.setattr(page.still_files, "update", lambda charts, folder: None)
+    page.build(parts[0], stills=False)
+    assert command.main([str(parts[0])]) == 0
+    assert merge.main([str(parts[1]), f"--workdir={parts[0]}"]) == 0
+    serve.Pages(parts[0]).newest()
+    assert free == [False] * 4
+    write_tables(None)
+    assert free[-1]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="must hold a record"):
+        page.build(tmp_path / "empty")
+    assert not any((tmp_path / "empty").iterdir())
 
 
 def test_rounding_is_no_difference(parts, tmp_path):

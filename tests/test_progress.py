@@ -2,16 +2,17 @@
 
 import io
 import itertools
+import pathlib
 import re
 
 import numpy as np
 import pytest
 
 import normjax
-from normjax.study import display, plan, run
+from normjax.study import display, groups, plan, run
 from normjax.study.display import Display
 from normjax.study.groups import lane
-from normjax.study.pace import Pace
+from normjax.study.pace import Pace, remember
 from normjax.study.work import Work
 
 
@@ -72,11 +73,11 @@ def test_a_terminal_shows_the_state_of_the_arm_in_its_width(study, monkeypatch):
     bar = lambda done: "█" * done + " " * (20 - done)
     assert lines[0] == f"  0%|{bar(0)}| none-256 compiling"
     assert lines[1] == f"  0%|{bar(0)}| none-256 first epoch"
-    text = "none-256 2/2  accuracy 0.500  loss 2.000  1.00 networks/s  93 s left"
+    text = "none-256 2/2  val. accuracy 0.500  loss 2.000  1.00 networks/s  93 s left"
     assert f" 50% {text}" in lines
     assert f" 50%|{bar(10)}| none-512 compiling  93 s left" in lines
-    text = "none-512 2/2  accuracy 0.500  loss 2.000  1.00 networks/s"
-    assert f"100%|{14 * chr(9608)}| {text}" in lines
+    text = "none-512 2/2  val. accuracy 0.500  loss 2.000  1.00 networks/s"
+    assert f"100%|{bar(9)[:9]}| {text}" in lines
     assert lines[-1] == f"100%|{bar(20)}| 6 networks trained in 0 s"
     assert all(len(line) < 80 for line in lines)
     assert "\x1b" not in terminal.getvalue()
@@ -92,9 +93,8 @@ def test_a_pipe_gets_a_line_for_each_arm_and_no_control_codes(study, capsys):
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == (
-        "none-256: 3 networks in 0 s, accuracy 0.500, loss 2.000, 1.00 networks/s,"
-        " 93 s left\n"
-        "none-512: 4 networks in 0 s, accuracy 0.500, loss 2.000, 0.667 networks/s\n"
+        "none-256: 3 networks in 0 s, val. accuracy 0.500, loss 2.000, 93 s left\n"
+        "none-512: 4 networks in 0 s, val. accuracy 0.500, loss 2.000\n"
     )
 
 
@@ -106,6 +106,38 @@ def test_an_arm_that_fails_is_one_line_and_has_no_time_left(study, capsys):
         shown.skip(first, "ValueError: no")
         train(shown, second)
     assert capsys.readouterr().err.splitlines()[0] == "none-256: failed: ValueError: no"
+
+
+def test_an_arm_whose_second_group_fails_keeps_the_line_of_its_first(study, capsys):
+    """Whether that group failed while it compiled, or after an epoch."""
+    for epochs in (0, 1):
+        first, *_ = work_of(study)
+        with Display([first, first], 2) as shown:
+            train(shown, first)
+            shown.begin(first)
+            for epoch in range(epochs):
+                shown.end_epoch(epoch + 1, report(0.9, 1.0), 1.0, 0.0)
+            shown.skip(first, "ValueError: no")
+        finished, failed, *rest = capsys.readouterr().err.splitlines()
+        assert finished == (
+            "none-256: 3 networks in 0 s, accuracy 0.500, loss 2.000, 1.00 networks/s"
+        )
+        assert failed == "none-256: failed: ValueError: no"
+        assert rest == []
+
+
+def test_why_an_arm_failed_is_written_before_it_is_shown(study, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("no")
+
+    def hide(*_):
+        raise OSError("the terminal is gone")
+
+    monkeypatch.setattr(run, "train_group", fail)
+    monkeypatch.setattr(Display, "skip", hide)
+    with pytest.raises(OSError, match="the terminal is gone"):
+        run.complete(study, tmp_path, quiet=True)
+    assert list(groups.failures(tmp_path).values()) == ["ValueError: no"]
 
 
 def test_quiet_is_silent_where_no_bar_can_be(study, capsys):
@@ -122,10 +154,7 @@ def test_a_study_that_trains_in_a_pipe(tmp_path, capsys):
     assert run.complete(plan.study(config), tmp_path) == {}
     told = capsys.readouterr().err
     number = r"[\d.,]+"
-    pattern = (
-        rf"2 networks in {number} s, accuracy 0\.\d{{3}}, loss {number},"
-        rf" {number} networks/s"
-    )
+    pattern = rf"2 networks in {number} s, val. accuracy 0\.\d{{3}}, loss {number}"
     first, second = told.splitlines()
     assert re.fullmatch(rf"none: {pattern}, {number} s left", first)
     assert re.fullmatch(rf"batch: {pattern}", second)
@@ -164,6 +193,23 @@ def test_the_time_left_is_unknown_at_first_and_compiling_is_no_training(study):
     for arm in study.arms:
         pace.done(arm, 10)
     assert pace.seconds_left() == 0.0
+
+
+def test_an_arm_that_an_earlier_run_began_compiles_again(study):
+    """Its time is known from then; in this process it is as new as the others."""
+    none, other, *_ = study.arms
+    where = {"device": "cpu", "num_devices": 1}
+    about = {"id": none.id, "environment": where, "epoch_seconds": [2.0, 2.0]}
+    group = groups.Group(about, np.arange(1), {}, np.full(1, -1), {}, {})
+    held = groups.Held({(none.id, lane({}, 0)): [(pathlib.Path("x"), group, 0)]}, ())
+    pace = Pace()
+    pace.want(none, 10)
+    pace.want(other, 10)
+    remember(pace, study.arms, held, where)
+    assert pace.seconds_left() == 2 * 10 * 2.0  # no program was compiled yet
+    pace.time(other, 1, seconds=2.0, compiling=60.0)
+    pace.done(other, 1)
+    assert pace.seconds_left() == 19 * 2.0 + 60.0
 
 
 def test_an_arm_is_as_fast_as_those_that_are_most_like_it(study):

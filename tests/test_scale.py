@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from normjax.errors import install
+
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "scale.md").read_text()
 SHARE = """
 import pathlib, sys
@@ -22,7 +24,7 @@ for name in map(str, range(20)):
 
 def test_the_jobs_of_submitit_share_the_work(tmp_path):
     """Two of its local executor; what was done twice would make one of them fail."""
-    reason = "needs submitit: pip install 'normjax[cluster]'"
+    reason = f"needs submitit: {install('cluster')}"
     pytest.importorskip("submitit", reason=reason)
     (code,) = (
         block

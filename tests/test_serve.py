@@ -59,14 +59,15 @@ def served(tmp_path):
         thread.join()
 
 
-def get(server, path: str, host: str = "") -> tuple[int, str]:
-    """The answer to a path that is sent as it is."""
+def get(server, path: str, host: str = "", method: str = "GET") -> tuple[int, str]:
+    """The answer to a path that is sent as it is, with whatever follows its head."""
     port = server.server_address[1]
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("GET", path, headers={"Host": host or f"127.0.0.1:{port}"})
-    answer = connection.getresponse()
+    connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}"})
     try:
-        return answer.status, answer.read().decode()
+        with connection.sock.makefile("rb") as file:
+            head, _, body = file.read().partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
     finally:
         connection.close()
 
@@ -96,11 +97,81 @@ def test_the_page_is_built_again_when_networks_are_there_and_only_then(
     assert "<script>" not in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_file_that_is_changed_in_its_place_is_seen(served, tmp_path):
+    """The time of its folder stays as it is then."""
+    for folder, name in (("networks", "a.npz"), ("failed", "a.json")):
+        path = tmp_path / "run" / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+        before, status = get(served, "/version"), path.parent.stat()
+        path.write_text("more")
+        assert path.parent.stat().st_mtime_ns == status.st_mtime_ns
+        assert get(served, "/version") != before
+        assert get(served, "/version") == get(served, "/version")
+
+
+def test_the_version_is_told_while_a_page_is_built(served, monkeypatch, tmp_path):
+    begun, told = threading.Event(), threading.Event()
+
+    def build(workdir, *, stills):
+        begun.set()
+        assert told.wait(60)
+        assert not stills
+        path = workdir / "report.html"
+        path.write_text("<html><body>whole</body></html>")
+        return path
+
+    monkeypatch.setattr(page, "build", build)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(get(served, "/")))
+    asking.start()
+    assert begun.wait(60)
+    status, version = get(served, "/version")
+    assert (status, answers) == (200, [])
+    told.set()
+    asking.join()
+    ((status, text),) = answers
+    assert status == 200
+    assert text.startswith("<html><body>whole")
+    assert f'const version = "{version}"' in text
+
+
+def test_an_audit_that_fails_is_a_line_of_a_page_that_goes_on_asking(
+    served, monkeypatch
+):
+    def build(workdir, *, stills):
+        raise ZeroDivisionError("no <seeds>\nand more")
+
+    monkeypatch.setattr(page, "build", build)
+    status, text = get(served, "/")
+    assert status == 200
+    line = "<p>It could not be built: ZeroDivisionError: no &lt;seeds&gt;.</p>"
+    assert line in text
+    assert "Traceback" not in text
+    version = get(served, "/version")[1]
+    assert f'const version = "{version}"' in text
+
+
+def test_head_is_answered_without_a_body(served, built, tmp_path):
+    (tmp_path / "run" / "networks" / "a.npz").touch()
+    for path, status in (
+        ("/", 200),
+        ("/version", 200),
+        ("/figures/curve.svg", 200),
+        ("/nothing", 404),
+    ):
+        assert get(served, path, method="HEAD") == (status, "")
+        assert get(served, path)[1]
+    assert len(built) == 1
+
+
 def test_files_of_the_workdir_and_nothing_else(served, built):
     assert get(served, "/figures/curve.svg") == (200, "<svg/>")
     outside = ["/../secret", "/%2e%2e/secret", "/figures/../../secret", "/link"]
     outside += ["/..%2fsecret", "//etc/passwd", "/%2fetc%2fpasswd", "/../run-2/secret"]
     outside += ["/figures/", "/figures", "/nothing.svg", "/%00"]
+    outside += ["/report.html/", "/figures/curve.svg/"]
+    (served.RequestHandlerClass.pages.workdir / "report.html").write_text("whole")
     for path in outside:
         status, text = get(served, path)
         assert status == 404, path
@@ -111,7 +182,9 @@ def test_files_of_the_workdir_and_nothing_else(served, built):
 
 def test_another_site_reads_nothing(served):
     assert get(served, "/figures/curve.svg", host="evil.example:80")[0] == 403
-    assert get(served, "/figures/curve.svg", host="localhost:80")[0] == 200
+    assert get(served, "/figures/curve.svg", host="evil.example")[0] == 403
+    for host in ("localhost:80", "localhost", "127.0.0.1"):  # 80 is left out
+        assert get(served, "/figures/curve.svg", host=host)[0] == 200
 
 
 def test_a_port_that_is_taken_is_one_line(served, tmp_path, capsys):
@@ -136,6 +209,16 @@ def test_a_port_that_is_taken_is_one_line(served, tmp_path, capsys):
         (
             ["a", "b", "--serve"],
             "workdir='a b': must be one folder with --serve; leave the others out.",
+        ),
+        (
+            ["a", "b", "--serve", "--out=page.html"],
+            "--out='page.html': must not be given with --serve, which writes the page"
+            " of a study; leave one of them out.",
+        ),
+        (
+            [".", "--serve", "--export=tensorboard"],
+            "--export='tensorboard': must not be given with --serve, which writes the"
+            " page of a study; leave one of them out.",
         ),
         (
             [".", "--serve", "--port=65536"],

@@ -6,8 +6,9 @@ from test_merge import made, write
 
 from normjax.errors import InputError
 from normjax.report import __main__ as command
-from normjax.report import answers, estimates, page, side_by_side
-from normjax.study.record import Record
+from normjax.report import answers, estimates, joint_texts, page, side_by_side
+from normjax.study import groups
+from normjax.study.record import Record, read_record
 
 DATA = {"name": "digits", "dir": "/somewhere"}
 EPOCHS = 2
@@ -111,6 +112,96 @@ def test_the_answer_says_that_networks_are_independent(tmp_path):
         path = tmp_path / "page.html"
         page.write(side_by_side.combine([a, other]), path)
         assert f"better {end}" in path.read_text()
+
+
+def with_program(record: Record, digest: str = "1", **program) -> Record:
+    """The record with networks that such a program trained on data of that digest."""
+    for path in sorted((record.workdir / groups.FOLDER).glob("*.npz")):
+        group = groups.read(path)
+        path.unlink()
+        model = {"class": "MLP", "norm": group.about["identity"]} | program
+        fields = {"model": model, "batch_size": 32}
+        fields |= {x: model.pop(x) for x in joint_texts.BATCHES if x in model}
+        identity = {"data_digest": digest, "program": fields}
+        groups.write(
+            record.workdir,
+            group._replace(about=group.about | {"identity": identity}),
+            {},
+        )
+    return read_record(record.workdir)
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ({}, "data, initial weights and order of examples"),
+        ({"dropout": True}, "data, initial weights and order of examples"),
+        (
+            {"kernel_init": "he"},
+            "data and order of examples, but not the same initial weights"
+            " (model.kernel_init not equal)",
+        ),
+        (
+            {"batch_size": 64},
+            "data and initial weights, but not the same order of examples (batch_size"
+            " not equal)",
+        ),
+        (
+            {"batch_size": 64, "sampling": "replacement", "widths": [5]},
+            "data, but not the same initial weights (model.widths not equal) or order"
+            " of examples (batch_size and sampling not equal)",
+        ),
+    ],
+)
+def test_what_paired_seeds_share_is_what_their_programs_share(tmp_path, program, text):
+    """Other norms in one of the studies do not matter: `none` is compared with none."""
+    own = {"kernel_init": "lecun", "widths": [4], "sampling": "permutation"}
+    a = with_program(study(tmp_path / "a", ("none",)), **own)
+    b = with_program(study(tmp_path / "b", ("none", "batch")), **own | program)
+    assert side_by_side.combine([a, b]).record["notices"] == [
+        f"a and b are paired by seed: 3 seeds of both have the same {text}"
+    ]
+
+
+def test_the_scale_of_initial_weights_is_one_of_what_decides_them(tmp_path):
+    a, b = (study(tmp_path / name, ("none",)) for name in "ab")
+    for arm in b.record["arms"].values():
+        arm["settings"]["init_scale"] = [0.5]
+    (notice,) = joint_texts.notices({"a": a, "b": b})
+    assert notice.endswith("not the same initial weights (init_scale not equal)")
+
+
+def test_other_data_of_the_same_name_are_other_data(tmp_path):
+    a, b = (with_program(study(tmp_path / x, ("none",)), digest=x) for x in "ab")
+    (notice,) = side_by_side.combine([a, b]).record["notices"]
+    assert notice.startswith("a and b do not have the same data, so differences")
+
+
+def test_intervals_have_the_strictest_level_of_the_studies(tmp_path):
+    """The first level is stricter, but that of the look at all seeds counts."""
+    looked = [{"num_seeds": 2, "level": 0.99}, {"num_seeds": 3, "level": 0.975}]
+    a = study(tmp_path / "a", ("none",))
+    b = study(tmp_path / "b", ("none",), looks=looked)
+    whole = side_by_side.combine([a, b])
+    assert estimates.level_of(whole) == estimates.level_of(b) == 0.975
+    assert estimates.looks_sentence(whole).startswith("2 looks, at 2 and 3 seeds. ")
+    assert whole.record["notices"][0] == (
+        "intervals have the level 97.5%, the strictest of the studies, some of which"
+        " were looked at while they grew: a 95%, b 97.5%"
+    )
+    c = study(tmp_path / "c", ("none",), (3, 4))  # more seeds than at any look
+    assert estimates.level_of(side_by_side.combine([b, c])) == 0.975
+    assert side_by_side.combine([a, c]).record["looks"] == []
+
+
+def test_a_target_is_that_of_all_studies(tmp_path):
+    a, b, c = (
+        study(tmp_path / name, ("none",), target_accuracy=target)
+        for name, target in (("a", 0.8), ("b", 0.8), ("c", 0.9))
+    )
+    target = lambda *records: side_by_side.combine(records).record["target_accuracy"]
+    assert target(a, b) == 0.8
+    assert target(b, c) is target(c, b) is None
 
 
 def test_without_common_seeds_there_is_no_difference(tmp_path):

@@ -377,10 +377,7 @@ def test_a_run_from_python_warns_of_an_arm_that_fails(tmp_path, monkeypatch):
         raise ValueError("not today")
 
     monkeypatch.setattr(run, "train_group", fail)
-    message = (
-        r"^arm corrected-none-pre-sgd-none-256 could not be trained:"
-        r" ValueError: not today$"
-    )
+    message = r"^arm none could not be trained: ValueError: not today$"
     with pytest.warns(UserWarning, match=message):
         normjax.run(config(arms={"norm": ("none",)}), tmp_path)
 
@@ -393,7 +390,13 @@ def test_where_every_arm_fails_the_launcher_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher.devices, "configure", lambda: None)
     arms = {"norm": ("none", "batch")}
     flags = types.SimpleNamespace(
-        config=config(arms=arms), arms="", dry_run=False, until="", max_seeds=9
+        config=config(arms=arms),
+        arms="",
+        dry_run=False,
+        until="",
+        max_seeds=9,
+        export="",
+        export_as="networks",
     )
     for flags.until in ("", "decided"):
         failed = launcher.launch(flags, tmp_path, None, Interrupts(str))

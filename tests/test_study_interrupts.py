@@ -29,8 +29,9 @@ runpy.run_path("launch.py", run_name="__main__")
 class Run:
     """A process whose standard error is a terminal, and so shows each epoch."""
 
-    def __init__(self, workdir: pathlib.Path):
+    def __init__(self, workdir: pathlib.Path, *flags: str):
         command = [sys.executable, "-c", INTERRUPTIBLE, *FLAGS, f"--workdir={workdir}"]
+        command += flags
         self._terminal, its = os.openpty()
         pipes = {"stdout": subprocess.PIPE, "stderr": its}
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
@@ -80,6 +81,18 @@ def stop(workdir: pathlib.Path, number: int, code: int) -> None:
         "interrupted: 0 of 4 networks are finished and kept; the same command goes on"
     )
     assert "Traceback" not in err
+
+
+def test_a_dry_run_that_is_stopped_promises_nothing(tmp_path):
+    run = Run(tmp_path / "run", "--dry_run")
+    run.until("compiling none, 1 of 2")
+    run.process.send_signal(signal.SIGINT)
+    _, err = run.end()
+    assert run.process.returncode == 130
+    assert err.splitlines()[-1] == (
+        "interrupted: nothing is trained by a dry run, and nothing is kept of it"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_signal_ends_a_run_in_order_and_the_same_command_goes_on(

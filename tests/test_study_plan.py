@@ -423,6 +423,22 @@ def test_config_arguments_have_defaults():
     assert arguments("dataset=mnist,size=smoke", **allowed) == ["smoke", "mnist"]
 
 
+@pytest.mark.parametrize(
+    ("arms", "name"),
+    [
+        ({}, "none"),
+        ({"norm": ("group",), "batch_size": (16,)}, "group"),
+        ({"optimizer": ("adam",)}, "adam"),
+        ({"norm": ("batch",), "placement": ("post",)}, "batch-post"),
+    ],
+)
+def test_one_arm_is_called_by_what_is_not_usual_and_its_id_knows_no_name(arms, name):
+    (arm,) = study(arms=arms).arms
+    varied = {"norm": ("layer", *(arms.get("norm") or ("none",)))}
+    assert arm.name == name
+    assert arm.id == study(arms=arms | varied).arms[1].id
+
+
 def test_arms_are_every_combination_in_the_order_of_the_factors():
     made = study(
         arms={"norm": ("none", "batch"), "optimizer": "sgd,adam"},

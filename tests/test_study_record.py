@@ -14,13 +14,8 @@ from normjax.errors import InputError
 from normjax.study import groups
 from normjax.study.columns import CURVES, columns
 from normjax.study.folder import progress
-from normjax.study.record import (
-    WRITTEN,
-    complete_arms,
-    read_record,
-    start_record,
-    write_tables,
-)
+from normjax.study.record import complete_arms, read_record, write_tables
+from normjax.study.wanted import WRITTEN, start_record
 
 ARMS = ("batch", "none", "layer")
 SEEDS, RATES, EPOCHS = (3, 1), (0.1, 0.2), 3
@@ -240,6 +235,11 @@ def test_a_record_of_an_older_version_is_left_alone(workdir):
         f"workdir='{workdir}': must hold a record of this version, and holds an older"
         " record.json; give another workdir."
     )
+    assert refused(read_record, workdir) == (
+        f"workdir='{workdir}': must hold a record of this version, and holds an older"
+        " record.json; run its study again in another folder, or read it with the older"
+        " version."
+    )
     assert content(workdir) == before
 
 
@@ -313,6 +313,11 @@ def test_a_folder_that_is_no_record(tmp_path):
         f"workdir='{tmp_path}': must hold a record, and has no record.json;"
         " give the folder that a study was run in."
     )
+    (tmp_path / "record.json").write_text("{}")
+    assert refused(read_record, tmp_path / "record.json") == (
+        f"workdir='{tmp_path}/record.json': must be a folder, and is a file;"
+        f" give '{tmp_path}'."
+    )
 
 
 @pytest.mark.parametrize("name", sorted({*WRITTEN} - {"record.json", groups.FOLDER}))
@@ -360,7 +365,7 @@ def test_a_file_that_cannot_be_written(tmp_path):
     path = tmp_path / "missing" / "x.json"
     assert refused(files.write_json, path, {}) == (
         f"{path}: cannot be written (No such file or directory);"
-        " make room or allow it, or give another workdir."
+        f" make the folder {path.parent}, or give another."
     )
 
 

@@ -8,10 +8,13 @@ import pytest
 
 from normjax import layers
 from normjax.errors import InputError
+from normjax.export import writers
 from normjax.files import flat
+from normjax.layers.initial_weights import INITS
 from normjax.optimizers.recipes import RECIPES
-from normjax.study import listing, usage
+from normjax.study import command_line, listing, usage
 from normjax.study.fields import DEFAULTS
+from normjax.study.levels import PENALTY_SETTINGS
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = "--config=configs/quickstart.py"
@@ -66,8 +69,21 @@ def test_every_row_is_listed_and_described():
     fields = listing.config_fields()
     assert list(fields) == list(flat(DEFAULTS))
     assert fields["batch_size"] == "examples per step [128]"
-    bare = [x for x, about in fields.items() if not about.partition("[")[0]]
-    assert [x for x in bare if not x.startswith(("arms.", "settings."))] == []
+
+
+@pytest.mark.parametrize("kind", listing.KINDS)
+def test_no_description_is_empty(kind):
+    found = listing.KINDS[kind][1]()
+    bare = [x for x, about in found.items() if not about.partition("[")[0].strip(" -")]
+    assert bare == []
+
+
+def test_what_is_described_apart_has_the_rows_of_its_table():
+    penalties, weights = (
+        listing.KINDS[x][1]() for x in ("penalties", "initial_weights")
+    )
+    assert list(penalties) == list(PENALTY_SETTINGS)
+    assert list(weights) == list(INITS)
 
 
 def test_a_kind_that_is_not_there():
@@ -92,6 +108,15 @@ def test_a_kind_that_is_not_there():
         (["--config.num_e"], ["--config.num_epochs="]),
         (["--list", "=", "opt"], ["optimizers"]),
         (["--config.arms.norm=bat"], [f"--config.arms.norm={x}" for x in ("batch",)]),
+        (
+            ["--config", "=", "docs/results/norms/con"],
+            ["docs/results/norms/config.json"],
+        ),
+        (["--config", "=", "docs/results/nor"], ["docs/results/norms/"]),
+        (["--export", "=", "wandb,ten"], ["wandb,tensorboard"]),
+        (["--until", "=", ""], ["decided"]),
+        (["--coord"], ["--coordinator="]),
+        (["--config.data.name", "=", "N"], []),
     ],
 )
 def test_a_shell_completes(typed, expected):
@@ -102,6 +127,28 @@ def test_a_shell_completes(typed, expected):
     ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert ran.stderr == ""
     assert ran.stdout.split()[:1] == expected
+
+
+def test_every_flag_and_tool_is_completed():
+    known = {x.strip("-").partition("=")[0] for x in usage.FLAGS.split()}
+    assert {*command_line.FLAGS, "config", "list", "completion", "help"} == known
+    assert tuple(writers.WRITERS) == usage.TOOLS
+
+
+def test_other_scripts_of_python_are_completed_as_before():
+    own = "others() { COMPREPLY=(mine); }; complete -F others python"
+    script = usage.answer(["--completion=bash"])
+    call = "COMP_WORDS=(python other.py --conf); COMP_CWORD=2; _normjax python"
+    text = f"{own}\n{script}\n{script}\n{call}\necho ${{COMPREPLY[@]}}"
+    ran = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("mine\n", "")
+
+
+def test_who_reads_only_the_first_lines_gets_no_traceback():
+    command = f"{sys.executable} launch.py --completion=zsh | head -n 1"
+    call = ["bash", "-c", f"set -o pipefail; {command}"]
+    ran = subprocess.run(call, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_help_and_the_list_load_nothing_that_takes_long():

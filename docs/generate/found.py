@@ -45,6 +45,7 @@ OPTIMIZER = "Which optimizer is fast, robust, stable?"
 TUNED = "Which optimizer is best at its own best rate and schedule?"
 PLACEMENT = "Batch normalization before or after the activation?"
 NORMS = "Batch, layer or weight normalization: which, and why?"
+CATALOGUE = "Which of all norms is best, each at its own rate?"
 RATE = "Which norm trains at which learning rate, and how deep?"
 ADAM = "third_moment-none against adam-none"
 BEST = "third_moment is the most accurate"
@@ -164,6 +165,23 @@ FOUND = (
         "best accuracy, batch - none, 16 hidden layers, points",
         "rate_by_norm",
         claim("batch-16 against none-16", "best_accuracy"),
+    ),
+    Finding(
+        CATALOGUE,
+        "Batch norm is among the best of 22, and thirteen cannot be told from it; no"
+        " norm is behind",
+        "below",
+        "none - batch, points",
+        "catalogue",
+        difference("none", "batch"),
+    ),
+    Finding(
+        CATALOGUE,
+        "DyT, without statistics, is at least as good as layer norm",
+        "above",
+        "DyT - layer, points",
+        "catalogue",
+        claim("dyt against layer", "test_accuracy"),
     ),
 )
 

@@ -43,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         {Path(x) for x in given.results} - {x.folder for x in results}
     ):
         print(f"{folder}: its study has no claims", file=sys.stderr)
-    text = overview.document(results, path.parent if path else Path())
+    if not (results or path):
+        return 0
+    asked = None if path else {x.study for x in results}  # a file has all claims
+    text = overview.document(results, path.parent if path else Path(), asked)
     if path:
         files.write_text(path, text)
     else:

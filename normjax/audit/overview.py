@@ -8,7 +8,7 @@ folder has a row of was not run.
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,15 +100,26 @@ def _texts(row: Row) -> dict[str, str]:
     return {x: text if isinstance(text, str) else "" for x, text in known.items()}
 
 
-def document(results: Sequence[Result], folder: str | Path) -> str:
-    """The page, for a file in `folder`, which its links are relative to."""
+def document(
+    results: Sequence[Result],
+    folder: str | Path,
+    studies: Collection[str] | None = None,
+) -> str:
+    """The page, for a file in `folder`, which its links are relative to.
+
+    It has the claims of these `studies`, or else all.
+    """
     parts = [HEAD]
-    claims = claim_data.all_claims()
+    claims = [
+        x for x in claim_data.all_claims() if studies is None or x["study"] in studies
+    ]
     for of_papers, title in (
         (False, "Claims of the sources"),
         (True, "Claims of papers"),
     ):
         group = [x for x in claims if claim_data.is_of_paper(x) == of_papers]
+        if not group:
+            continue
         parts.append(f"\n## {title}\n" + (PAPERS if of_papers else ""))
         for study in dict.fromkeys(claim["study"] for claim in group):
             own = [claim for claim in group if claim["study"] == study]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from normjax.errors import install
+
 EXTRAS = ("torch", "keras")
 
 
@@ -19,8 +21,7 @@ def is_installed(framework: str) -> bool:
 def missing_frameworks() -> list[str]:
     """A line for each framework that is not installed."""
     return [
-        f"{name} is not installed: its rows are left out;"
-        f" pip install 'normjax[{name}]' adds them."
+        f"{name} is not installed: its rows are left out; {install(name)} adds them."
         for name in EXTRAS
         if not is_installed(name)
     ]

@@ -19,7 +19,7 @@ import numpy as np
 from normjax.data import cache, npz
 from normjax.data.cache import DataSet, Decode
 from normjax.data.tfds_info import check_images
-from normjax.errors import InputError, suggest
+from normjax.errors import InputError, install, suggest
 
 
 def data_set(name: str, *, directory: str = "") -> DataSet:
@@ -63,7 +63,7 @@ def prepare(name: str, *, directory: str = "") -> DataSet:
     _check_known(name)
     if importlib.util.find_spec("tensorflow") is None:
         rule = "must be prepared with TensorFlow, which is not installed"
-        remedy = 'run pip install "normjax[prepare]"'
+        remedy = f"run {install('prepare')}"
         raise InputError("name", name, rule, remedy)
     import tensorflow_datasets as tfds
 
@@ -119,7 +119,7 @@ def _check_known(name: str) -> None:
 def _command(name: str, root: Path) -> str:
     """What prepares a set, to be pasted into a shell."""
     command = f"python -m normjax.data {name} --directory {shlex.quote(f'{root}')}"
-    return f'pip install "normjax[prepare]" && {command}'
+    return f"{install('prepare')} && {command}"
 
 
 def _find_digits(name: str, directory: str) -> tuple[str, Decode]:

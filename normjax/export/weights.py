@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from normjax import files
 from normjax.export.runs import Run, runs
 from normjax.export.writers import made_folder
-from normjax.study import groups
+from normjax.study import groups, kept
 from normjax.study.groups import lane
 from normjax.study.record import Record
 
@@ -35,7 +35,7 @@ def write(record: Record, labels: Mapping[str, str], kind: str, folder: Path) ->
         entry = entries[str(run.config["arm"])]
         settings = {name: run.config[name] for name in entry["settings"]}
         key = entry["id"], lane(settings, int(run.config["seed"]))
-        path, _, position = held.networks[key]
+        path, _, position = kept.fullest(held.copies[key])
         by_file.setdefault(path, []).append((run, position))
     for path, those in by_file.items():
         stacked = groups.stacked_variables(path)

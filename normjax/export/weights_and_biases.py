@@ -1,7 +1,8 @@
 """Runs of Weights & Biases, on this machine unless WANDB_MODE asks for more.
 
-    <folder>/wandb/offline-run-<time>-<id of the run>/    one run, as W&B writes it
-    <folder>/exported.json                                id -> digest of what it shows
+    <folder>/networks/wandb/offline-run-<time>-<id of the run>/    a run, as W&B has it
+    <folder>/networks/exported.json                 id -> digest of what it shows
+    <folder>/arms/...                               the same, where runs are arms
 
 The variables of wandb say where runs go: WANDB_MODE=online sends them, WANDB_PROJECT
 and WANDB_ENTITY name another place than the project that is called as the study. Runs
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from normjax import files
 from normjax.errors import InputError, reason
 from normjax.export.runs import Run, runs
+from normjax.export.writers import made_folder
 from normjax.study.record import Record
 
 LEDGER = "exported.json"
@@ -39,6 +41,7 @@ def write(record: Record, labels: Mapping[str, str], kind: str, folder: Path) ->
     """Logs the runs that were not logged, or not as they are now; how to see them."""
     mode = os.environ.get("WANDB_MODE") or "offline"
     project = os.environ.get("WANDB_PROJECT") or record.record["study"]
+    folder = made_folder(folder / kind)  # what is sent from there is of one kind
     found, path = runs(record, labels, kind), folder / LEDGER
     known = files.read_json(path) if path.exists() else {}
     target = "/".join((mode, os.environ.get("WANDB_ENTITY", ""), project))

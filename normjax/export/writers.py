@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from normjax import files
-from normjax.errors import InputError, pick
+from normjax.errors import InputError, install, pick
 from normjax.export.runs import KINDS
-from normjax.study.record import EXPORTS, Record
+from normjax.study.record import Record
+from normjax.study.wanted import EXPORTS
 
-INSTALL = 'run pip install "normjax[export]"'
+INSTALL = f"run {install('export')}"
 
 
 class Writer(NamedTuple):

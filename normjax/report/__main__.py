@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(argv)
     try:
         if given.serve:
-            serve.serve(serve.only(given.workdir), given.port, opened=given.open)
+            workdir = serve.only(given.workdir, out=given.out, export=given.export)
+            serve.serve(workdir, given.port, opened=given.open)
             return 0
         tools = writers.chosen_writers(given.export, given.export_as)
         if given.out:

@@ -34,8 +34,10 @@ from normjax.report.audit_interface import Section, audit_documents
 from normjax.report.chart import Chart, Charts
 from normjax.report.claim_sections import Claims
 from normjax.report.wide_tables import Table
-from normjax.study import trials
+from normjax.study import groups, trials
+from normjax.study.claims import claim
 from normjax.study.record import Record, read_record, write_tables
+from normjax.study.wanted import read_wanted
 
 ANSWER = "answer"  # the group of the chart that shows the answer
 
@@ -44,7 +46,7 @@ def build(workdir: str | Path, *, stills: bool = True) -> Path:
     """Writes tables, still figures, an audit's documents and the page.
 
     It works at any time: while networks are missing, the page says which, and shows
-    what the others did.
+    what the others did. It waits for another process that builds it.
 
     Args:
         workdir: the folder of a record.
@@ -57,11 +59,18 @@ def build(workdir: str | Path, *, stills: bool = True) -> Path:
         InputError: `workdir` is not a record, is damaged, names an audit that cannot
             be imported, or cannot be written.
     """
-    record = read_record(workdir)
+    read_wanted(workdir)  # refuses a folder without a record
+    with claim(Path(workdir) / groups.LOCKS, "page", wait=True):
+        return _build(read_record(workdir), stills)
+
+
+def _build(record: Record, stills: bool) -> Path:
+    """What `build` does of a record in a folder that it has claimed."""
     write_tables(record)
     sections = tables.write_tables(record, record.workdir / "tables")
     charts = _charts(record)
-    for name, content in _documents(record).items():
+    documents = {} if record.networks.empty else audit_documents(record)
+    for name, content in documents.items():
         files.write_json(record.workdir / name, content)
     folder = record.workdir / "figures"
     if stills:
@@ -108,10 +117,6 @@ def _charts(record: Record) -> Charts:
     if record.networks.empty and not trials.is_tuning(record.record):
         return Charts({}, [], "")
     return figures.charts(record)
-
-
-def _documents(record: Record) -> dict[str, dict[str, Any]]:
-    return {} if record.networks.empty else audit_documents(record)
 
 
 def _picture(charts: Charts) -> Chart | None:

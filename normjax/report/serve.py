@@ -1,9 +1,9 @@
 """The page of a study in work, which a browser shows anew when networks are finished.
 
-The browser asks for the version every two seconds; only then is the record looked at,
-and the page built again if it has changed. It listens on this machine alone
-(127.0.0.1), and gives no file outside of the workdir. The page that lies in the workdir
-has nothing of this.
+The browser asks for the version every two seconds, which is answered at once; if the
+record has changed, it asks for the page, which is built again then. It listens on this
+machine alone (127.0.0.1), and gives no file outside of the workdir. The page that lies
+in the workdir has nothing of this.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from normjax import files
-from normjax.errors import InputError
+from normjax.errors import InputError, reason
 from normjax.report import page
-from normjax.study import claims, groups
+from normjax.study import groups
 
 HOST = "127.0.0.1"
 PORT = 8765
@@ -43,6 +43,7 @@ SCRIPT = """
     try {
       const now = await (await fetch("/version", { cache: "no-store" })).text();
       if (now !== version && !document.hidden) {
+        await fetch("/", { method: "HEAD" }); // waits until the page is built
         const open = opened().map((x) => x.open);
         sessionStorage.setItem(key, JSON.stringify({ top: scrollY, open }));
         location.reload();
@@ -77,29 +78,23 @@ class Pages:
         self._version, self._text = "", ""
 
     def newest(self) -> tuple[str, str]:
-        """The version of the page, and its HTML with the script that asks for it."""
+        """The version of the page, and its HTML, which is built if it is not there."""
         with self._lock:
-            version = self._state()
+            version = self.version()
             if version != self._version:
                 self._text, self._version = self._built(), version
             return version, self._text
 
     def _built(self) -> str:
         try:
-            with self._claimed():
-                path = page.build(self.workdir, stills=False)
-            return path.read_text("utf-8")
+            return page.build(self.workdir, stills=False).read_text("utf-8")
         except InputError as error:
-            return WAITING % tuple(map(html.escape, (str(self.workdir), str(error))))
+            line = str(error)
+        except Exception as error:  # whatever an audit of the user raises
+            line = f"It could not be built: {reason(error)}."
+        return WAITING % tuple(map(html.escape, (str(self.workdir), line)))
 
-    def _claimed(self) -> contextlib.AbstractContextManager:
-        """The claim of who builds a page, but in a folder that is no record."""
-        locks = self.workdir / groups.LOCKS
-        if not (self.workdir / "record.json").exists():
-            return contextlib.nullcontext()
-        return claims.claim(locks, "page", wait=True)
-
-    def _state(self) -> str:
+    def version(self) -> str:
         """A digest of the names, sizes and times of what the page is made of."""
         found = []
         for name in WATCHED:
@@ -117,7 +112,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     pages: Pages
 
     def do_GET(self) -> None:
-        """Gives the page, its version, or a file of the workdir."""
+        """Gives the page, its version, or a file of the workdir; HEAD has no body."""
         if not self._is_ours():
             self.send_error(HTTPStatus.FORBIDDEN, "asked for by another host")
             return
@@ -128,10 +123,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             head, end, rest = text.rpartition("</body>")
             self._send(f"{head}{script}{end}{rest}" if end else text + script, "html")
         elif path == "/version":
-            self._send(self.pages.newest()[0], "plain")
+            self._send(self.pages.version(), "plain")
         elif path == "/favicon.ico":  # every browser asks for one
             self.send_response(HTTPStatus.NO_CONTENT)
             self.end_headers()
+        elif self.command == "HEAD":
+            super().do_HEAD()
         else:
             super().do_GET()
 
@@ -143,7 +140,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         root = self.pages.workdir
         with contextlib.suppress(OSError, ValueError):  # a name with a null byte
             found = (root / name).resolve()
-            if found.is_relative_to(root) and found.is_file():
+            ours = found.is_relative_to(root) and not name.endswith("/")
+            if ours and found.is_file():
                 return str(found)
         return os.devnull + "/nothing"
 
@@ -152,7 +150,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Whether the browser took us for ourselves: no other site may read this."""
-        host = self.headers.get("Host", "").rpartition(":")[0]
+        host = self.headers.get("Host", "").partition(":")[0]  # port 80 is left out
         return host in (HOST, "localhost")
 
     def _send(self, text: str, kind: str) -> None:
@@ -162,8 +160,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        with contextlib.suppress(ConnectionError):  # the tab was closed
-            self.wfile.write(content)
+        if self.command != "HEAD":
+            with contextlib.suppress(ConnectionError):  # the tab was closed
+                self.wfile.write(content)
 
 
 def server(workdir: str | Path, port: int = PORT) -> http.server.ThreadingHTTPServer:
@@ -185,12 +184,16 @@ def server(workdir: str | Path, port: int = PORT) -> http.server.ThreadingHTTPSe
         raise InputError("--port", port, rule, remedy) from error
 
 
-def only(workdirs: Sequence[str]) -> str:
+def only(workdirs: Sequence[str], **others: str | None) -> str:
     """The one workdir that is served.
 
     Raises:
-        InputError: if there are several.
+        InputError: if there are several, or one of the flags `others` is given.
     """
+    for name, value in others.items():
+        if value:
+            rule = "must not be given with --serve, which writes the page of a study"
+            raise InputError(f"--{name}", value, rule, "leave one of them out")
     if len(workdirs) > 1:
         rule = "must be one folder with --serve"
         raise InputError("workdir", " ".join(workdirs), rule, "leave the others out")

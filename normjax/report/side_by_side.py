@@ -27,10 +27,12 @@ UNKNOWN = "not varied"  # the level of a factor that only other studies have
 def combine(records: Sequence[Record]) -> Record:
     """One record of the networks of several, with the factor `record`.
 
-    Arms and seeds keep their numbers: seeds of the same number are paired. They begin
-    with the same weights and see the same batches if the studies have the same data and
-    `root_seed`; if not, `.record["notices"]` says that they are independent. Factors
-    that vary in no study are left out. A setting that a study does not have is nan.
+    Arms and seeds keep their numbers: seeds of the same number are paired. They have
+    the same examples and random keys if the studies have the same data and `root_seed`.
+    `.record["notices"]` says whether they begin with the same weights and see the same
+    batches too, or are independent. Intervals have the strictest level of the studies.
+    Factors that vary in no study are left out. A setting that a study does not have is
+    nan.
 
     Raises:
         InputError: if a study is tuned and has not chosen its settings yet.
@@ -41,6 +43,32 @@ def combine(records: Sequence[Record]) -> Record:
             rule = "must have chosen its settings, and has trials only"
             raise InputError(str(record.workdir), ..., rule, "finish its tuning first")
     each = dict(zip(names, records))
+    about = _about(each)
+    tables = [
+        pd.concat(
+            [_table(name, record, kind, about) for name, record in each.items()],
+            ignore_index=True,
+        )
+        for kind in ("networks", "epochs")
+    ]
+    seeds = about["seeds"]
+    arrays = [
+        {
+            f"{arm_name(name, key.rpartition('/')[0])}/{key.rpartition('/')[2]}": (
+                _by_seed(values, record.record["seeds"], seeds)
+            )
+            for name, record in each.items()
+            for key, values in getattr(record, kind).items()
+        }
+        for kind in ("curves", "probes")
+    ]
+    workdir = Path(" ".join(str(record.workdir) for record in records))
+    return Record(workdir, about["config"], about, *tables, *arrays)  # type: ignore[arg-type]
+
+
+def _about(each: Mapping[str, Record]) -> dict[str, Any]:
+    """The content of `record.json` of several studies by name."""
+    records = list(each.values())
     contents = [record.record for record in records]
     factors = varied_factors(records)
     settings = sorted({x for content in contents for x in content["settings"]})
@@ -50,7 +78,7 @@ def combine(records: Sequence[Record]) -> Record:
         for name, record in each.items()
         for arm in record.record["arm_order"]
     }
-    about = {
+    return {
         "study": " and ".join(dict.fromkeys(x["study"] for x in contents)),
         "question": joint_texts.question(each),
         "config": {f"record {name}": record.config for name, record in each.items()},
@@ -71,29 +99,11 @@ def combine(records: Sequence[Record]) -> Record:
             for (name, record), number in zip(each.items(), joint_texts.origins(each))
             for arm in record.record["arm_order"]
         },
+        "looks": joint_texts.joint_looks(each),
         "about": [
             (name, joint_texts.training(record)) for name, record in each.items()
         ],
     }
-    tables = [
-        pd.concat(
-            [_table(name, record, kind, about) for name, record in each.items()],
-            ignore_index=True,
-        )
-        for kind in ("networks", "epochs")
-    ]
-    arrays = [
-        {
-            f"{arm_name(name, key.rpartition('/')[0])}/{key.rpartition('/')[2]}": (
-                _by_seed(values, record.record["seeds"], seeds)
-            )
-            for name, record in each.items()
-            for key, values in getattr(record, kind).items()
-        }
-        for kind in ("curves", "probes")
-    ]
-    workdir = Path(" ".join(str(record.workdir) for record in records))
-    return Record(workdir, about["config"], about, *tables, *arrays)  # type: ignore[arg-type]
 
 
 def record_names(folders: Sequence[Path]) -> list[str]:

@@ -14,6 +14,7 @@ from normjax.study import overrides
 from normjax.study.config import DEFAULTS, wrong_type
 from normjax.study.usage import EXAMPLES
 
+OTHERWISE = "name a file of configs/, or the config.json of a record"
 FLAGS: dict[str, tuple[Callable, Any, str]] = {  # name -> kind, default, what it is
     "workdir": (flags.DEFINE_string, None, "folder of the record and the page"),
     "dry_run": (flags.DEFINE_boolean, False, "train nothing, tell what it would take"),
@@ -133,9 +134,10 @@ def check_file(path: str) -> None:
     if not os.path.isfile(path):
         folder = os.path.dirname(path) or "configs"
         there = os.listdir(folder) if os.path.isdir(folder) else []
-        rule = f"must be a Python file such as {EXAMPLES['config']}"
-        files = [f"{folder}/{name}" for name in there]
-        remedy = suggest(path, files, "name a file of configs/")
+        rule = f"must be a file such as {EXAMPLES['config']}, and there is none"
+        kind = os.path.splitext(path)[1] or ".py"
+        files = [f"{folder}/{name}" for name in there if name.endswith(kind)]
+        remedy = suggest(path, files, OTHERWISE)
         raise InputError(f"--config={path}", ..., rule, remedy)
 
 

@@ -58,8 +58,9 @@ def from_file(path: str) -> ConfigDict:
     rule, remedy = "must hold a config", "name the config.json of a record"
     try:
         content = files.read_json(Path(path))
-    except InputError as error:
-        raise InputError(f"--config={path}", ..., rule, remedy) from error
+    except InputError as error:  # its rule is: damaged (why)
+        why = f"{rule}, and is {error.rule}"
+        raise InputError(f"--config={path}", ..., why, remedy) from error
     if not content.keys() & DEFAULTS.keys() or "arm_order" in content:  # record.json
         raise InputError(f"--config={path}", ..., rule, remedy)
     return config(**plain_data("config", content))

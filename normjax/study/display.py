@@ -23,7 +23,7 @@ from normjax.study.work import Work
 WIDEST = 100  # of a bar; columns of the terminal, if those are fewer
 SHORTEST = 8  # of an arm's name that is cut to fit
 LEAST, MOST = 4, 20  # columns of the bar itself
-REPORT = {"accuracy": "curves/validation_accuracy", "loss": "curves/train_loss"}
+REPORT = {"val. accuracy": "curves/validation_accuracy", "loss": "curves/train_loss"}
 
 
 class Display:
@@ -57,6 +57,7 @@ class Display:
         self._bar = kind(total=total, **options) if kind else None
         self._work: Work | None = None
         self._fields: dict[str, str] = {}  # of the arm in work, in the order shown
+        self._last: list[str] = []  # fields of its last group that was finished
         self._networks, self._arm_networks = 0, 0  # that were finished
         self._group_done = 0  # epochs of the group in work
         self._compiled: set[tuple[str, int]] = set()  # arm id, number of lanes
@@ -122,6 +123,7 @@ class Display:
             self._arm_networks += number
             self._networks += number
             self._group_done = 0
+            self._last = [self._fields[x] for x in REPORT]  # a rate is of an epoch
         if self._bar is not None:
             self._bar.bar_format = self._format()
             self._bar.update(number)
@@ -159,8 +161,7 @@ class Display:
             return
         spent = duration(time.perf_counter() - self._arm_start)
         number = plural(self._arm_networks, "network")
-        last = [self._fields[x] for x in (*REPORT, "rate")]
-        line = ", ".join([f"{number} in {spent}", *last, *self._time_left()])
+        line = ", ".join([f"{number} in {spent}", *self._last, *self._time_left()])
         self._print(f"{self._work.arm.name}: {line}")
         self._work = None
 

@@ -13,14 +13,9 @@ from normjax.study import checkpoints, groups, trials, tuning
 from normjax.study.description import describe, headline
 from normjax.study.groups import FOLDERS, Held, Lane, wanted_lanes
 from normjax.study.plan import Study
-from normjax.study.record import (
-    WRITTEN,
-    read_record,
-    read_wanted,
-    write_tables,
-    write_wanted,
-)
+from normjax.study.record import read_record, write_tables
 from normjax.study.trials import JUDGED
+from normjax.study.wanted import WRITTEN, read_wanted, write_wanted
 from normjax.study.work import Unit, Work, work_of
 
 

@@ -1,6 +1,7 @@
 """What a run would do and about how long it takes, without training any network."""
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 
@@ -20,16 +21,21 @@ STEPS = 2, 12  # at most, of the two short epochs whose difference times a step
 def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: what is missing of each arm, its memory and its seconds.
 
-    Compiles two short programs for each arm and measures an epoch of each on lanes that
-    are thrown away.
+    Compiles two short programs for each arm, which it tells on the standard error, and
+    measures an epoch of each on lanes that are thrown away.
     """
     header = ["arm", "parameters", "lanes", "groups", "memory", "compile", "run"]
     rows = []
     totals = np.zeros(2)  # seconds to compile, and to run
-    for arm in study.arms:
-        mine = [each for each in work if each.arm.name == arm.name]
-        if not mine:
-            continue
+    mine_by_arm = {
+        arm.name: [each for each in work if each.arm.name == arm.name]
+        for arm in study.arms
+    }
+    wanted = [arm for arm in study.arms if mine_by_arm[arm.name]]
+    for number, arm in enumerate(wanted, 1):
+        mine = mine_by_arm[arm.name]
+        told = f"compiling {arm.name}, {number} of {len(wanted)}"
+        print(told, file=sys.stderr, flush=True)
         compiling, seconds = measured_seconds(study, arm, mine)
         totals += compiling, seconds
         needs = memory.lane_needs(arm, study.data)

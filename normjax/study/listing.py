@@ -32,6 +32,26 @@ DATASETS = {
     "FILE.npz": "your own: x_train, y_train, x_test, y_test",
 }
 
+NOTHING = {"constant": "the rate stays as it is", "none": "images as they are"}
+PENALTIES = {
+    "none": "no penalty",
+    "l2": "l2 / (2 num_train) times the sum of squared kernels, in the loss",
+    "l2_batch": "l2 / (2 batch_size) times the sum of squared kernels, in the loss",
+    "dropout": "a share of dropout_rate is dropped after each hidden activation",
+    "weight_decay": "decoupled: kernels shrink by weight_decay times the learning rate",
+}
+INITIAL_WEIGHTS = {
+    "glorot_normal": "normal, of variance 2 / (fan-in + fan-out)",
+    "glorot_uniform": "uniform, of variance 2 / (fan-in + fan-out), as in Keras",
+    "he_normal": "normal, of variance 2 / fan-in, for ReLU",
+    "he_uniform": "uniform, of variance 2 / fan-in, for ReLU",
+    "lecun_normal": "normal, of variance 1 / fan-in",
+    "normal": "normal, of variance 1, times init_scale",
+    "normal_tenth": "normal, of variance 0.01, whatever the fan-in",
+    "orthogonal": "an orthogonal matrix, drawn uniformly",
+    "torch_default": "uniform in +-1 / sqrt(fan-in), biases too, as in torch.nn",
+}
+
 
 def configs() -> Lines:
     """The files of configs/, by the question that each asks, and their arguments."""
@@ -62,7 +82,12 @@ def config_fields() -> Lines:
         for x in ast.parse(source).body
         if isinstance(x, ast.AnnAssign) and getattr(x.target, "id", "") == "DEFAULTS"
     )
-    return dict(_fields_in(defaults, "", fields.DEFAULTS, comments))
+    found = dict(_fields_in(defaults, "", fields.DEFAULTS, comments))
+    for factor, field in fields.FACTOR_FIELDS.items():
+        found[f"arms.{factor}"] = f"levels in the place of {field}; empty: that alone"
+    for name in fields.DEFAULTS["settings"]:
+        found[f"settings.{name}"] = "its grid; empty: the default of each arm"
+    return found
 
 
 def _fields_in(
@@ -112,16 +137,19 @@ def rows(module: str, table: str, of: str = "") -> Callable[[], Lines]:
         found = getattr(importlib.import_module(module), table)
         made = {name: getattr(row, of) if of else row for name, row in found.items()}
         return {
-            name: first_sentence(getattr(row, "func", row).__doc__) if row else "-"
+            name: first_sentence(getattr(row, "func", row).__doc__)
+            if row
+            else NOTHING[name]
             for name, row in made.items()
         }
 
     return listed
 
 
-def names(module: str, table: str) -> Callable[[], Lines]:
-    """Lists a table of a module whose names say all."""
-    return lambda: dict.fromkeys(getattr(importlib.import_module(module), table), "")
+def placements() -> Lines:
+    """The placements of the norm, by what follows a linear layer."""
+    models = importlib.import_module("normjax.models")
+    return {x: f"{', '.join(row)}, in order" for x, row in models.PLACEMENTS.items()}
 
 
 # what may be listed -> the field that takes these names, and the list
@@ -149,15 +177,9 @@ KINDS: dict[str, tuple[str, Callable[[], Lines]]] = {
     "datasets": ("--config.data.name=", lambda: DATASETS),
     "scalings": ("--config.data.scaling=", rows("normjax.data.scalings", "SCALINGS")),
     "samplings": ("--config.sampling=", rows("normjax.data.splits", "SAMPLINGS")),
-    "placements": ("--config.arms.placement=", names("normjax.models", "PLACEMENTS")),
-    "penalties": (
-        "--config.arms.penalty=",
-        names("normjax.study.levels", "PENALTY_SETTINGS"),
-    ),
-    "initial_weights": (
-        "--config.model.kernel_init=",
-        names("normjax.layers.initial_weights", "INITS"),
-    ),
+    "placements": ("--config.arms.placement=", placements),
+    "penalties": ("--config.arms.penalty=", lambda: PENALTIES),
+    "initial_weights": ("--config.model.kernel_init=", lambda: INITIAL_WEIGHTS),
 }
 
 

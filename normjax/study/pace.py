@@ -30,13 +30,19 @@ class Pace:
         self._factors[arm.id] = arm.factors
         self._left[arm.id] = self._left.get(arm.id, 0) + amount
 
-    def time(self, arm: Arm, amount: int, seconds: float, compiling: float = 0) -> None:
-        """Adds what so many epochs of networks took, now or in an earlier run."""
+    def time(
+        self, arm: Arm, amount: int, seconds: float, compiling: float | None = None
+    ) -> None:
+        """Adds what so many epochs of networks took, and compiling if it was now.
+
+        An arm that an earlier run has timed compiles again in this process.
+        """
         self._factors[arm.id] = arm.factors
         spent = self._times.setdefault(arm.id, [0.0, 0.0])
         spent[0] += seconds
         spent[1] += amount
-        self._compiled[arm.id] = self._compiled.get(arm.id, 0.0) + compiling
+        if compiling is not None:
+            self._compiled[arm.id] = self._compiled.get(arm.id, 0.0) + compiling
 
     def done(self, arm: Arm, amount: int) -> None:
         """Takes off epochs that need not be trained any more."""
@@ -45,7 +51,8 @@ class Pace:
     def seconds_left(self) -> float | None:
         """The seconds that what is left takes, or None if nothing was timed yet.
 
-        Arms that were not begun compile first, each as long as those that were.
+        Arms that this process has not begun compile first, each as long as those that
+        it has.
         """
         if not self._times:
             return None

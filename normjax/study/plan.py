@@ -7,7 +7,7 @@ written or compiled.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -28,13 +28,21 @@ from normjax.study.tracing import trace
 from normjax.training import devices
 from normjax.types import Data, Program
 
+USUAL = {  # factor -> the level that needs no mention
+    **{factor: usual for factor, (_, usual) in levels.SUBSTITUTES.items()},
+    "norm": "none",
+    "placement": "pre",
+    "optimizer": "sgd",
+    "penalty": "none",
+}
+
 Build = Callable[[Mapping[str, Any], Factors], nn.Module]  # (config, levels) -> model
 
 
 class Arm(NamedTuple):
     """What is compiled once; its lanes are `[settings, seeds]`."""
 
-    name: str  # levels of the factors that vary, joined by "-"
+    name: str  # of the factors that vary: see `arm_name`
     id: str  # digest of `identity`, by which its networks are known
     identity: dict[str, Any]  # what decides their numbers, but for setting and seed
     factors: Factors
@@ -140,7 +148,7 @@ def arm(
     num_parameters, convolutions = trace(program, factors, grid, data, **names)
     known_by = identity(program, **shared)
     return Arm(
-        name="-".join(str(factors[name]) for name in varying or factors),
+        name=arm_name(factors, varying),
         id=files.text_digest(known_by)[:16],
         identity=known_by,
         factors=factors,
@@ -149,6 +157,17 @@ def arm(
         num_parameters=num_parameters,
         convolutions=convolutions,
     )
+
+
+def arm_name(factors: Factors, varying: Sequence[str]) -> str:
+    """The levels of the factors that vary, joined by "-", such as `batch-256`.
+
+    A study of one arm is called by its levels that are not USUAL, or else by its norm,
+    or by the first factor of those that are told.
+    """
+    first = "norm" if "norm" in factors else next(iter(factors))
+    unusual = [x for x, level in USUAL.items() if factors.get(x, level) != level]
+    return "-".join(str(factors[x]) for x in varying or unusual or (first,))
 
 
 def program_of(

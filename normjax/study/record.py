@@ -12,7 +12,6 @@ The last five are written from the first two and are never read back. Nothing he
 trains, judges or draws; no jax.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,26 +20,12 @@ import numpy as np
 import pandas as pd
 
 from normjax import files
-from normjax.errors import InputError
 from normjax.study import groups, kept, trials
 from normjax.study.columns import CURVES, FINAL, cast, columns, rows, stack, summary
 from normjax.study.groups import wanted_lanes
+from normjax.study.wanted import read_wanted
 
 __all__ = ["CURVES", "FINAL", "Record", "columns", "read_record"]
-
-FIELDS = {  # of record.json, on which the rest relies
-    **dict.fromkeys(("study", "question"), str),
-    **dict.fromkeys(("factors", "settings", "seeds", "arm_order"), list),
-    **dict.fromkeys(("arms", "config", "environment"), dict),
-}
-FOLDER = "give the folder that a study was run in"
-ANOTHER = "give another workdir"
-EXPORTS = "exports"  # the folder of what is written for other tools
-WRITTEN = (  # into a folder by a study and its report
-    *("config.json", "record.json", "networks.csv", "epochs.csv", "probes.npz"),
-    *("trials.csv", "report.html", "stats.json", "figures", "tables", EXPORTS),
-    *groups.FOLDERS,
-)
 
 
 class Record(NamedTuple):
@@ -128,57 +113,16 @@ def complete_arms(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(x for x in present_arms(record) if not arms[x]["missing"])
 
 
-def start_record(workdir: str | Path, about: Mapping[str, Any]) -> None:
-    """`check_folder`, then `write_wanted`."""
-    check_folder(workdir)
-    write_wanted(workdir, about)
-
-
-def check_folder(workdir: str | Path) -> None:
-    """Makes the folder, unless it has files that no study of this version wrote.
-
-    Whatever networks it holds stay, be they of this study or of another.
-
-    Raises:
-        InputError: the folder has files of another origin, or cannot be made; nothing
-            in it is touched then.
-    """
-    workdir = Path(workdir)
-    path = workdir / "record.json"
-    ours = path.exists() or (workdir / groups.FOLDER).exists()
-    for name in WRITTEN:
-        if not ours and os.path.lexists(workdir / name):
-            rule = f"must be new or hold a record, and holds another {name!r}"
-            raise InputError("workdir", str(workdir), rule, ANOTHER)
-    if path.exists() and _is_older(path):
-        rule = "must hold a record of this version, and holds an older record.json"
-        raise InputError("workdir", str(workdir), rule, ANOTHER)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        rule = f"must be a folder that can be made ({error.strerror})"
-        raise InputError("workdir", str(workdir), rule, ANOTHER) from error
-
-
-def write_wanted(workdir: str | Path, about: Mapping[str, Any]) -> None:
-    """Writes what the study wants: `record.json` and `config.json`."""
-    workdir = Path(workdir)
-    content = files.plain(about)
-    digest = files.text_digest(content)
-    files.write_json(workdir / "record.json", content | {"digest": digest})
-    files.write_json(workdir / "config.json", content["config"])
-
-
 def read_record(workdir: str | Path) -> Record:
     """The record in `workdir`: of the networks it wants, those that are there.
 
     Damaged files of networks are left out; they are named in `.record["damaged"]`.
 
     Raises:
-        InputError: there is no record, or its `record.json` is damaged.
+        InputError: as `wanted.read_wanted` does.
     """
-    workdir = Path(workdir)
     record = read_wanted(workdir)
+    workdir = Path(workdir)
     arms = record["arms"]
     tried = (record.get("tuning") or {}).get("arms", {})
     ids = {entry["id"] for entry in (*arms.values(), *tried.values())}
@@ -211,36 +155,6 @@ def read_record(workdir: str | Path) -> Record:
     networks, epochs = (pd.concat(x, ignore_index=True) for x in tables.values())
     tables_and_arrays = networks, epochs, curves, probes, tuned
     return Record(workdir, record["config"], record, *tables_and_arrays)
-
-
-def _is_older(path: Path) -> bool:
-    """Whether a `record.json` is one of a version that wrote no digest into it."""
-    try:
-        return "digest" not in files.read_json(path)
-    except InputError:  # damaged: it will be written anew
-        return False
-
-
-def read_wanted(workdir: str | Path) -> dict[str, Any]:
-    """`record.json`, as it was written.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    path = Path(workdir) / "record.json"
-    if not path.exists():
-        rule = "must be a folder, and there is none of that name"
-        if Path(workdir).is_dir():
-            rule = "must hold a record, and has no record.json"
-        raise InputError("workdir", str(workdir), rule, FOLDER)
-    content = files.read_json(path)
-    digest = content.pop("digest", None)
-    for field, kind in FIELDS.items():
-        if not isinstance(content.get(field), kind):
-            raise files.damaged(path, f"{field!r} is missing or no {kind.__name__}")
-    if digest != files.text_digest(content):
-        raise files.damaged(path, "its content is not what was written")
-    return content
 
 
 def write_tables(record: Record) -> None:

@@ -25,8 +25,9 @@ from normjax.study.groups import LOCKS
 from normjax.study.interrupts import Interrupts
 from normjax.study.pace import Pace, remember
 from normjax.study.plan import Arm, Study
-from normjax.study.record import Record, check_folder, read_record
+from normjax.study.record import Record, read_record
 from normjax.study.train import Stopped, train_group
+from normjax.study.wanted import check_folder
 from normjax.study.work import Unit, Work, units, work_of
 from normjax.training import devices, lanes
 
@@ -237,7 +238,7 @@ def attempt(
             half = len(work.lanes) // 2
             return [Work(arm, work.lanes[:half]), Work(arm, work.lanes[half:])]
         failed[arm.name] = reason(error)
-        display.skip(work, failed[arm.name])
         content = {"arm": arm.name, "message": failed[arm.name]}
         groups.write_failure(workdir, arm.id, content)
+        display.skip(work, failed[arm.name])
     return []

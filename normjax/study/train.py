@@ -60,11 +60,7 @@ def train_group(
         leaves=leaves,
     )
     saved, period = time.monotonic(), study.config["checkpoint_seconds"]
-
-    def compiled(name: str) -> None:
-        if EPOCH in name:  # the last one before training
-            display.train()
-
+    compiled = lambda name: display.train() if EPOCH in name else None  # the last one
     for state, report, spent, compiling in timed(epochs, compiled):
         done.reports.append(by_name(report))
         done.seconds.append(spent)

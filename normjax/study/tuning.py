@@ -23,7 +23,7 @@ import numpy as np
 
 from normjax.files import shortest
 from normjax.study import groups, search, trials
-from normjax.study.plan import Arm, Study, seed_keys
+from normjax.study.plan import Arm, Study, arm_name, seed_keys
 from normjax.study.trials import JUDGED, TRIALS
 from normjax.study.work import units
 
@@ -38,10 +38,10 @@ def competitors(study: Study) -> dict[str, list[Arm]]:
     levels = {x: {arm.factors[x] for arm in study.arms} for x in factors}
     varying = [x for x in factors if len(levels[x]) > 1]
     kept = [x for x in factors if x not in _choose(study)]
-    names = [x for x in kept if x in varying] or kept
     found: dict[str, list[Arm]] = {}
     for arm in study.arms:
-        name = "-".join(str(arm.factors[x]) for x in names)
+        told = {x: arm.factors[x] for x in kept}
+        name = arm_name(told, [x for x in kept if x in varying])
         found.setdefault(name, []).append(arm)
     return found
 

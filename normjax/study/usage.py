@@ -22,7 +22,7 @@ Trains every arm of a study over its seeds, and writes a record and a page.
                        --config.settings.learning_rate=0.03,0.1
 --list[=KIND]          names with a line each: configs, fields, norms, models,
                        optimizers, schedules, probes, datasets, ...
---dry_run              what would be trained, and what it takes
+--dry_run              compiles each arm, and tells what a run would take
 --arms=A,B             train these arms only
 --until=decided        add seeds until all claims and differences are decided,
 --max_seeds=200        or until there are so many
@@ -32,6 +32,13 @@ Trains every arm of a study over its seeds, and writes a record and a page.
 --coordinator=HOST:PORT --num_processes=N --process=K
 --completion=bash|zsh  a script for the shell: source <(python launch.py ...)"""
 SHELLS = ("bash", "zsh")
+TOOLS = ("tensorboard", "wandb", "mlflow", "safetensors")  # those of --export
+FLAGS = (
+    "--config= --workdir= --list --dry_run --arms= --until=decided --max_seeds="
+    " --export= --export_as= --distributed --coordinator= --num_processes= --process="
+    " --completion= --help"
+)
+PLACEHOLDERS = ("NAME", "FILE.npz")  # in lists: what stands for a name of the user's
 
 
 def answer(words: Sequence[str]) -> str | None:
@@ -72,13 +79,14 @@ def completion(shell: str) -> str:
     cases = []
     for kind, (flag, listed_names) in listing.KINDS.items():
         if kind not in ("configs", "fields"):
-            cases.append(f"{flag.rstrip('=')}) words='{' '.join(listed_names())}' ;;")
+            own = " ".join(name for name in listed_names() if name not in PLACEHOLDERS)
+            cases.append(f"{flag.rstrip('=')}) words='{own}' ;;")
     fields = " ".join(f"--config.{name}=" for name in listing.config_fields())
-    flags = "--config= --workdir= --list --dry_run --arms= --export="
     script = BASH.format(
         cases="\n    ".join(cases),
         kinds=" ".join(listing.KINDS),
-        flags=f"{flags} --until=decided --max_seeds= --distributed --help {fields}",
+        flags=f"{FLAGS} {fields}",
+        tools=" ".join(TOOLS),
     )
     head = "autoload -U +X compinit bashcompinit && compinit -u && bashcompinit\n"
     return (head if shell == "zsh" else "") + script
@@ -88,7 +96,14 @@ def completion(shell: str) -> str:
 BASH = """\
 _normjax() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" flag="" words="" before=""
-  case " ${{COMP_WORDS[*]}} " in *launch.py*) ;; *) return ;; esac
+  local script="${{COMP_WORDS[0]}}"
+  case "${{script##*/}}" in python*)
+    for script in "${{COMP_WORDS[@]:1}}"; do [[ "$script" == -* ]] || break; done ;;
+  esac
+  if [[ "${{script##*/}}" != launch.py ]]; then
+    [[ -z "$_normjax_before" ]] || "$_normjax_before" "$@"
+    return
+  fi
   if [[ "$current" == "=" ]]; then
     flag="${{COMP_WORDS[COMP_CWORD-1]}}" current=""
   elif [[ "${{COMP_WORDS[COMP_CWORD-1]}}" == "=" ]]; then
@@ -99,9 +114,14 @@ _normjax() {{
   case "$flag" in
     "") words='{flags}' ;;
     --config) words="$(compgen -f -X '!*.py' -- "$current"
+                       compgen -f -X '!*config.json' -- "$current"
                        compgen -d -S / -- "$current")" ;;
     --workdir) words="$(compgen -d -- "$current")" ;;
     --list) words='{kinds}' ;;
+    --export) words='{tools}' ;;
+    --export_as) words='networks arms' ;;
+    --until) words='decided' ;;
+    --completion) words='bash zsh' ;;
     {cases}
   esac
   case "$current" in
@@ -111,5 +131,22 @@ _normjax() {{
   [[ "${{COMPREPLY[0]}}" == *[=/] ]] && compopt -o nospace 2>/dev/null
   return 0
 }}
+# what completes other scripts of python goes on to do so
+_normjax_found=""
+if [[ -n "$ZSH_VERSION" ]]; then
+  _normjax_found="${{_comps[python]}}"
+else
+  declare -F _completion_loader > /dev/null && _completion_loader python
+  _normjax_found="$(complete -p python 2> /dev/null)"
+  case "$_normjax_found" in
+    *" -F "*) _normjax_found="${{_normjax_found##* -F }}" ;;
+    *) _normjax_found="" ;;
+  esac
+  _normjax_found="${{_normjax_found%% *}}"
+fi
+case "$_normjax_found" in
+  _normjax|_bash_complete*) ;;
+  *) _normjax_before="$_normjax_found" ;;
+esac
 complete -o default -F _normjax python python3 launch.py ./launch.py
 """
