@@ -14,7 +14,7 @@ References:
         Approach.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from normjax.errors import InputError
@@ -107,6 +107,16 @@ def level_at(looks: Sequence[Look], num_seeds: int) -> float:
     """
     same = [look.level for look in looks if look.num_seeds == num_seeds]
     return max(same or [look.level for look in looks], default=LEVEL)
+
+
+def level_of(record: Mapping[str, Any], seeds: Iterable[int]) -> float:
+    """The level of every interval of a record: that of the look at as many seeds.
+
+    Args:
+        record: the content of `record.json`.
+        seeds: those of its networks, each once or more.
+    """
+    return level_at(taken(record), len(set(seeds)))
 
 
 def sentence(looks: Sequence[Look], num_seeds: int) -> str:

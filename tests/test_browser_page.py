@@ -195,6 +195,28 @@ def test_a_phone_needs_no_scrolling_to_the_side(launched, path):
     opened.context.close()
 
 
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP])
+def test_names_of_rows_stay_in_sight_beside_the_numbers(launched, path, viewport):
+    """Of three columns of names a phone keeps the first ones, a desktop all."""
+    opened = _browser.open_page(launched, path, viewport=viewport)
+    counts, share = opened.evaluate(
+        """() => {
+          const table = document.querySelector("#table-summary + .scroll table");
+          const stuck = [...table.rows].map((x) => [...x.querySelectorAll(".stuck")]);
+          const wide = stuck[0].reduce((sum, x) => sum + x.offsetWidth, 0);
+          const scroll = table.parentNode;
+          const before = stuck[0][0].getBoundingClientRect().left;
+          scroll.scrollLeft = 10000;
+          if (stuck[0][0].getBoundingClientRect().left !== before) throw "it moves";
+          return [stuck.map((x) => x.length), wide / scroll.clientWidth];
+        }"""
+    )
+    assert len(set(counts)) == 1
+    assert counts[0] == 3 if viewport == DESKTOP else 1 <= counts[0] < 3
+    assert share <= 0.45
+    opened.context.close()
+
+
 def test_paper_holds_the_whole_command_and_all_columns(launched, path, tmp_path):
     """A4 upright has 703 pixels between margins of 12 mm, and 1032 on its side."""
     long = tmp_path / "page.html"

@@ -402,7 +402,8 @@ def test_the_level_of_a_look_is_that_of_every_interval():
     wanted = statistics.mean_interval(line.values, 0.99)
     np.testing.assert_array_equal(line.low, wanted.low)
     for name in ("differences", *ALWAYS, *SPREADS, "cost"):
-        assert "99% interval" in chart(record, name).note
+        said = "p of at most 0.01" if name == "probability" else "99% interval"
+        assert said in chart(record, name).note
         assert "95%" not in chart(record, name).note
 
 
@@ -476,6 +477,34 @@ def test_the_probabilities_of_a_pair_add_up_to_one(penalties):
     assert (better.value, better.text, better.marked) == (100, "100", True)
     title = "third moment beats sgd on 6 of 6 seeds: 100% [61, 100]"
     assert better.title == title
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "ties", "framed"),
+    [
+        (4, 0, 0, False),
+        (6, 0, 0, True),
+        (5, 0, 1, False),
+        (7, 1, 0, False),
+        (8, 1, 0, True),
+        (6, 0, 3, True),
+        (0, 6, 0, True),
+        (3, 3, 0, False),
+    ],
+)
+def test_a_pair_is_framed_by_the_exact_sign_test(wins, losses, ties, framed):
+    """Wilson's interval excludes one half with four wins; their p is 0.125."""
+    n = wins + losses + ties
+    record = make({"norm": ("none", "batch")}, num_seeds=n)
+    rows = record.networks.copy()
+    ahead = np.repeat([0.01, -0.01, 0.0], [wins, losses, ties])
+    rows["test_accuracy"] = np.concatenate([np.full(n, 0.5), 0.5 + ahead])
+    found = record._replace(networks=rows)
+    tiles = marks(chart(found, "probability"))
+    assert [x.marked for x in tiles] == [framed, framed]
+    assert sorted(x.value for x in tiles) == pytest.approx(
+        sorted([100 * (wins + ties / 2) / n, 100 * (losses + ties / 2) / n])
+    )
 
 
 def test_a_tie_is_half_a_win_and_an_unpaired_seed_none():

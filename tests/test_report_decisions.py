@@ -179,7 +179,10 @@ def test_the_page_and_the_terminal_say_how_often_was_looked():
     assert " ".join(tables.text(record).split()).endswith(sentence)
     plain = made(0.5, 8)
     assert "Looks" not in dict(conditions.rows(plain))
-    assert tables.text(plain).endswith(tables.FOOTNOTE)
+    assert tables.text(plain).endswith(tables.footnote(plain))
+    for shown, percent in ((plain, "95%"), (record, "98%")):
+        start = f"± is half the width of a {percent} interval over seeds"
+        assert start in tables.text(shown)
 
 
 # the loop
@@ -200,7 +203,7 @@ def run_until_decided(gap: float, first: int, most: int) -> Record:
 def test_a_true_effect_stops_the_loop_and_none_does_not():
     numbers = looks.schedule(5, 200)
     strong = looks.taken(run_until_decided(4.0, 5, 200).record)
-    weak = looks.taken(run_until_decided(1.0, 5, 200).record)
+    weak = looks.taken(run_until_decided(0.5, 5, 200).record)
     none = looks.taken(run_until_decided(0.0, 5, 200).record)
     assert len(strong) < len(weak) < len(none)
     assert [look.num_seeds for look in none] == list(numbers)

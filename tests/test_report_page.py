@@ -2,8 +2,11 @@
 
 # ruff: noqa: RUF001 (minus signs are meant)
 
+import itertools
 import json
 import re
+import subprocess
+import sys
 
 import _records
 import numpy as np
@@ -15,7 +18,11 @@ from normjax import p_values, statistics
 from normjax.report import (
     answers,
     claim_lines,
+    comparisons,
+    conditions,
+    decisions,
     estimates,
+    figures,
     formats,
     names,
     networks,
@@ -56,7 +63,16 @@ def test_the_smallest_p_is_the_one_that_a_test_reaches():
         pairs = 1 + np.arange(n) / n
         found = statistics.paired_difference(pairs, np.zeros(n))
         assert found.p == pytest.approx(p_values.smallest(n), rel=1e-12)
-    assert p_values.least_pairs(0.05) == 6
+
+
+def test_the_sign_test_counts_all_patterns_of_wins():
+    """Against the share of the 2^n patterns that are at least as far from half."""
+    for wins, losses in ((4, 0), (6, 0), (5, 1), (8, 1), (3, 4), (2, 2)):
+        n, far = wins + losses, abs(wins - losses)
+        patterns = itertools.product((1, -1), repeat=n)
+        expected = sum(abs(sum(x)) >= far for x in patterns) / 2**n
+        assert p_values.sign_test(wins, losses) == pytest.approx(expected, rel=1e-12)
+    assert p_values.sign_test(0, 0) == 1.0
 
 
 def test_holm_is_the_procedure_step_by_step():
@@ -139,9 +155,25 @@ def test_identifiers_are_words(optimizers):
         ("third_moment is best, none is not", "third moment is best, none is not"),
         ("learning_rate=0.003, b_one=1e-05", "learning rate 0.003, b one 1e-05"),
         ("my_module.norm of /a_b/c.py", "my_module.norm of /a_b/c.py"),
+        ("set --config.seeds_more.rate=0.1", "set --config.seeds_more.rate=0.1"),
+        ("raise --max_seeds or a.b_c=0.1", "raise --max_seeds or a.b_c=0.1"),
         ("the least-squares fit", "the least-squares fit"),
     ):
         assert names.readable(text, known) == expected
+
+
+def test_of_an_error_only_whole_arms_are_replaced(optimizers):
+    known = names.glossary(optimizers)
+    text = "third_moment-l2: learning_rate=0.1 of third_moment_own, see --max_seeds"
+    assert names.label_arms(text, known) == (
+        "third moment, l2: learning_rate=0.1 of third_moment_own, see --max_seeds"
+    )
+    entry = {"failure": "ValueError: batch_size=3 is odd", "missing": 0}
+    arms = optimizers.record["arms"]
+    failed = {"corrected-adam-l2": arms["corrected-adam-l2"] | entry}
+    broken = optimizers._replace(record=optimizers.record | {"arms": arms | failed})
+    said = "corrected, adam, l2: ValueError: batch_size=3 is odd"
+    assert dict(conditions.gaps(broken))["Failed"] == said
 
 
 def test_a_name_that_could_mean_two_things_is_left_as_it_is(tmp_path):
@@ -191,13 +223,50 @@ def test_a_lead_whose_interval_includes_zero_is_undecided(norms):
 def test_the_trimmed_mean_must_agree():
     apart = Interval(1.0, 0.5, 1.5, 9)
     around = Interval(0.2, -0.5, 0.9, 9)
-    assert answers.verdict(apart, 0.95, apart).startswith("better")
-    text = "undecided (outlying seeds: the trimmed mean does not agree)"
-    assert answers.verdict(apart, 0.95, around) == text
-    assert (
-        answers.verdict(around, 0.9875)
-        == "undecided (the 98.75% interval includes zero)"
-    )
+    rule = decisions.side_and_reason
+    assert rule(apart, 0.95, apart) == (1, "the 95% interval excludes zero")
+    reason = "outlying seeds: the trimmed mean does not agree"
+    assert rule(apart, 0.95, around) == (0, reason)
+    assert rule(around, 0.9875) == (0, "the 98.75% interval includes zero")
+
+
+@pytest.mark.parametrize(("level", "least"), [(0.95, 6), (0.99, 8), (0.5, 2)])
+def test_a_difference_is_decided_by_as_many_seeds_as_can_have_such_a_p(level, least):
+    """The fewest n for which the sign-flip test can reach 1 - level, and not less."""
+    assert p_values.smallest(least) <= 1 - level < p_values.smallest(least - 1)
+    percent = formats.confidence(level)
+    for sign in (1, -1):
+        low, high = sorted((sign * 0.5, sign * 1.5))
+        few = Interval(sign * 1.0, low, high, least - 1)
+        assert decisions.side_and_reason(few, level) == (
+            0,
+            f"too few seeds: at {percent} it takes {least} to decide",
+        )
+        enough = few._replace(n=least)
+        assert decisions.side_and_reason(enough, level)[0] == sign
+
+
+@pytest.mark.parametrize(("seeds", "side"), [(5, 0), (6, 1)])
+def test_answer_chart_banner_and_launcher_agree_on_few_seeds(tmp_path, seeds, side):
+    """The interval excludes zero with five seeds too."""
+    factors, baseline = {"norm": ("none", "batch")}, {"norm": "none"}
+    record = make(tmp_path, factors, num_seeds=seeds, baseline=baseline)
+    none, batch = networks.load(record)
+    assert estimates.accuracy_difference(batch, none).low > 0
+    assert decisions.decision(batch, none).side == side
+    said = answers.answer([none, batch], baseline=baseline)[0]
+    assert ("better (" in said, "undecided (too few seeds" in said) == (side, not side)
+    (found,) = [x for x in figures.charts(record).charts if x.name == "differences"]
+    kinds = [row.kind for panel in found.panels for row in panel.marks]
+    assert kinds == (["holds"] if side else ["undecided"])
+    assert bool(conditions.few_seeds(record)) == (not side)
+    assert decisions.undecided(record) == (() if side else ("batch against none",))
+
+
+def test_the_chart_of_differences_says_that_nothing_is_adjusted(norms):
+    (found,) = [x for x in figures.charts(norms).charts if x.name == "differences"]
+    assert found.note.endswith(comparisons.ALONE)
+    assert "6 pairs of seeds or more" in found.note
 
 
 def test_the_setting_of_a_grid_is_named(grid):
@@ -213,6 +282,9 @@ def test_each_protocol_has_its_own_sentence(optimizers):
     arms = "third moment, l2 is the most accurate of 6 arms: "
     assert found[0].startswith(f"Corrected: {arms}")
     assert found[2].startswith(f"As published: {arms}")
+    least = [x for x in found if "least variance" in x]
+    start = "least variance of the train loss between seeds: "
+    assert [x.partition(start)[0] for x in least] == ["Corrected: ", "As published: "]
 
 
 def test_diverged_networks_are_counted_and_their_arm_has_not_the_least_variance(norms):
@@ -384,6 +456,46 @@ def test_few_seeds_have_a_banner(tmp_path, seeds, told):
     text = page.build(tmp_path, stills=False).read_text()
     assert ('class="banner"' in text) == bool(told)
     assert told in " ".join(text.split())
+
+
+def test_unequal_seeds_are_counted_by_cell_and_by_pair(norms):
+    """An arm with three seeds of eight: no difference to it is one of eight pairs."""
+    assert dict(conditions.rows(norms))["Seeds"] == "8 in each arm and setting"
+    assert conditions.few_seeds(norms) == ""
+    rows = norms.networks
+    fewer = rows[(rows["arm"] != "layer") | (rows["seed"] < 3)]
+    epochs = norms.epochs[(norms.epochs["arm"] != "layer") | (norms.epochs["seed"] < 3)]
+    found = norms._replace(networks=fewer, epochs=epochs)
+    assert dict(conditions.rows(found))["Seeds"] == "3 to 8 in each arm and setting"
+    assert conditions.few_seeds(found) == (
+        "Some arms share only 3 seeds, too few to conclude from: the sign-flip test of"
+        " 3 pairs cannot give a p below 0.25; 6 can go below 0.05."
+    )
+
+
+def test_a_star_is_explained_where_there_is_one(norms, tmp_path):
+    star = "marks the best estimate"
+    assert star in page.build(norms.workdir, stills=False).read_text()
+    make(tmp_path, {"norm": ("batch",)}, num_seeds=3)
+    assert star not in page.build(tmp_path, stills=False).read_text()
+
+
+def test_a_capital_begins_a_text_but_not_a_symbol():
+    texts = ("third moment", "l2", "a larger batch", "3 arms", "", "Adam")
+    expected = ["Third moment", "l2", "A larger batch", "3 arms", "", "Adam"]
+    assert [formats.capital(x) for x in texts] == expected
+
+
+def test_files_of_the_page_are_read_as_utf_8():
+    """Whatever the encoding of the machine is."""
+    source = (
+        "import warnings; from normjax.report import page;"
+        " warnings.simplefilter('error', EncodingWarning);"
+        " page.TEMPLATES.globals['source']('page.js')"
+    )
+    subprocess.run(
+        [sys.executable, "-Xwarn_default_encoding", "-c", source], check=True
+    )
 
 
 def test_a_record_in_no_folder_has_a_page_that_links_to_nothing(norms, tmp_path):

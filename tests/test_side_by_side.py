@@ -6,7 +6,7 @@ from test_merge import made, write
 
 from normjax.errors import InputError
 from normjax.report import __main__ as command
-from normjax.report import estimates, joint_texts, side_by_side
+from normjax.report import answers, estimates, joint_texts, page, side_by_side
 from normjax.study import groups
 from normjax.study.record import Record, read_record
 
@@ -95,8 +95,23 @@ def test_independent_networks_are_said_to_be_so(tmp_path, more, about, unlike):
             f"a and b do not have the same {unlike}, so differences between them are"
             " between independent networks, although their seeds have the same numbers"
         )
+        assert len(set(side_by_side.combine([a, b]).record["origins"].values())) == 2
     else:  # where the data lie does not matter
         assert notice.startswith("a and b are paired by seed: 3 seeds")
+
+
+def test_the_answer_says_that_networks_are_independent(tmp_path):
+    """Six seeds of the same numbers decide, paired or not; the sentence tells which."""
+    a = study(tmp_path / "a", ("none",), range(6))
+    b = study(tmp_path / "b", ("none",), range(6), shift=0.25)
+    c = study(tmp_path / "c", ("none",), range(6), shift=0.25, more={"root_seed": 1})
+    for other, end in (
+        (b, "(the 95% interval excludes zero)."),
+        (c, f"(the 95% interval excludes zero; {answers.INDEPENDENT})."),
+    ):
+        path = tmp_path / "page.html"
+        page.write(side_by_side.combine([a, other]), path)
+        assert f"better {end}" in path.read_text()
 
 
 def with_program(record: Record, digest: str = "1", **program) -> Record:

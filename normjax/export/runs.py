@@ -102,8 +102,7 @@ def networks_of_arm(record: Record, arm: str, label: str) -> list[Run]:
 def cells_of_arm(record: Record, arm: str, label: str) -> list[Run]:
     """A run for each setting of an arm: means over the seeds, with intervals."""
     number, measured = len(record.record["seeds"]), series(record, arm)
-    num_seeds = record.networks["seed"].nunique()
-    level = looks.level_at(looks.taken(record.record), num_seeds)
+    level = looks.level_of(record.record, record.networks["seed"])
     by_setting: dict[int, list[tuple[Lane, Any]]] = {}
     for place, lane_and_row in present_lanes(record, arm).items():
         by_setting.setdefault(place // number, []).append(lane_and_row)

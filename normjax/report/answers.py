@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from normjax import statistics
-from normjax.report import estimates, formats, names, networks
+from normjax.report import decisions, estimates, formats, names, networks
 from normjax.report.networks import Cell
-from normjax.statistics import LEVEL, Interval
+from normjax.statistics import LEVEL
 from normjax.study import trials
 from normjax.study.columns import Level
 
+INDEPENDENT = "the networks are independent, not paired by seed"
 MOST_NAMED = 4  # arms, in a sentence that names arms
 
 
@@ -23,6 +24,7 @@ class Scope(NamedTuple):
     labels: dict[str, str]  # arm -> `adam, l2 at learning rate 0.01`
     baseline: Mapping[str, Level]
     level: float
+    origins: Mapping[str, int]  # arm -> number, empty if all are paired by seed
 
 
 def answer(
@@ -31,6 +33,7 @@ def answer(
     baseline: Mapping[str, Level] | None = None,
     level: float = LEVEL,
     tuning: Mapping[str, Any] | None = None,
+    origins: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Says in computed sentences which arm is most accurate; the first is the answer.
 
@@ -44,6 +47,8 @@ def answer(
         baseline: the field of `record.json`.
         level: of the intervals.
         tuning: the field of `record.json`, if the study is tuned.
+        origins: of several studies, see `joint_texts.origins`: the networks of arms
+            with different numbers are independent.
     """
     best = networks.best_of_arms(cells)
     chosen = chosen_settings(best, cells, tuning)
@@ -51,17 +56,20 @@ def answer(
     for cell in best:
         groups.setdefault(str(cell.factors.get("protocol", "")), []).append(cell)
     scopes = {
-        name: Scope(arms, _labels(arms, chosen), baseline or {}, level)
+        name: Scope(arms, _labels(arms, chosen), baseline or {}, level, origins or {})
         for name, arms in groups.items()
     }
     (first, scope), *others = scopes.items()
-    start = f"{_capital(names.words(first))}: " if others else ""
+    start = f"{formats.capital(names.words(first))}: " if others else ""
     leading, *further = _leading(scope)
-    sentences = [formats.true_minus(_capital(start + leading)), *further]
+    sentences = [formats.true_minus(formats.capital(start + leading)), *further]
     sentences += [
-        f"{_capital(names.words(name))}: {_leading(other)[0]}" for name, other in others
+        f"{formats.capital(names.words(name))}: {_leading(other)[0]}"
+        for name, other in others
     ]
-    sentences += _least_variance(scope) + _diverged(best, names_of(best))
+    for name, each in scopes.items():
+        sentences += _least_variance(each, names.words(name) if others else "")
+    sentences += _diverged(best, names_of(best))
     if any(chosen.values()):
         by = "that its trials chose" if tuning else "of its highest validation accuracy"
         sentences.append(f"Each arm is at the setting {by}.")
@@ -71,25 +79,6 @@ def answer(
 def names_of(arms: Sequence[Cell]) -> dict[str, str]:
     """Arm -> what a reader calls it."""
     return names.arm_labels({cell.arm: cell.factors for cell in arms})
-
-
-def verdict(difference: Interval, level: float, trimmed: Interval | None = None) -> str:
-    """Whether the first of two arms is better, and why, in words.
-
-    Args:
-        difference: of the first to the second.
-        level: of its interval.
-        trimmed: the trimmed mean of the difference, if a seed is outlying.
-    """
-    percent = f"{100 * level:.4g}%"
-    if math.isnan(difference.low):
-        return "undecided (too few seeds for an interval)"
-    side = _side(difference)
-    if side and trimmed and _side(trimmed) != side:
-        return "undecided (outlying seeds: the trimmed mean does not agree)"
-    if not side:
-        return f"undecided (the {percent} interval includes zero)"
-    return f"{'better' if side > 0 else 'worse'} (the {percent} interval excludes zero)"
 
 
 def chosen_settings(
@@ -159,20 +148,14 @@ def _leading(scope: Scope) -> list[str]:
 
 def _compared(a: Cell, b: Cell, scope: Scope) -> tuple[str, str]:
     """The difference between two arms in words, and its verdict."""
-    found = estimates.accuracy_difference(a, b, level=scope.level)
-    difference = Interval(*found[:4])
-    outlying = estimates.outlying_difference(a, b, level=scope.level)
-    text = f"{formats.points(difference)} points"
-    if outlying:
+    found = decisions.decision(a, b, level=scope.level)
+    text = f"{formats.points(found.difference)} points"
+    if outlying := found.outlying:
         count = formats.plural(len(outlying.seeds), "outlying seed")
         text += f" (with {count}; trimmed mean {formats.points(outlying.trimmed)})"
-    trimmed = outlying.trimmed if outlying else None
-    return text, verdict(difference, scope.level, trimmed)
-
-
-def _side(interval: Interval) -> int:
-    """1 or -1 if an interval excludes zero, else 0."""
-    return int(interval.low > 0) - int(interval.high < 0)
+    if scope.origins.get(a.arm) != scope.origins.get(b.arm):
+        found = found._replace(reason=f"{found.reason}; {INDEPENDENT}")
+    return text, str(found)
 
 
 def _is_baseline(cell: Cell, scope: Scope) -> bool:
@@ -187,7 +170,8 @@ def _baseline(cell: Cell, scope: Scope) -> Cell | None:
     return others[0] if len(others) == 1 and scope.baseline else None
 
 
-def _least_variance(scope: Scope) -> list[str]:
+def _least_variance(scope: Scope, protocol: str) -> list[str]:
+    """The sentence of the arms of a protocol, which has a name if there are several."""
     variances = {
         cell.arm: statistics.stability(cell.curves["train_loss"], level=scope.level)
         for cell in scope.arms
@@ -198,9 +182,9 @@ def _least_variance(scope: Scope) -> list[str]:
     arm = min(variances, key=lambda arm: variances[arm].estimate)
     variance = formats.by_digits(variances[arm])
     label = scope.labels[arm]
-    return [
-        f"Least variance of the train loss between seeds: {label}, {variance} nats²."
-    ]
+    least = "least variance of the train loss between seeds"
+    start = formats.capital(f"{protocol}: {least}" if protocol else least)
+    return [f"{start}: {label}, {variance} nats²."]
 
 
 def _diverged(arms: Sequence[Cell], labels: Mapping[str, str]) -> list[str]:
@@ -214,8 +198,3 @@ def _diverged(arms: Sequence[Cell], labels: Mapping[str, str]) -> list[str]:
     more = len(lost) - MOST_NAMED
     rest = f" and of {formats.plural(more, 'more arm')}" if more > 0 else ""
     return [f"Diverged networks: {'; '.join(lost[:MOST_NAMED])}{rest}."]
-
-
-def _capital(text: str) -> str:
-    """A word begins a sentence with a capital; `l2` and numbers stay as they are."""
-    return text[0].upper() + text[1:] if text[:2].isalpha() else text

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from normjax import bounded, statistics
+from normjax.report import formats
 from normjax.report.chart import Axis, Row, Series
 from normjax.statistics import Interval
 
@@ -89,7 +90,9 @@ def notes(lines: Iterable[Series], level: float, scale: Scale) -> list[str]:
     banded = [x for x in lines if x.low is not None]
     sentences = ["Lines: mean over seeds."]
     if banded:
-        sentences = [f"Lines: mean over seeds; bands: its {percent(level)} interval."]
+        sentences = [
+            f"Lines: mean over seeds; bands: its {formats.confidence(level)} interval."
+        ]
     if len(banded) < len(lines):
         sentences.append(too_few(level))
     bounds = [(x.low, x.high) for x in banded]
@@ -102,12 +105,8 @@ def notes(lines: Iterable[Series], level: float, scale: Scale) -> list[str]:
 
 def too_few(level: float) -> str:
     """Why an arm of a chart has no interval."""
-    return f"Fewer than three seeds are too few for a {percent(level)} interval."
-
-
-def percent(level: float) -> str:
-    """`95%`, `98.75%`."""
-    return f"{100 * level:.4g}%"
+    least = "Fewer than three seeds are too few"
+    return f"{least} for a {formats.confidence(level)} interval."
 
 
 def ended(low: np.ndarray | float | None, high: np.ndarray | float | None) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from normjax.report import names, wide_tables
+from normjax.report import formats, names, wide_tables
 from normjax.report.audit_interface import Kind, Section, TableRow, Verdict
 from normjax.report.wide_tables import Table
 from normjax.study.record import Record
@@ -78,9 +78,9 @@ def count(found: Sequence[ClaimLine]) -> list[str]:
             by_label.setdefault(chip.label, []).append(chip.kind)
     if len(by_label) == 1:
         (kinds,) = by_label.values()
-        return [f"{_counted(kinds).capitalize()}."]
+        return [f"{formats.capital(_counted(kinds))}."]
     return [
-        f"{label[:1].upper()}{label[1:]}: {_counted(kinds)}."
+        f"{formats.capital(label)}: {_counted(kinds)}."
         for label, kinds in by_label.items()
     ]
 
@@ -115,7 +115,7 @@ def _line(
         subject = re.sub(r" \([^()]*\)$", "", subject)  # the choice
     return ClaimLine(
         anchor,
-        title[:1].upper() + title[1:],
+        formats.capital(title),
         subject,
         chips,
         _remarks(heads[0]),

@@ -3,13 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normjax.report import bands, estimates, formats, names, networks
+from normjax import ties
+from normjax.report import bands, decisions, formats, names, networks
 from normjax.report.chart import Axis, Chart, Panel, Row
 from normjax.report.layout import Layout
 from normjax.report.networks import Cell
 from normjax.statistics import Interval
 
 POINTS = "difference in test accuracy, percentage points"
+ALONE = (
+    " Each comparison stands alone, not adjusted for their number; the table of"
+    " differences has Holm's p, which is."
+)
 
 
 def charts(
@@ -74,9 +79,10 @@ def differences(
         x=Axis(POINTS, reference=0.0),
         y=row_names(panels),
         panels=panels,
-        note=f"Dots: seeds; bars: mean and {bands.percent(level)} interval."
-        " A difference counts if its interval excludes zero and, where seeds lie far"
-        " from the others, that of the trimmed mean lies on the same side.",
+        note=f"Dots: seeds; bars: mean and {formats.confidence(level)} interval."
+        f" A difference counts if it has {ties.least(level):,} pairs of seeds or more,"
+        " its interval excludes zero and, where seeds lie far from the others, that of"
+        " the trimmed mean lies on the same side." + (ALONE if len(pairs) > 1 else ""),
         same_y=False,
         group="answer",
     )
@@ -84,23 +90,20 @@ def differences(
 
 def difference_row(a: Cell, b: Cell, layout: Layout, level: float) -> Row:
     """`a` minus `b` in percentage points; it holds if `a` is better, fails if worse."""
-    found = estimates.accuracy_difference(a, b, level=level)
-    outlying = estimates.outlying_difference(a, b, level=level)
+    found = decisions.decision(a, b, level=level)
+    estimate, low, high = (float(x) for x in found.difference[:3])
     i, j = networks.shared_seeds(a, b)
-    intervals = [Interval(*found[:4]), *([outlying.trimmed] if outlying else [])]
-    sides = {int(x.low > 0) - int(x.high < 0) for x in intervals}
-    side = sides.pop() if len(sides) == 1 else 0
     accuracy = a.final["test_accuracy"][i] - b.final["test_accuracy"][j]
     return Row(
         key=layout.key(a.arm),
         label=layout.label(a.arm),
-        estimate=float(found.estimate),
-        low=float(found.low),
-        high=float(found.high),
+        estimate=estimate,
+        low=low,
+        high=high,
         seeds=a.seeds[i].tolist(),
         values=100 * accuracy,
-        text=formats.signed(intervals[0]),
-        kind={1: "holds", 0: "undecided", -1: "fails"}[side],
+        text=formats.signed(found.difference),
+        kind=("undecided", "holds", "fails")[found.side],
     )
 
 
@@ -114,7 +117,7 @@ def seeds(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
     few = any(len(cell.seeds) < bands.LEAST_SEEDS for cell in best)
     ended = any(bands.ended(row.low, row.high) for row in rows)
     sentences = [
-        f"Dots: seeds; bars: mean and {bands.percent(level)} interval.",
+        f"Dots: seeds; bars: mean and {formats.confidence(level)} interval.",
         bands.too_few(level) if few else "",
         bands.CLIPPED if ended else "",
     ]

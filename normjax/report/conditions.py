@@ -1,9 +1,19 @@
 """What was run, in the words of a page: data, model, machine, and what is missing."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from normjax.report import equal_numbers, estimates, formats, names, tuning_tables
+from normjax import p_values, ties
+from normjax.report import (
+    equal_numbers,
+    estimates,
+    formats,
+    names,
+    networks,
+    tuning_tables,
+)
+from normjax.study import trials
 from normjax.study.record import Record, present_arms
 
 MOST_NAMED = 6  # arms of which networks are missing, in one line
@@ -20,12 +30,11 @@ def rows(record: Record) -> list[tuple[str, str]]:
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
     counts = formats.plural(len(arms), "arm"), formats.plural(total, "network")
-    seeds = record.networks["seed"].nunique()
     found = [
         *training_rows(record),
         *record.record.get("about", ()),  # of several studies
         ("Networks", ", ".join(counts)),
-        ("Seeds", f"{seeds:,} in each arm and setting"),
+        ("Seeds", _seeds(record)),
         ("Trials", tuning_tables.cost(record)),
         ("Looks", estimates.looks_sentence(record)),
         ("Parameters", " to ".join(f"{x:,}" for x in range_ends)),
@@ -39,6 +48,38 @@ def rows(record: Record) -> list[tuple[str, str]]:
     return [(term, text) for term, text in found if text]
 
 
+def few_seeds(record: Record) -> str:
+    """What so few seeds cannot say; empty if they are enough.
+
+    They are the fewest that two arms share, each at its best setting.
+    """
+    if trials.is_tuning(record.record) or record.networks.empty:
+        return ""
+    cells = networks.best_of_arms(networks.load(record))
+    own = {frozenset(cell.seeds.tolist()) for cell in cells}
+    numbers = {len(a & b) for a, b in itertools.combinations_with_replacement(own, 2)}
+    seeds, level = min(numbers - {0}), estimates.level_of(record)
+    least = ties.least(level)
+    if seeds >= least:
+        return ""
+    who = f"{formats.plural(seeds, 'seed')} {'is' if seeds == 1 else 'are'}"
+    if len(numbers) > 1:
+        who = f"Some arms share only {formats.plural(seeds, 'seed')},"
+    return (
+        f"{who} too few to conclude from: the sign-flip test of"
+        f" {formats.plural(seeds, 'pair')} cannot give a p below"
+        f" {p_values.smallest(seeds):.3g}; {least} can go below {1 - level:.3g}."
+    )
+
+
+def _seeds(record: Record) -> str:
+    """`5 in each arm and setting`, or `3 to 5` if some have fewer."""
+    by = ["arm", *record.record["settings"]]
+    numbers = record.networks.groupby(by, dropna=False)["seed"].nunique()
+    ends = dict.fromkeys([numbers.min(), numbers.max()] if len(numbers) else [0])
+    return f"{' to '.join(f'{x:,}' for x in ends)} in each arm and setting"
+
+
 def gaps(record: Record) -> list[tuple[str, str]]:
     """What is missing, has failed, is damaged or is equal: pairs of term and text.
 
@@ -49,7 +90,12 @@ def gaps(record: Record) -> list[tuple[str, str]]:
         *lacking(record.record, known, most=MOST_NAMED),
         ("Notice", "; ".join(notices(record))),
     ]
-    return [(term, names.readable(text, known)) for term, text in found if text]
+    words = {"Notice": names.readable}  # what failed are a program's own words
+    return [
+        (term, words.get(term, names.label_arms)(text, known))
+        for term, text in found
+        if text
+    ]
 
 
 def notices(record: Record) -> list[str]:

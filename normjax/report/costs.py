@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normjax.report import bands, estimates
+from normjax.report import bands, estimates, formats
 from normjax.report.chart import Axis, Chart, Panel, Point
 from normjax.report.layout import Layout
 from normjax.report.networks import Cell
@@ -30,9 +30,9 @@ def charts(best: Sequence[Cell], layout: Layout, level: float) -> list[Chart]:
         panels=[Panel(title, found) for title, found in panels.items()],
         columns=layout.num_columns(),
         note="Bars: mean accuracy over seeds and its"
-        f" {bands.percent(level)} interval; median of the epochs times their number,"
-        " and its interval. These are the seconds of one run, and say nothing of"
-        " another: arms run minutes apart, and the noise of a machine comes in"
+        f" {formats.confidence(level)} interval; median of the epochs times their"
+        " number, and its interval. These are the seconds of one run, and say nothing"
+        " of another: arms run minutes apart, and the noise of a machine comes in"
         " bursts.",
         group="cost",
     )

@@ -20,11 +20,6 @@ class Curve(NamedTuple):
     label: str  # of the y axis, with the unit
     scale: Scale = "size"
 
-    @property
-    def logarithmic(self) -> bool:
-        """Whether its axis is one of logarithms if the values are far apart."""
-        return self.scale == "size"
-
 
 GROUP = "curves"
 MOST_PANELS = 24  # of layers

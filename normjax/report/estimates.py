@@ -3,7 +3,7 @@
 An interval has three columns: `x`, `x_low`, `x_high`. Nothing is written as text here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ class Outlying(NamedTuple):
 
 def level_of(record: Record) -> float:
     """The level of every interval over seeds: that of the look at as many seeds."""
-    return looks.level_at(looks.taken(record.record), _num_seeds(record))
+    return looks.level_of(record.record, record.networks["seed"])
 
 
 def looks_sentence(record: Record) -> str:
@@ -55,26 +55,40 @@ def arm_differences(
 
     Args:
         record: the study.
-        baseline: the levels to which an arm's factors are changed to get its baseline
-            arm; those of the record if None. A baseline arm has no row. Settings are
-            matched by their position in the grid, if both grids have the same length.
+        baseline: see `baseline_cells`; that of the record if None.
     """
     if baseline is None:
         baseline = record.record.get("baseline") or {}
     cells, level = networks.load(record), level_of(record)
-    grid_sizes = {cell.arm: cell.position + 1 for cell in cells}
-    by_factors = {(tuple(c.factors.items()), c.position): c for c in cells}
-    rows = []
-    for cell in cells:
-        factors = tuple((cell.factors | dict(baseline)).items())
-        other = by_factors.get((factors, cell.position), cell)
-        if other.arm != cell.arm and grid_sizes[other.arm] == grid_sizes[cell.arm]:
-            rows.append(_difference_row(cell, other, level))
+    pairs = baseline_cells(cells, baseline)
+    rows = [_difference_row(*pair, level) for pair in pairs]
     table = pd.DataFrame(rows)
     if rows:
         place = list(table).index("p") + 1
         table.insert(place, "p_holm", p_values.holm(table["p"].to_numpy()))
     return table
+
+
+def baseline_cells(
+    cells: Sequence[Cell], baseline: Mapping[str, Any]
+) -> list[tuple[Cell, Cell]]:
+    """Each cell with that of its baseline arm; a baseline arm itself has no pair.
+
+    Args:
+        cells: all cells of a record.
+        baseline: the levels to which an arm's factors are changed to get its baseline
+            arm. Settings are matched by their position in the grid, if both grids have
+            the same length.
+    """
+    grid_sizes = {cell.arm: cell.position + 1 for cell in cells}
+    by_factors = {(tuple(c.factors.items()), c.position): c for c in cells}
+    pairs = []
+    for cell in cells:
+        factors = tuple((cell.factors | dict(baseline)).items())
+        other = by_factors.get((factors, cell.position), cell)
+        if other.arm != cell.arm and grid_sizes[other.arm] == grid_sizes[cell.arm]:
+            pairs.append((cell, other))
+    return pairs
 
 
 def curves(record: Record) -> pd.DataFrame:

@@ -194,6 +194,16 @@ def _bounds(interval: Interval, text: Callable[[float], str]) -> str:
     return f"{text(estimate)} [{text(low)}, {text(high)}]"
 
 
+def confidence(level: float) -> str:
+    """`95%`, `98.75%`."""
+    return f"{100 * level:.4g}%"
+
+
+def capital(text: str) -> str:
+    """A text begins with a capital; `l2` and numbers stay as they are."""
+    return text if text[1:2].isdigit() else text[:1].upper() + text[1:]
+
+
 def plural(n: int, noun: str) -> str:
     """`1 seed`, `1,200 seeds`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from normjax import files, looks
-from normjax.report import conditions, estimates
+from normjax.report import conditions, estimates, formats
 from normjax.statistics import LEVEL
 from normjax.study import kept
 from normjax.study.record import Record
@@ -30,10 +30,7 @@ def notices(each: Mapping[str, Record]) -> list[str]:
     found = [text] if (text := level_notice(each)) else []
     for name, other in others:
         shared = set(record.record["seeds"]) & set(other.record["seeds"])
-        here, there = origin(record), origin(other)
-        unlike = [field for field in SHARED if here[field] != there[field]]
-        if differing(digests(record), digests(other)) and "data" not in unlike:
-            unlike.append("data")
+        unlike = not_shared(record, other)
         if not shared:
             found.append(f"{first} and {name} have no seed in common")
         elif unlike:
@@ -48,6 +45,24 @@ def notices(each: Mapping[str, Record]) -> list[str]:
                 f" have the same {in_common(record, other)}"
             )
     return found
+
+
+def origins(each: Mapping[str, Record]) -> list[int]:
+    """A number for each study: the same where seeds of the same number are paired."""
+    records = list(each.values())
+    return [
+        next(i for i, other in enumerate(records) if not not_shared(other, record))
+        for record in records
+    ]
+
+
+def not_shared(record: Record, other: Record) -> list[str]:
+    """Why seeds of the same number are independent; empty if they are paired."""
+    here, there = origin(record), origin(other)
+    unlike = [field for field in SHARED if here[field] != there[field]]
+    if differing(digests(record), digests(other)) and "data" not in unlike:
+        unlike.append("data")
+    return unlike
 
 
 def in_common(record: Record, other: Record) -> str:
@@ -124,10 +139,13 @@ def level_notice(each: Mapping[str, Record]) -> str:
     levels = {name: estimates.level_of(record) for name, record in each.items()}
     if not joint_looks(each):
         return ""
-    own = ", ".join(f"{name} {100 * level:.4g}%" for name, level in levels.items())
+    own = ", ".join(
+        f"{name} {formats.confidence(level)}" for name, level in levels.items()
+    )
     return (
-        f"intervals have the level {100 * max(levels.values()):.4g}%, the strictest of"
-        f" the studies, some of which were looked at while they grew: {own}"
+        f"intervals have the level {formats.confidence(max(levels.values()))}, the"
+        " strictest of the studies, some of which were looked at while they grew:"
+        f" {own}"
     )
 
 

@@ -120,12 +120,25 @@ def readable(text: str, known: Mapping[str, str]) -> str:
     return IDENTIFIER.sub(lambda found: known.get(found[0]) or _words(found[0]), text)
 
 
+def label_arms(text: str, known: Mapping[str, str]) -> str:
+    """A program's own words, such as an error, in which only whole arms are replaced.
+
+    Args:
+        text: words among which commands, fields and paths stay as they are.
+        known: see `glossary`.
+    """
+    return IDENTIFIER.sub(lambda found: known.get(found[0], found[0]), text)
+
+
 def _words(identifier: str) -> str:
-    """Identifiers as words, but for a file's or a module's: they have a dot."""
+    """Identifiers as words, but for options, fields, files and modules.
+
+    They begin with two hyphens, or have a dot or a slash.
+    """
     name, equals, value = identifier.partition("=")
-    if equals:
-        return f"{_words(name)} {_words(value)}"
-    return name if {".", "/"} & set(name) else words(name)
+    if identifier.startswith("--") or {".", "/"} & set(name):
+        return identifier
+    return f"{words(name)} {_words(value)}" if equals else words(name)
 
 
 AGAINST = " against "

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from normjax import files, p_values
+from normjax import files
 from normjax.report import (
     answers,
     browser,
@@ -33,13 +33,13 @@ from normjax.report import (
 from normjax.report.audit_interface import Section, audit_documents
 from normjax.report.chart import Chart, Charts
 from normjax.report.claim_sections import Claims
+from normjax.report.wide_tables import Table
 from normjax.study import groups, trials
 from normjax.study.claims import claim
 from normjax.study.record import Record, read_record, write_tables
 from normjax.study.wanted import read_wanted
 
 ANSWER = "answer"  # the group of the chart that shows the answer
-DECIDABLE = 0.05  # seeds are few if no p can be as small
 
 
 def build(workdir: str | Path, *, stills: bool = True) -> Path:
@@ -146,39 +146,43 @@ def _page(
         drawn: the charts of which a still figure lies beside the page.
     """
     content = record.record
-    answer = _answer(record)
     verdicts = [x for x in sections if claim_lines.has_verdicts(x)]
     claims = [*(claim_sections.claims(x, record) for x in verdicts), *others]
     shown = [x for x in sections if not claim_lines.has_verdicts(x)]
     wide = [wide_tables.wide_table(x, record) for x in shown]
-    both = [(x.section, wide_tables.wide_table(x.section, x.record)) for x in claims]
     first = _picture(charts)
     return TEMPLATES.get_template("page.html.j2").render(
         study=content["study"],
         question=content["question"] or content["study"],
-        answer=answer,
-        few=_few_seeds(record),
+        answer=_answer(record),
+        few=conditions.few_seeds(record),
         gaps=conditions.gaps(record),
         missing=any(x.get("missing") for x in content["arms"].values()),
         picture=first,
         claims=claims,
         groups=_groups([x for x in charts.charts if x is not first]),
-        strokes=charts.strokes,
         tables=wide,
         run=conditions.rows(record),
         command=content["environment"].get("command", ""),
         commit=content["environment"].get("commit", ""),
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
         chart_data=markupsafe.Markup(browser.chart_data(charts)),
-        table_data=_script(
-            {x.name: wide_tables.copies(x, y) for x, y in [*zip(shown, wide), *both]}
-        ),
+        table_data=_script(_copies(shown, wide, claims)),
         linked=linked,
         drawn=drawn,
         still=still,
         target=content.get("target_accuracy"),
-        percent=f"{100 * estimates.level_of(record):.4g}%" if answer else "95%",
+        percent=formats.confidence(estimates.level_of(record)),
     )
+
+
+def _copies(
+    shown: Sequence[Section], wide: Sequence[Table], claims: Sequence[Claims]
+) -> dict[str, dict[str, str]]:
+    """Table -> what can be copied of it; claims are copied as one table too."""
+    pairs = [*zip(shown, wide)]
+    pairs += [(x.section, wide_tables.wide_table(x.section, x.record)) for x in claims]
+    return {section.name: wide_tables.copies(section, x) for section, x in pairs}
 
 
 def _answer(record: Record) -> list[str]:
@@ -192,20 +196,7 @@ def _answer(record: Record) -> list[str]:
         baseline=record.record.get("baseline"),
         level=estimates.level_of(record),
         tuning=record.record.get("tuning"),
-    )
-
-
-def _few_seeds(record: Record) -> str:
-    """What so few seeds cannot say; empty if they are enough."""
-    seeds = record.networks["seed"].nunique()
-    least = p_values.least_pairs(DECIDABLE)
-    if trials.is_tuning(record.record) or not 0 < seeds < least:
-        return ""
-    are = "is" if seeds == 1 else "are"
-    return (
-        f"{formats.plural(seeds, 'seed')} {are} too few to conclude from: the sign-flip"
-        f" test of {formats.plural(seeds, 'pair')} cannot give a p below"
-        f" {p_values.smallest(seeds):.3g}; {least} can go below {DECIDABLE:g}."
+        origins=record.record.get("origins"),
     )
 
 
@@ -225,7 +216,7 @@ def _script(content: Any) -> markupsafe.Markup:
 
 def _source(name: str) -> markupsafe.Markup:
     """A file beside the templates, as it is."""
-    return markupsafe.Markup((FOLDER / name).read_text())
+    return markupsafe.Markup((FOLDER / name).read_text("utf-8"))
 
 
 def _slug(text: str) -> str:
@@ -241,7 +232,7 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-TEMPLATES.filters |= {"slug": _slug, "capital": lambda x: x[:1].upper() + x[1:]}
+TEMPLATES.filters |= {"slug": _slug, "capital": formats.capital}
 TEMPLATES.globals |= {
     "source": _source,
     "chart_scripts": lambda: markupsafe.Markup(browser.scripts()),

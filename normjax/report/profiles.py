@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normjax import bounded
+from normjax import bounded, p_values
 from normjax.report import bands, formats, networks
-from normjax.report.bands import percent
 from normjax.report.chart import Axis, Chart, Panel, Series, Tile
 from normjax.report.layout import Layout
 from normjax.report.networks import Cell
@@ -45,19 +44,24 @@ def probability(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
         y=Axis("arm", names=labels),
         panels=[Panel("", tiles)],
         note="Share of the seeds on which its final test accuracy is higher; a tie"
-        f" counts as half. A frame: the {percent(level)} interval (Wilson) of this pair"
-        " alone excludes one half.",
+        " counts as half. A frame: the exact sign test, which leaves ties out, has a"
+        f" p of at most {1 - level:.3g}. Each pair stands alone: nothing is adjusted"
+        " for their number.",
         centre=50.0,
         group=GROUP,
     )
 
 
 def duel(a: Cell, b: Cell, layout: Layout, level: float) -> Tile:
-    """The share of seeds on which `a` beats `b`, in percent."""
+    """The share of seeds on which `a` beats `b`, in percent.
+
+    It is marked if the sign test finds that one of them is better.
+    """
     i, j = networks.shared_seeds(a, b)
     x, y = a.final["test_accuracy"][i], b.final["test_accuracy"][j]
     found = bounded.probability_of_improvement(x, y, level)
     share, low, high, n = (float(value) for value in found)
+    p = p_values.sign_test(int((x > y).sum()), int((x < y).sum()))
     first, second = layout.labels[a.arm], layout.labels[b.arm]
     title = f"{first} and {second} share no seed"
     if n:
@@ -70,7 +74,7 @@ def duel(a: Cell, b: Cell, layout: Layout, level: float) -> Tile:
         value=100 * share,
         text=f"{100 * share:.0f}" if n else "",
         title=title,
-        marked=low > 0.5 or high < 0.5,
+        marked=p <= 1 - level,
     )
 
 
@@ -84,9 +88,9 @@ def profiles(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
         for title, members in layout.panels(best).items()
     ]
     sentences = [
-        f"Steps: share of seeds above x; bands: its {percent(level)} interval (Wilson)"
-        " at each x alone, from an arm's lowest seed to its highest. A line farther to"
-        " the right is better."
+        f"Steps: share of seeds above x; bands: its {formats.confidence(level)}"
+        " interval (Wilson) at each x alone, from an arm's lowest seed to its highest."
+        " A line farther to the right is better."
     ]
     if any(len(cell.seeds) < bands.LEAST_SEEDS for cell in best):
         sentences.append(bands.too_few(level))

@@ -94,6 +94,11 @@ def _about(each: Mapping[str, Record]) -> dict[str, Any]:
         "environment": joint_texts.environment(each),
         "damaged": [x for content in contents for x in content["damaged"]],
         "notices": joint_texts.notices(each),
+        "origins": {
+            arm_name(name, arm): number
+            for (name, record), number in zip(each.items(), joint_texts.origins(each))
+            for arm in record.record["arm_order"]
+        },
         "looks": joint_texts.joint_looks(each),
         "about": [
             (name, joint_texts.training(record)) for name, record in each.items()

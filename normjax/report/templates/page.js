@@ -53,17 +53,18 @@
     }
   }
 
-  // The columns that name a row stay in sight where there is room for the numbers.
+  // The columns that name a row stay in sight where there is room for the numbers: all
+  // of them, or the first ones that fit. The others scroll with the numbers.
   const stick = () => {
     for (const table of document.querySelectorAll("table.data")) {
       const names = Number(table.dataset.names);
       const first = [...table.tHead.rows[0].cells].slice(0, names);
       const widths = first.map((cell) => cell.offsetWidth);
-      const total = widths.reduce((a, b) => a + b, 0);
-      const fits = total <= 0.56 * table.parentNode.clientWidth;
+      const room = 0.45 * table.parentNode.clientWidth;
       for (const row of table.rows) {
         let left = 0;
         for (let i = 0; i < names; i += 1) {
+          const fits = left + widths[i] <= room;
           row.cells[i].classList.toggle("stuck", fits);
           row.cells[i].style.left = fits ? `${left}px` : "";
           left += widths[i];
