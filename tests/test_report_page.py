@@ -220,6 +220,32 @@ def test_a_lead_whose_interval_includes_zero_is_undecided(norms):
     assert "the more accurate of 2 arms" in first
 
 
+@pytest.mark.parametrize(
+    ("errors", "arms", "verdict"),  # t of 7 is 2.36 at 95%, 3.13 for three comparisons
+    [
+        (2.7, 4, "undecided"),
+        (2.7, 2, "better"),
+        (3.5, 4, "better"),
+        (2.2, 4, "undecided"),
+    ],
+)
+def test_the_best_of_several_arms_leads_by_more(norms, errors, arms, verdict):
+    """It was picked: its interval is that of as many comparisons."""
+    cells = networks.load(norms)[:arms]
+    start = cells[0].final["test_accuracy"]
+    signs = np.resize((1.0, -1.0), 8)
+    lead = start + 1e-3 * (signs + errors * np.std(signs, ddof=1) / np.sqrt(8))
+    values = [start, *[start - 0.05] * (arms - 2), lead]
+    cells = [
+        cell._replace(final=cell.final | {"test_accuracy": x})
+        for cell, x in zip(cells, values)
+    ]
+    first = answers.answer(cells, baseline={"norm": "none"})[0]
+    assert f" points against no norm: {verdict}" in first
+    picked = "the 95% interval excludes zero, that for 3 comparisons, 98.33%, does not"
+    assert (picked in first) == (errors == 2.7 and arms == 4)
+
+
 def test_the_trimmed_mean_must_agree():
     apart = Interval(1.0, 0.5, 1.5, 9)
     around = Interval(0.2, -0.5, 0.9, 9)

@@ -138,7 +138,7 @@ def _leading(scope: Scope) -> list[str]:
         against = f"the runner-up, {against}"
     said = _compared(best, other, scope)
     first = f"{name}{role} is {more} arms: {accuracy}, {said[0]} against {against}"
-    sentences = [f"{first}: {said[1]}."]
+    sentences = [f"{first}: {_picked(best, other, scope) or said[1]}."]
     if order[1] is not other:
         points, judged = _compared(order[1], best, scope)
         runner = scope.labels[order[1].arm]
@@ -156,6 +156,28 @@ def _compared(a: Cell, b: Cell, scope: Scope) -> tuple[str, str]:
     if scope.origins.get(a.arm) != scope.origins.get(b.arm):
         found = found._replace(reason=f"{found.reason}; {INDEPENDENT}")
     return text, str(found)
+
+
+def _picked(best: Cell, other: Cell, scope: Scope) -> str:
+    """What is said instead of `better` of an arm that leads because it was picked.
+
+    The most accurate of k arms leads by chance too. Its interval at level
+    `1 - (1 - level) / (k - 1)` excludes zero with a probability of at most `1 - level`
+    if no arm is better than `other` (Bonferroni). Empty if it does exclude zero.
+    """
+    number = len(scope.arms) - 1
+    strict = 1 - (1 - scope.level) / number
+    alone = decisions.decision(best, other, level=scope.level)
+    if (
+        alone.side < 1
+        or estimates.accuracy_difference(best, other, level=strict).low > 0
+    ):
+        return ""
+    percent, wider = formats.confidence(scope.level), formats.confidence(strict)
+    return (
+        f"undecided, for it was picked from {len(scope.arms):,} arms (the {percent}"
+        f" interval excludes zero, that for {number:,} comparisons, {wider}, does not)"
+    )
 
 
 def _is_baseline(cell: Cell, scope: Scope) -> bool:
