@@ -58,6 +58,7 @@ with-peers-docs: $(installed)
 	$(VENV)/bin/python -m tests.mutants --write docs
 	$(VENV)/bin/python -m benchmarks.variance --write docs
 	$(VENV)/bin/python -m normjax.audit docs/results/* --write docs/claims.md
+	$(VENV)/bin/python -m normjax.report docs/results/optimizers --out=docs/example.html
 	$(VENV)/bin/python -m docs.generate
 
 clean:

@@ -45,6 +45,7 @@ html_theme = "furo"
 html_title = f"normjax {release}"
 html_show_sourcelink = False
 html_static_path = ["static"]
+html_extra_path = ["example.html"]  # a page as the report writes it
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 

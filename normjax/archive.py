@@ -10,6 +10,7 @@ by their ids: it trains those that are missing, and says how many are archived.
 
 import argparse
 import contextlib
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from normjax.errors import InputError
 from normjax.study import claims, groups
 from normjax.study.groups import Group
 from normjax.study.wanted import read_wanted, start_record
+
+ABSOLUTE = re.compile(r"(?P<flag>--workdir[= ])/(\S*/)?(?P<name>[^/\s]+)/?(?=\s|$)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +56,7 @@ def archive(source: Path, workdir: Path) -> list[Path]:
         InputError: `source` has no record, a file of it is damaged, or `workdir` holds
             networks with their variables or another process works on it.
     """
-    wanted = read_wanted(source)
+    wanted = without_folders(read_wanted(source))
     found = wanted_groups(source, wanted)
     older = sorted((workdir / groups.FOLDER).glob("*.npz"))
     if not all(groups.is_archived(groups.read(path)) for path in older):
@@ -92,11 +95,21 @@ def wanted_groups(source: Path, wanted: dict) -> list[Group]:
     return [_part(group, sorted(lanes)) for group, lanes in places.values()]
 
 
+def without_folders(about: dict) -> dict:
+    """The same, but the command has no absolute path of a workdir: `runs/optimizers`.
+
+    An archive is made to be shown, and the folders of a machine say nothing there.
+    """
+    where = about["environment"]
+    command = ABSOLUTE.sub(r"\g<flag>runs/\g<name>", where.get("command", ""))
+    return about | {"environment": where | {"command": command}}
+
+
 def _part(group: Group, lanes: list[int]) -> Group:
     """Some networks of a group, marked as archived."""
     of = lambda arrays: {name: np.asarray(x)[lanes] for name, x in arrays.items()}
     return Group(
-        about=group.about | {groups.ARCHIVED: True},
+        about=without_folders(group.about) | {groups.ARCHIVED: True},
         seeds=group.seeds[lanes],
         settings=of(group.settings),
         diverged_at_step=group.diverged_at_step[lanes],

@@ -174,3 +174,18 @@ def test_an_archive_of_a_study_without_claims_has_none(tmp_path, monkeypatch):
     arms = {"none": made("none", (0, 1, 2))}
     study = write(tmp_path / "run", arms, {"audit": "my_empty_audit"})
     assert overview.read_results([study.workdir], tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("a --workdir=/home/me/x/run1", "a --workdir=runs/run1"),
+        ("a --workdir /scratch/run1/ --b=/c", "a --workdir runs/run1 --b=/c"),
+        ("a --workdir=runs/run1", "a --workdir=runs/run1"),
+        ("normjax.run(...)", "normjax.run(...)"),
+    ],
+)
+def test_an_archive_does_not_tell_the_folders_of_a_machine(given, kept):
+    about = {"environment": {"command": given, "commit": "1"}, "other": "/home/me"}
+    expected = {"environment": {"command": kept, "commit": "1"}, "other": "/home/me"}
+    assert archive.without_folders(about) == expected
