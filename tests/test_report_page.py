@@ -193,7 +193,7 @@ def test_the_answer_is_one_sentence_with_difference_interval_verdict_and_seeds(n
     difference = estimates.accuracy_difference(cells[3], cells[0])
     points = formats.points(Interval(*difference[:4]))
     assert found[0] == (
-        f"Weight is the most accurate of 4 arms: test accuracy {accuracy} over 8 seeds,"
+        f"Weight has the highest mean test accuracy of 4 arms, {accuracy} over 8 seeds,"
         f" {points} points against no norm: better (the 95% interval excludes zero)."
     )
     assert re.fullmatch(r"Runner-up: layer, −.* points against it: worse .*", found[1])
@@ -207,7 +207,9 @@ def test_without_a_baseline_the_difference_is_to_the_runner_up(norms):
 
 def test_a_baseline_that_leads_is_called_so(norms):
     found = answers.answer(networks.load(norms), baseline={"norm": "weight"})
-    assert found[0].startswith("Weight, the baseline, is the most accurate of 4 arms: ")
+    assert found[0].startswith(
+        "Weight, the baseline, has the highest mean test accuracy of 4 arms, "
+    )
     assert "against the runner-up, layer: better" in found[0]
 
 
@@ -217,16 +219,16 @@ def test_a_lead_whose_interval_includes_zero_is_undecided(norms):
     cells[1] = cells[1]._replace(final=cells[1].final | {"test_accuracy": shaken})
     first = answers.answer(cells, baseline={"norm": "none"})[0]
     assert first.endswith(": undecided (the 95% interval includes zero).")
-    assert "the more accurate of 2 arms" in first
+    assert "the higher mean test accuracy of 2 arms" in first
 
 
 @pytest.mark.parametrize(
     ("errors", "arms", "verdict"),  # t of 7 is 2.36 at 95%, 3.13 for three comparisons
     [
-        (2.7, 4, "undecided"),
-        (2.7, 2, "better"),
-        (3.5, 4, "better"),
-        (2.2, 4, "undecided"),
+        (2.7, 4, "better alone, undecided after adjusting for the 3 comparisons"),
+        (2.7, 2, "better ("),
+        (3.5, 4, "better ("),
+        (2.2, 4, "undecided ("),
     ],
 )
 def test_the_best_of_several_arms_leads_by_more(norms, errors, arms, verdict):
@@ -242,7 +244,7 @@ def test_the_best_of_several_arms_leads_by_more(norms, errors, arms, verdict):
     ]
     first = answers.answer(cells, baseline={"norm": "none"})[0]
     assert f" points against no norm: {verdict}" in first
-    picked = "the 95% interval excludes zero, that for 3 comparisons, 98.33%, does not"
+    picked = "(the 95% interval excludes zero, the 98.33% one does not)"
     assert (picked in first) == (errors == 2.7 and arms == 4)
 
 
@@ -297,7 +299,7 @@ def test_the_chart_of_differences_says_that_nothing_is_adjusted(norms):
 
 def test_the_setting_of_a_grid_is_named(grid):
     found = answers.answer(networks.load(grid), baseline={"norm": "none"})
-    assert found[0].startswith("Weight (at learning rate 0.01) is the most accurate of")
+    assert found[0].startswith("Weight (at learning rate 0.01) has the highest mean")
     assert " against no norm (at learning rate 0.01): " in found[0]
     assert found[-1] == "Each arm is at the setting of its highest validation accuracy."
 
@@ -305,7 +307,7 @@ def test_the_setting_of_a_grid_is_named(grid):
 def test_each_protocol_has_its_own_sentence(optimizers):
     """Arms of higher accuracy are the later ones, as published."""
     found = answers.answer(networks.load(optimizers), baseline={"optimizer": "adam"})
-    arms = "third moment, l2 is the most accurate of 6 arms: "
+    arms = "third moment, l2 has the highest mean test accuracy of 6 arms, "
     assert found[0].startswith(f"Corrected: {arms}")
     assert found[2].startswith(f"As published: {arms}")
     least = [x for x in found if "least variance" in x]
@@ -465,7 +467,7 @@ def test_a_page_says_what_is_missing_and_shows_the_rest(tmp_path):
     path.unlink()
     text = without_scripts(page.build(tmp_path, stills=False).read_text())
     assert "<dt>Missing</dt><dd>layer (8 of 8)</dd>" in text
-    assert "the most accurate of 3 arms" in text
+    assert "the highest mean test accuracy of 3 arms" in text
     assert text.count(record.record["environment"]["command"]) == 2
 
 
@@ -546,3 +548,17 @@ def test_stills_are_drawn_once_and_again_where_a_chart_changed(tmp_path):
     assert changed == ["seeds"]
     text = page.build(tmp_path, stills=False).read_text()
     assert 'href="figures/seeds.pdf"' in text
+
+
+def test_an_arm_that_has_diverged_as_a_whole_leads_nobody(norms):
+    lost = lambda cell: cell.final | {"diverged_at_step": np.ones(8, int)}
+    cells = [x._replace(final=lost(x)) for x in networks.load(norms)[1:]]
+    kept = networks.load(norms)[:1]
+    first = answers.answer(kept + cells, baseline={"norm": "none"})[0]
+    assert first.startswith("No norm, the baseline, has the highest mean test accuracy")
+    assert answers.answer(cells)[0] == "Every network diverged."
+
+
+def test_the_only_arm_has_a_name():
+    assert names.arm_labels({"none": {"norm": "none"}}) == {"none": "no norm"}
+    assert names.arm_labels({"batch": {"norm": "batch"}}) == {"batch": "batch"}

@@ -1,5 +1,7 @@
 """Several studies on one page: their arms, their shared seeds, and what is said."""
 
+import re
+
 import numpy as np
 import pytest
 from test_merge import made, write
@@ -255,3 +257,13 @@ def test_one_page_is_written_and_no_folder_is_touched(pair, tmp_path, capsys):
     gone = [*folders, str(tmp_path / "c"), f"--out={tmp_path / 'other.html'}"]
     assert command.main(gone) == 2
     assert not (tmp_path / "other.html").exists()
+
+
+def test_a_single_record_is_shown_as_its_own_page_does(tmp_path, capsys):
+    """It has its own baseline, not that of the first of several records."""
+    run = write(tmp_path / "a", {"none": made("none", (0, 1, 2))})
+    out = tmp_path / "page.html"
+    assert command.main([str(run.workdir), f"--out={out}"]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert "record" not in re.search(r'<p class="lead">(.*?)</p>', out.read_text())[1]
+    assert "the baseline" not in out.read_text().partition("<h2")[0]

@@ -294,7 +294,7 @@ def test_an_arm_whose_trials_fail_is_recorded_and_the_others_go_on(
     assert capsys.readouterr().out.splitlines()[2:] == [
         "trials: 6 of 10 networks",
         f"chosen: sgd: learning_rate={rates(record)['sgd']:g}",
-        "chosen: adam: nothing yet, for it lacks trials",
+        "chosen: adam: nothing yet, for trials are missing",
         "trials of adam: failed, 0 of 4: ValueError: no such norm",
     ]
     assert "adam: trials could not be trained (ValueError: no such norm)." in (
@@ -429,7 +429,7 @@ def test_trials_at_chance_are_told(made, tmp_path):
 def test_an_answer_names_the_settings_of_its_arms(made, tmp_path):
     made.accuracy = lambda arm, settings, seed: settings["learning_rate"] / 2
     made.test_accuracy = lambda arm, settings, seed: 0.6 if arm == "sgd" else 0.5
-    found = "Sgd (at learning rate 1) is the more accurate of 2 arms: "
+    found = "Sgd (at learning rate 1) has the higher mean test accuracy of 2 arms, "
     other = " against adam (at learning rate 0.01): "
     record, _ = complete(tmp_path / "tuned")
     tuning = record.record["tuning"]

@@ -73,8 +73,14 @@ def build(workdir: str) -> Path:
 
 
 def build_side_by_side(workdirs: Sequence[str], path: Path) -> Path:
-    """Builds one page of several records, and says where it is and what is missing."""
+    """Builds one page of all records, and says where it is and what is missing.
+
+    A single record is shown as its own page shows it, without links to its files.
+    """
     records = [read_record(workdir) for workdir in workdirs]
+    if len(records) == 1:
+        page.write(records[0], path)
+        return announce(path, page.lacks(records[0]))
     whole = side_by_side.combine(records)
     folders = side_by_side.record_names([record.workdir for record in records])
     page.write(whole, path, dict(zip(folders, records)))

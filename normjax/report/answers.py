@@ -119,25 +119,31 @@ def _labels(arms: Sequence[Cell], chosen: Mapping[str, str]) -> dict[str, str]:
 def _leading(scope: Scope) -> list[str]:
     """The sentence about the most accurate arm, and one about its runner-up."""
     means = {x.arm: estimates.robustness(x).estimate for x in scope.arms}
-    order = sorted(scope.arms, key=lambda x: -np.nan_to_num(means[x.arm], nan=-1.0))
+    order = sorted(  # an arm that has diverged as a whole leads nobody
+        scope.arms,
+        key=lambda x: (x.diverged.all(), -np.nan_to_num(means[x.arm], nan=-1.0)),
+    )
     best = order[0]
+    if best.diverged.all():
+        return ["every network diverged."]
     interval = estimates.robustness(best, level=scope.level)
     seeds = formats.plural(len(best.seeds), "seed")
-    accuracy = f"test accuracy {formats.accuracy(interval)} over {seeds}"
+    accuracy = f"{formats.accuracy(interval)} over {seeds}"
     name = scope.labels[best.arm]
     if len(order) == 1:
-        return [f"{name} has {accuracy}."]
+        return [f"{name} has a mean test accuracy of {accuracy}."]
     base = _baseline(best, scope)
     other = base or order[1]
-    more = f"the more accurate of {len(order)}" if len(order) == 2 else "the most"
-    if len(order) > 2:
-        more += f" accurate of {len(order):,}"
+    most = "higher" if len(order) == 2 else "highest"
     role = ", the baseline," if _is_baseline(best, scope) else ""
     against = scope.labels[other.arm]
     if not base and len(order) > 2:
         against = f"the runner-up, {against}"
     said = _compared(best, other, scope)
-    first = f"{name}{role} is {more} arms: {accuracy}, {said[0]} against {against}"
+    first = (
+        f"{name}{role} has the {most} mean test accuracy of {len(order):,} arms,"
+        f" {accuracy}, {said[0]} against {against}"
+    )
     sentences = [f"{first}: {_picked(best, other, scope) or said[1]}."]
     if order[1] is not other:
         points, judged = _compared(order[1], best, scope)
@@ -175,8 +181,9 @@ def _picked(best: Cell, other: Cell, scope: Scope) -> str:
         return ""
     percent, wider = formats.confidence(scope.level), formats.confidence(strict)
     return (
-        f"undecided, for it was picked from {len(scope.arms):,} arms (the {percent}"
-        f" interval excludes zero, that for {number:,} comparisons, {wider}, does not)"
+        f"better alone, undecided after adjusting for the {number:,} comparisons that"
+        f" it was picked from (the {percent} interval excludes zero, the {wider} one"
+        " does not)"
     )
 
 

@@ -82,7 +82,8 @@ def differences(
         note=f"Dots: seeds; bars: mean and {formats.confidence(level)} interval."
         f" A difference counts if it has {ties.least(level):,} pairs of seeds or more,"
         " its interval excludes zero and, where seeds lie far from the others, that of"
-        " the trimmed mean lies on the same side." + (ALONE if len(pairs) > 1 else ""),
+        " the trimmed mean lies on the same side: \u2713 better, \u2717 worse, ?"
+        " undecided." + (ALONE if len(pairs) > 1 else ""),
         same_y=False,
         group="answer",
     )

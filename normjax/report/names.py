@@ -40,12 +40,17 @@ def arm_labels(factors: Mapping[str, Mapping[str, Level]]) -> dict[str, str]:
     """
     varying = varying_factors(list(factors.values()))
     labels = {
-        arm: ", ".join(level(name, levels[name]) for name in varying) or words(arm)
+        arm: ", ".join(level(name, levels[name]) for name in varying) or single(arm)
         for arm, levels in factors.items()
     }
     if len(set(labels.values())) < len(labels):  # arms that the factors do not tell
         return {arm: words(arm) for arm in factors}
     return labels
+
+
+def single(arm: str) -> str:
+    """The name of an arm that no factor tells from others: `no norm`, not `none`."""
+    return level("norm", arm)
 
 
 def varying_factors(levels: Sequence[Mapping[str, Level]]) -> list[str]:

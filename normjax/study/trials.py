@@ -169,7 +169,7 @@ def chosen_text(tuning: Tuning, judged: str) -> str:
     """
     entry = tuning["judged"][judged]
     if "arm" not in entry:
-        return "nothing yet, for it lacks trials"
+        return "nothing yet, for trials are missing"
     grid = tuning["arms"][entry["arm"]]["settings"]
     parts = [f"{k}={x}" for k, x in entry["factors"].items()]
     parts += [f"{k}={x:g}" for k, x in entry["settings"].items() if len({*grid[k]}) > 1]
