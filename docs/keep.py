@@ -23,6 +23,7 @@ PICTURES = (  # of the figures; the others are built from the record
     *("train_accuracy_evaluated", "against_*", "final_train_loss_against_*"),
     *("map_*", "smoothness*", "tuning_*"),
 )
+LARGE = 400_000  # bytes of a picture: of so many arms that nobody reads it here
 
 
 def keep(run: Path, folder: Path) -> None:
@@ -35,7 +36,12 @@ def keep(run: Path, folder: Path) -> None:
         shutil.copytree(built / "networks", folder / "networks")
         tables = sorted((built / "tables").glob("*.csv"))
         figures = sorted((built / "figures").glob("*.svg"))
-        pictures = [x for x in figures if any(fnmatch(x.stem, y) for y in PICTURES)]
+        pictures = [
+            path
+            for path in figures
+            if any(fnmatch(path.stem, pattern) for pattern in PICTURES)
+            and path.stat().st_size <= LARGE
+        ]
         files = [built / name for name in KEPT if (built / name).exists()]
         for path in (*files, *tables, *pictures):
             shutil.copy(path, folder / path.name)
