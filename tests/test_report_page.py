@@ -562,3 +562,20 @@ def test_an_arm_that_has_diverged_as_a_whole_leads_nobody(norms):
 def test_the_only_arm_has_a_name():
     assert names.arm_labels({"none": {"norm": "none"}}) == {"none": "no norm"}
     assert names.arm_labels({"batch": {"norm": "batch"}}) == {"batch": "batch"}
+
+
+def test_the_answer_has_the_verdict_of_the_first_claim():
+    chips = [
+        claim_lines.Chip("as published", "holds", "holds"),
+        claim_lines.Chip("corrected", "undecided", "undecided (one run)"),
+    ]
+    line = claim_lines.ClaimLine("claim-1", "BN is better", "", chips, [], [])
+    other = line._replace(sentence="BN is worse")
+    assert claim_lines.first_verdict([line, other]) == [
+        "The first claim, \u201cBN is better\u201d: as published holds; corrected"
+        " undecided (one run)."
+    ]
+    assert claim_lines.first_verdict([line._replace(chips=chips[:1])]) == [
+        "The first claim, \u201cBN is better\u201d: holds."
+    ]
+    assert claim_lines.first_verdict([]) == []

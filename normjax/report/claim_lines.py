@@ -70,6 +70,17 @@ def labels(section: Section, found: Sequence[ClaimLine]) -> list[str]:
     return [label for label in heads if label in there]
 
 
+def first_verdict(found: Sequence[ClaimLine]) -> list[str]:
+    """A sentence of the first claim, the one that a study is about; none without."""
+    if not found:
+        return []
+    first, several = found[0], len({chip.label for chip in found[0].chips}) > 1
+    verdicts = [
+        f"{chip.label} {chip.text}" if several else chip.text for chip in first.chips
+    ]
+    return [f"The first claim, \u201c{first.sentence}\u201d: {'; '.join(verdicts)}."]
+
+
 def count(found: Sequence[ClaimLine]) -> list[str]:
     """A sentence for each protocol, if there are several: how many claims hold."""
     by_label: dict[str, list[str]] = {}

@@ -154,7 +154,7 @@ def _page(
     return TEMPLATES.get_template("page.html.j2").render(
         study=content["study"],
         question=content["question"] or content["study"],
-        answer=_answer(record),
+        answer=_answer(record, claims),
         few=conditions.few_seeds(record),
         gaps=conditions.gaps(record),
         missing=any(x.get("missing") for x in content["arms"].values()),
@@ -185,19 +185,21 @@ def _copies(
     return {section.name: wide_tables.copies(section, x) for section, x in pairs}
 
 
-def _answer(record: Record) -> list[str]:
-    """The answer, and further sentences."""
+def _answer(record: Record, claims: Sequence[Claims]) -> list[str]:
+    """The answer, and further sentences; the second is of the study's first claim."""
     if unfinished := tuning_tables.unfinished(record):
         return unfinished
     if record.networks.empty:
         return ["No network is finished yet, so there is nothing to compare."]
-    return answers.answer(
+    leading, *others = answers.answer(
         networks.load(record),
         baseline=record.record.get("baseline"),
         level=estimates.level_of(record),
         tuning=record.record.get("tuning"),
         origins=record.record.get("origins"),
     )
+    claimed = claims[0].lines if claims and claims[0].record is record else ()
+    return [leading, *claim_lines.first_verdict(claimed), *others]
 
 
 def _groups(charts: Sequence[Chart]) -> list[tuple[str, list[Chart]]]:
