@@ -31,6 +31,22 @@ def test_what_does_not_fit_comes_below_with_the_first_column_again():
     )
 
 
+def test_every_block_says_at_which_setting_its_rows_are():
+    header = ["arm", "rate", "accuracy", "loss"]
+    rows = [["none", "0.1", "0.91", "0.3"], ["none", "0.3", "0.90", "0.4"]]
+    assert terminal.table(header, rows, 21, num_names=2) == (
+        "arm   rate  accuracy\n"
+        "----  ----  --------\n"
+        "none   0.1      0.91\n"
+        "none   0.3      0.90\n"
+        "\n"
+        "arm   rate  loss\n"
+        "----  ----  ----\n"
+        "none   0.1   0.3\n"
+        "none   0.3   0.4\n"
+    )
+
+
 @pytest.mark.parametrize("width", [10, 25, 33, 60])
 def test_every_cell_is_there_once_whatever_the_width(width):
     """A column that is too wide by itself has a block of its own."""

@@ -170,11 +170,10 @@ def text(record: Record) -> str:
     """Every table for a terminal, in its width."""
     parts, width = [], terminal.columns()
     for section in all_sections(record):
-        table = display(section, record.record["settings"], narrow=True)
-        title, shown = (
-            textwrap.fill(section.title, width),
-            terminal.table(*table, width),
-        )
+        header, rows = display(section, record.record["settings"], narrow=True)
+        num_names = len(header) - len(present_columns(section, narrow=True))
+        shown = terminal.table(header, rows, width, num_names=num_names)
+        title = textwrap.fill(section.title, width)
         parts.append(f"{title}\n\n{shown}{section.footnote}")
     return "\n".join([*parts, footnote(record)])
 

@@ -15,24 +15,32 @@ def columns() -> int:
     return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    num_names: int = 1,
+) -> str:
     """A plain table, no wider than `width` if its columns are not.
 
-    What does not fit beside the first column comes below it, with the first column
-    again: nothing is cut, and every row of a block is one line.
+    The first `num_names` columns say what a row is about. What does not fit beside
+    them comes below, with these columns again: nothing is cut, and every row of a
+    block is one line.
     """
     cells = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
+    first = sum(widths[:num_names]) + GAP * (num_names - 1)
     blocks: list[list[int]] = []
-    for number, needed in itertools.islice(enumerate(widths), 1, None):
+    for number, needed in itertools.islice(enumerate(widths), num_names, None):
         mine = blocks[-1] if blocks else []
         taken = sum(GAP + widths[i] for i in mine)
-        if not mine or widths[0] + taken + GAP + needed > width:
+        if not mine or first + taken + GAP + needed > width:
             blocks.append([number])
         else:
             mine.append(number)
     parts = []
     for block in blocks or [[]]:
-        picked = [[row[0], *(row[i] for i in block)] for row in cells]
+        picked = [[*row[:num_names], *(row[i] for i in block)] for row in cells]
         parts.append(formats.plain_table(picked[0], picked[1:]))
     return "\n".join(parts)
