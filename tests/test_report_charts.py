@@ -376,8 +376,15 @@ def test_fewer_than_three_seeds_have_no_band(num_seeds, banded):
         if found:
             assert all((line.low is not None) == banded for line in marks(found))
             assert (bands.too_few(0.95) in found.note) == (not banded)
-    rows = marks(chart(record, "seeds"))
-    assert all(np.isfinite(row.low) == banded for row in rows)
+    found = chart(record, "seeds")
+    table = estimates.summary(record)
+    for row, low, high in zip(
+        marks(found), table["test_accuracy_low"], table["test_accuracy_high"]
+    ):  # the interval of the table, from two seeds on
+        expected = np.clip([low, high], 0, 1)
+        assert np.array_equal([row.low, row.high], expected, equal_nan=True)
+        assert np.isfinite(row.low) == (num_seeds > 1)
+    assert ("A single seed has no interval." in found.note) == (num_seeds == 1)
     assert ("profiles" in names(record)) == (num_seeds > 1)
 
 

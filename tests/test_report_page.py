@@ -248,6 +248,21 @@ def test_the_best_of_several_arms_leads_by_more(norms, errors, arms, verdict):
     assert (picked in first) == (errors == 2.7 and arms == 4)
 
 
+@pytest.mark.parametrize("num_seeds", [2, 8])
+def test_equal_networks_are_said_to_be_equal(norms, num_seeds):
+    """And not that their seeds were too few, or that an interval includes zero."""
+    none, batch, *_ = (
+        cell._replace(
+            seeds=cell.seeds[:num_seeds],
+            final={name: x[:num_seeds] for name, x in cell.final.items()},
+        )
+        for cell in networks.load(norms)
+    )
+    assert "equal" not in str(decisions.decision(batch, none))
+    same = batch._replace(final=none.final)
+    assert str(decisions.decision(same, none)) == "undecided (equal on every seed)"
+
+
 def test_the_trimmed_mean_must_agree():
     apart = Interval(1.0, 0.5, 1.5, 9)
     around = Interval(0.2, -0.5, 0.9, 9)

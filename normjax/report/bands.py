@@ -104,9 +104,9 @@ def notes(lines: Iterable[Series], level: float, scale: Scale) -> list[str]:
 
 
 def too_few(level: float) -> str:
-    """Why an arm of a chart has no interval."""
+    """Why a line has no band; a row of seeds has its interval from two seeds on."""
     least = "Fewer than three seeds are too few"
-    return f"{least} for a {formats.confidence(level)} interval."
+    return f"{least} for a band of the {formats.confidence(level)} interval."
 
 
 def ended(low: np.ndarray | float | None, high: np.ndarray | float | None) -> bool:

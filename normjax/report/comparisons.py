@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from normjax import ties
-from normjax.report import bands, decisions, formats, names, networks
+from normjax.report import bands, decisions, estimates, formats, names, networks
 from normjax.report.chart import Axis, Chart, Panel, Row
 from normjax.report.layout import Layout
 from normjax.report.networks import Cell
@@ -115,11 +117,11 @@ def seeds(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
         for title, members in layout.panels(best).items()
     ]
     rows = [row for panel in panels for row in panel.marks if isinstance(row, Row)]
-    few = any(len(cell.seeds) < bands.LEAST_SEEDS for cell in best)
+    alone = any(len(cell.seeds) == 1 for cell in best)
     ended = any(bands.ended(row.low, row.high) for row in rows)
     sentences = [
         f"Dots: seeds; bars: mean and {formats.confidence(level)} interval.",
-        bands.too_few(level) if few else "",
+        "A single seed has no interval." if alone else "",
         bands.CLIPPED if ended else "",
     ]
     return Chart(
@@ -136,10 +138,10 @@ def seeds(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
 
 
 def accuracy_row(cell: Cell, layout: Layout, level: float) -> Row:
-    """The final test accuracy of an arm."""
+    """The final test accuracy of an arm, with the interval that its table has."""
     values = cell.final["test_accuracy"]
-    found = bands.interval(values, level, "share")
-    estimate, low, high = (float(x) for x in found[:3])
+    estimate, *bounds, _ = estimates.robustness(cell, level=level)
+    low, high = np.clip(bounds, 0.0, 1.0).tolist()
     return Row(
         key=layout.key(cell.arm),
         label=layout.label(cell.arm),

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from normjax import ties
 from normjax.report import estimates, formats, networks
 from normjax.report.audit_interface import (
@@ -39,6 +41,10 @@ def decision(a: Cell, b: Cell, *, level: float = LEVEL) -> Decision:
     outlying = estimates.outlying_difference(a, b, level=level)
     trimmed = outlying.trimmed if outlying else None
     side, reason = side_and_reason(difference, level, trimmed)
+    i, j = networks.shared_seeds(a, b)
+    accuracy = a.final["test_accuracy"][i], b.final["test_accuracy"][j]
+    if len(i) and np.array_equal(*accuracy):
+        side, reason = 0, "equal on every seed"
     return Decision(side, reason, difference, outlying)
 
 
