@@ -11,7 +11,7 @@ import pytest
 from normjax import layers, models
 from normjax.data import splits
 from normjax.optimizers import penalties, recipes, schedules
-from normjax.training import devices, epoch, lane, lanes
+from normjax.training import devices, epoch, lane, lanes, steps
 from normjax.types import Data, Program, Scaling, Split
 
 pytestmark = pytest.mark.compiled_as_users_do
@@ -424,17 +424,17 @@ def test_a_state_that_overflows_is_not_kept_even_if_loss_and_gradient_are_finite
     state = initial(made, traced)
     huge = jax.tree.map(lambda p: p * 1e12, state.params)
     state = state._replace(params=huge)
-    new, metrics = lane.step(
-        state,
-        Split(data.train.inputs[:8], data.train.labels[:8]),
-        KEYS[0],
-        traced,
-        program=made,
-        tx=lane.optimizer(made, traced, num_train=70),
-        scaling=data.scaling,
-    )
+    tx = lane.optimizer(made, traced, num_train=70)
+    batch = Split(data.train.inputs[:8], data.train.labels[:8])
+    fixed = {"program": made, "tx": tx, "scaling": data.scaling}
+
+    def step(state, batch):
+        return lane.step(state, batch, KEYS[0], traced, **fixed)
+
+    assert steps.all_finite(step(state, batch)[0].params)
+    new, metrics = steps.unless_lost(step, state, batch)
     assert new.diverged_at_step == 1
-    assert lane.all_finite(new)
+    assert steps.all_finite(new)
     assert np.isnan(metrics.loss)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
-from normjax.training import lane, last_batch, probes
+from normjax.training import lane, last_batch, probes, steps
 from normjax.types import Data, EpochMetrics, Metrics, Program, Settings, TrainState
 
 
@@ -49,10 +49,10 @@ def epoch(
 
     if program.last_batch:
         rows, last = last_batch.divide_rows(rows, program)
-    state, metrics = jax.lax.scan(one_step, state, rows)
+    state, metrics = steps.scan(one_step, state, rows, program=program)
     train = Metrics(*(jnp.nanmean(x) for x in metrics))
     if program.last_batch:
-        state, others = one_step(state, last)
+        state, others = steps.unless_lost(one_step, state, last)
         sizes = program.batch_size, program.last_batch
         train = Metrics(
             *(last_batch.mean_with(*x, sizes) for x in zip(metrics, others))

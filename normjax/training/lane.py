@@ -3,8 +3,6 @@
 Nothing here knows of other lanes, devices or epochs; `lanes` vmaps and scans.
 """
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -99,13 +97,6 @@ def smoothed_cross_entropy(
     return nats + amount * (uniform - nats)
 
 
-def all_finite(tree) -> Bool[Array, ""]:
-    """Whether every floating number of a tree is finite."""
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    finite = [jnp.all(jnp.isfinite(x)) for x in floats]
-    return functools.reduce(jnp.logical_and, finite, jnp.array(True))
-
-
 def step(
     state: TrainState,
     batch: Split,
@@ -123,9 +114,7 @@ def step(
     both of this step. With the setting `label_smoothing` the gradient is that of
     `smoothed_cross_entropy`. The metrics are those before the update, of the network as
     it trains (batch statistics, dropout on, inputs augmented), without smoothing and
-    penalties. If the new state holds a number that is not finite, the lane keeps its
-    last finite state from here on, `diverged_at_step` becomes the number of this step
-    (from 1) and the metrics are nan.
+    penalties. What comes out may not be finite: `steps` sees to that.
     """
     inputs = splits.scale_inputs(batch.inputs, scaling)
     if program.augmentation is not None:
@@ -139,7 +128,10 @@ def step(
     )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return _unless_lost(state, (params, dict(stats), opt_state), loss, accuracy)
+    new = TrainState(
+        state.step + 1, params, dict(stats), opt_state, state.diverged_at_step
+    )
+    return new, Metrics(loss, accuracy)
 
 
 def _objective(
@@ -166,21 +158,6 @@ def _objective(
         amount = settings["label_smoothing"]
         objective = jnp.mean(smoothed_cross_entropy(nats, logits, amount))
     return objective, (loss, new, jnp.mean(correct))
-
-
-def _unless_lost(
-    state: TrainState, new: tuple[PyTree, ...], loss: Array, accuracy: Array
-) -> tuple[TrainState, Metrics]:
-    """The next state and the metrics of a lane, unless it diverges or has done so."""
-    old = (state.params, state.stats, state.opt_state)
-    alive = state.diverged_at_step < 0
-    keep = alive & jnp.isfinite(loss) & all_finite(new)
-    choose = lambda now, past: jnp.where(keep, now, past)
-    params, stats, opt_state = jax.tree.map(choose, new, old)
-    lost = jnp.where(alive & ~keep, state.step + 1, state.diverged_at_step)
-    metrics = Metrics(*(jnp.where(keep, x, jnp.nan) for x in (loss, accuracy)))
-    step = state.step + keep.astype(jnp.int32)
-    return TrainState(step, params, stats, opt_state, lost), metrics
 
 
 def evaluate(
