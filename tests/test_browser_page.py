@@ -201,7 +201,7 @@ def test_names_of_rows_stay_in_sight_beside_the_numbers(launched, path, viewport
     opened = _browser.open_page(launched, path, viewport=viewport)
     counts, share = opened.evaluate(
         """() => {
-          const table = document.querySelector("#table-summary + .scroll table");
+          const table = document.querySelector("#table-summary + .wide table");
           const stuck = [...table.rows].map((x) => [...x.querySelectorAll(".stuck")]);
           const wide = stuck[0].reduce((sum, x) => sum + x.offsetWidth, 0);
           const scroll = table.parentNode;

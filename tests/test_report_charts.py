@@ -650,12 +650,11 @@ def test_values_close_together_have_texts_of_their_own():
 def test_cost_is_the_speed_and_the_mean(penalties):
     found = chart(penalties, "cost")
     assert found.x.logarithmic
+    plan = layout.of_record(penalties)
     for cell in networks.load(penalties):
-        (point,) = [
-            x
-            for x in marks(found)
-            if x.label == layout.of_record(penalties).labels[cell.arm]
-        ]
+        (panel,) = [x for x in found.panels if x.title == plan.title(cell.arm)]
+        (point,) = [x for x in panel.marks if x.key == plan.key(cell.arm)]
+        assert point.label == plan.strokes[point.key].label  # the panel says the rest
         assert (point.x, point.x_low, point.x_high, 6) == estimates.speed(cell)
         assert (point.y, point.y_low, point.y_high, 6) == estimates.robustness(cell)
     assert "say nothing of another" in found.note

@@ -179,4 +179,5 @@ def grid_axis(label: str, values: Sequence[float]) -> Axis:
     positive = bool(ticks) and ticks[0] > 0
     far = positive and len(ticks) > 1 and ticks[-1] / ticks[0] > SPREAD - 1e-9
     marked = ticks if len(ticks) <= MOST_TICKS else ()
-    return Axis(label, logarithmic=far, may_switch=positive, ticks=marked)
+    whole = bool(ticks) and all(x.is_integer() for x in ticks)
+    return Axis(label, logarithmic=far, may_switch=positive, ticks=marked, whole=whole)

@@ -16,6 +16,7 @@ OURS = (  # in the order in which they need each other
     "base.js",
     "strokes.js",
     "axes.js",
+    "labels.js",
     "lines.js",
     "rows.js",
     "tiles.js",

@@ -32,6 +32,7 @@ class Axis(NamedTuple):
     limits: tuple[float, float] | None = None  # None: of what is drawn
     reference: float | None = None  # a line across: 0 for a difference
     names: Sequence[str] = ()  # in order; then positions are names, not numbers
+    whole: bool = False  # a count: only whole numbers are marked
 
 
 class Series(NamedTuple):
@@ -92,6 +93,7 @@ class Panel(NamedTuple):
 
     title: str  # `protocol corrected, penalty none`; "" if there is one panel
     marks: Sequence[Series | Row | Tile | Point]  # of the chart's kind
+    part_of: str = ""  # the lines of other parts of the same stand faint behind
 
 
 class Chart(NamedTuple):

@@ -49,7 +49,7 @@ def of_cell(cell: Cell, layout: Layout, level: float) -> Point | None:
     y, y_low, y_high = (float(value) for value in accuracy[:3])
     return Point(
         key=layout.key(cell.arm),
-        label=layout.labels[cell.arm],
+        label=layout.label(cell.arm),
         x=x,
         y=y,
         x_low=x_low,

@@ -155,7 +155,8 @@ def epoch_axis(last: int) -> Axis:
     """The axis of the epochs 1 to `last`, with ticks at whole numbers."""
     steps = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
     step = next(x for x in steps if last <= MOST_TICKS * x)
-    return Axis("epoch", ticks=[float(x) for x in range(step, last + 1, step)])
+    ticks = [float(x) for x in range(step, last + 1, step)]
+    return Axis("epoch", ticks=ticks, whole=True)
 
 
 def _chart(

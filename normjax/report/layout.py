@@ -3,20 +3,22 @@
 One layout holds for all charts of a page, so that a colour means the same in each.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from normjax.report import names
-from normjax.report.chart import Chart, Charts, Stroke, Tile
+from normjax.report.chart import Chart, Charts, Panel, Stroke, Tile
 from normjax.report.networks import Cell
 from normjax.study import trials
 from normjax.study.columns import Level
 from normjax.study.record import Record
 
-COLOURS, DASHES = 7, 4  # have no common divisor: 28 strokes, neighbours differ in both
+COLOURS, DASHES = 8, 4  # 32 strokes; those that follow each other differ in both
 MOST_COLUMNS = 4  # of panels
+CONTEXT = "Thin grey lines: the other panels."
 
 Factors = Mapping[str, Mapping[str, Level]]  # arm -> factor -> level
 
@@ -88,7 +90,49 @@ def assembled(layout: Layout, charts: Sequence[Chart]) -> Charts:
         if not isinstance(mark, Tile)
     }
     strokes = {key: x for key, x in layout.strokes.items() if key in used}
-    return Charts(strokes, charts, names.words(layout.colour))
+    shown = [chart_in_parts(chart, layout.strokes) for chart in charts]
+    return Charts(strokes, shown, names.words(layout.colour))
+
+
+def chart_in_parts(chart: Chart, strokes: Mapping[str, Stroke]) -> Chart:
+    """A chart of lines with no more of them in a panel than there are colours.
+
+    The parts of a panel share its axes, and the lines of the others stand faint behind,
+    so they stay comparable. Charts of other kinds write what a mark is beside it.
+    """
+    if chart.kind != "lines":
+        return chart
+    parts = [panel_parts(panel, strokes) for panel in chart.panels]
+    most = max(map(len, parts), default=1)
+    if most == 1:
+        return chart
+    columns = min(most, MOST_COLUMNS)
+    note = f"{chart.note} {CONTEXT}".strip()
+    panels = [panel for some in parts for panel in some]
+    return chart._replace(panels=panels, columns=columns, note=note)
+
+
+def panel_parts(panel: Panel, strokes: Mapping[str, Stroke]) -> list[Panel]:
+    """A panel, or several with about as many of its lines each.
+
+    Lines whose strokes follow each other stay together: their colours differ.
+    """
+    used = {mark.key for mark in panel.marks if not isinstance(mark, Tile)}
+    keys = [key for key in strokes if key in used]
+    number = math.ceil(len(keys) / COLOURS)
+    if number < 2:
+        return [panel]
+    size = math.ceil(len(keys) / number)
+    groups = [keys[i : i + size] for i in range(0, len(keys), size)]
+    return [
+        Panel(
+            f"{panel.title}{', ' * bool(panel.title)}"
+            f"{strokes[group[0]].label} to {strokes[group[-1]].label}",
+            [x for x in panel.marks if not isinstance(x, Tile) and x.key in group],
+            part_of=panel.title or "all",
+        )
+        for group in groups
+    ]
 
 
 def judged_factors(tuning: Mapping[str, Any]) -> dict[str, dict[str, Level]]:
@@ -144,5 +188,6 @@ def _levels(factors: Factors, name: str) -> list[Level]:
 def _strokes(labels: Mapping[str, str]) -> dict[str, Stroke]:
     keys: Sequence[str] = list(labels)
     return {
-        key: Stroke(labels[key], i % COLOURS, i % DASHES) for i, key in enumerate(keys)
+        key: Stroke(labels[key], i % COLOURS, (i + i // COLOURS) % DASHES)
+        for i, key in enumerate(keys)
     }

@@ -56,7 +56,8 @@ def expected_best(scores: Scores, layout: Layout) -> Chart:
         return [Series(layout.key(arm), layout.labels[arm], x, y)]
 
     panels = _panels(scores, layout, line)
-    chart = _chart("tuning_trials", BEST, Axis("number of trials"), panels, layout)
+    x = Axis("number of trials", whole=True)
+    chart = _chart("tuning_trials", BEST, x, panels, layout)
     note = "The mean of the best over all sets of as many of the trials that were run."
     return chart._replace(note=f"{note} {CHOSE}")
 

@@ -87,9 +87,8 @@ def set_scale(ax: Axes, direction: Direction, axis: Axis, inches: float) -> None
     elif logarithmic:
         set_log_ticks(getattr(ax, f"{direction}axis"), low, high)
     elif len(values):
-        whole = bool(np.all(values == np.round(values)))
         number = int(np.clip(inches / 0.5, 3, 8))
-        locator = MaxNLocator(number, integer=whole, steps=[1, 2, 2.5, 5, 10])
+        locator = MaxNLocator(number, integer=axis.whole, steps=[1, 2, 2.5, 5, 10])
         getattr(ax, f"{direction}axis").set_major_locator(locator)
 
 

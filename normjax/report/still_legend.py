@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from normjax.report import still_marks
 from normjax.report.chart import Chart, Stroke
 from normjax.report.still_axes import letters_in, widest, wrapped
-from normjax.report.still_marks import Look, look
+from normjax.report.still_marks import MarkStyle, mark_style
 
 HANDLE = 0.6  # inches that a legend needs beside each label
 TITLE_LINE = 0.18  # inches
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     """A line of the legend."""
 
     label: str
-    look: Look
+    style: MarkStyle
     handle: Line2D
 
 
@@ -40,7 +40,7 @@ def entries_of(
     if chart.kind == "rows":
         kinds = {row.kind for row in marks}
         return {
-            ("", kind): Entry(name, look(None), still_marks.verdict_handle(kind))
+            ("", kind): Entry(name, mark_style(None), still_marks.verdict_handle(kind))
             for kind, name in zip(("holds", "fails", "undecided"), chart.verdicts)
             if kind in kinds
         }
@@ -48,16 +48,16 @@ def entries_of(
     for mark in marks:
         found.setdefault(entry_of(mark, strokes), []).append(mark)
     unnamed = [entry for entry in found if not entry[0]]
-    looks = {(key, ""): look(stroke) for key, stroke in strokes.items()}
+    styles = {(key, ""): mark_style(stroke) for key, stroke in strokes.items()}
     for i, entry in enumerate(unnamed):
-        looks[entry] = still_marks.unnamed_look(i, len(unnamed))
+        styles[entry] = still_marks.unnamed_style(i, len(unnamed))
     return {
         entry: Entry(
             strokes[entry[0]].label if entry[0] else entry[1],
             own,
             still_marks.handle(own, found[entry]),
         )
-        for entry, own in looks.items()
+        for entry, own in styles.items()
         if entry in found
     }
 

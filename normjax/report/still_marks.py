@@ -19,8 +19,16 @@ from normjax.report.still_axes import wrapped
 from normjax.report.still_sizes import row_lines
 
 INK = "#1a1a1a"
-# Okabe and Ito, 2008, without yellow: distinct to the colour-blind too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+COLOURS = (  # Okabe and Ito, 2008, with a dark red in place of yellow: any two differ
+    "#0072B2",  # by 10 of CIEDE2000 or more, to the colour-blind too
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    INK,
+    "#882255",
+)
 DASHES: tuple[Any, ...] = (  # lengths of strokes and gaps, in widths of the line
     "-",
     (0, (4.5, 1.5)),
@@ -40,7 +48,7 @@ VERDICTS = {  # marker, whether it is filled, width of the interval
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"  # told apart by the colour-blind too
 
 
-class Look(NamedTuple):
+class MarkStyle(NamedTuple):
     """How matplotlib draws a stroke."""
 
     colour: Any
@@ -48,33 +56,33 @@ class Look(NamedTuple):
     symbol: str
 
 
-def look(stroke: Stroke | None) -> Look:
-    """The look of a stroke; without one, that of text."""
+def mark_style(stroke: Stroke | None) -> MarkStyle:
+    """The style of a stroke; without one, that of text."""
     if stroke is None:
-        return Look(INK, DASHES[0], SYMBOLS[0])
-    return Look(
+        return MarkStyle(INK, DASHES[0], SYMBOLS[0])
+    return MarkStyle(
         COLOURS[stroke.colour % len(COLOURS)],
         DASHES[stroke.dash % len(DASHES)],
         SYMBOLS[stroke.dash % len(SYMBOLS)],
     )
 
 
-def handle(look: Look, marks: Sequence[Series | Point]) -> Line2D:
+def handle(style: MarkStyle, marks: Sequence[Series | Point]) -> Line2D:
     """What stands beside the label of some marks in the legend."""
     pairs = [
-        _dash_and_symbol(x, look) if isinstance(x, Series) else ("none", look.symbol)
+        _dash_and_symbol(x, style) if isinstance(x, Series) else ("none", style.symbol)
         for x in marks
     ]
-    dash = look.dash if any(dash != "none" for dash, _ in pairs) else "none"
-    symbol = look.symbol if any(symbol != "none" for _, symbol in pairs) else "none"
-    return Line2D([], [], color=look.colour, ls=dash, marker=symbol, ms=4, lw=1.5)
+    dash = style.dash if any(dash != "none" for dash, _ in pairs) else "none"
+    symbol = style.symbol if any(symbol != "none" for _, symbol in pairs) else "none"
+    return Line2D([], [], color=style.colour, ls=dash, marker=symbol, ms=4, lw=1.5)
 
 
-def _dash_and_symbol(series: Series, look: Look) -> tuple[Any, str]:
+def _dash_and_symbol(series: Series, style: MarkStyle) -> tuple[Any, str]:
     """A long line has no symbols, and points that are not joined have no line."""
     joined = series.joined and len(series.x) > 1
-    symbol = "none" if joined and len(series.x) > GRID else look.symbol
-    return look.dash if joined else "none", symbol
+    symbol = "none" if joined and len(series.x) > GRID else style.symbol
+    return style.dash if joined else "none", symbol
 
 
 def verdict_handle(kind: str) -> Line2D:
@@ -83,34 +91,41 @@ def verdict_handle(kind: str) -> Line2D:
     return Line2D([], [], color=INK, lw=width, **_estimate(marker, INK, filled))
 
 
-def unnamed_look(position: int, number: int) -> Look:
-    """The look of one of some lines that have no stroke: from dark to light."""
+def unnamed_style(position: int, number: int) -> MarkStyle:
+    """The style of one of some lines that have no stroke: from dark to light."""
     if number == 1:
-        return look(None)
+        return mark_style(None)
     shade = matplotlib.colormaps["viridis"](0.85 * position / (number - 1))
     dash = DASHES[position % len(DASHES)] if number <= len(DASHES) else DASHES[0]
-    return Look(shade, dash, SYMBOLS[position % len(SYMBOLS)])
+    return MarkStyle(shade, dash, SYMBOLS[position % len(SYMBOLS)])
 
 
-def draw_series(ax: Axes, series: Series, look: Look) -> None:
+def draw_series(ax: Axes, series: Series, style: MarkStyle) -> None:
     """A line in its band, or points with bars; a ring around what is marked."""
     x, y = (np.asarray(v, np.float64) for v in (series.x, series.y))
     joined = series.joined and len(x) > 1
     if series.low is not None and series.high is not None:
         low, high = (np.asarray(v, np.float64) for v in (series.low, series.high))
         if joined:
-            ax.fill_between(x, low, high, color=look.colour, alpha=0.16, lw=0)
+            ax.fill_between(x, low, high, color=style.colour, alpha=0.16, lw=0)
         else:
-            ax.vlines(x, low, high, color=look.colour, lw=1.4)
+            ax.vlines(x, low, high, color=style.colour, lw=1.4)
             ax.plot(np.tile(x, 2), np.concatenate([low, high]), ls="none")  # its extent
     elif series.values is not None and joined:
-        ax.plot(x, np.transpose(series.values), color=look.colour, lw=0.5, alpha=0.35)
-    dash, symbol = _dash_and_symbol(series, look)
-    ax.plot(x, y, ls=dash, color=look.colour, marker=symbol, ms=3.5, zorder=2.5)
+        ax.plot(x, np.transpose(series.values), color=style.colour, lw=0.5, alpha=0.35)
+    dash, symbol = _dash_and_symbol(series, style)
+    ax.plot(x, y, ls=dash, color=style.colour, marker=symbol, ms=3.5, zorder=2.5)
     marked = list(series.marked)
-    ring = {"marker": "o", "ms": 9, "mfc": "none", "mec": look.colour, "ls": "none"}
+    ring = {"marker": "o", "ms": 9, "mfc": "none", "mec": style.colour, "ls": "none"}
     if marked:
         ax.plot(x[marked], y[marked], **ring, zorder=3)  # type: ignore[arg-type]
+
+
+def draw_context(ax: Axes, lines: Sequence[Series]) -> None:
+    """Lines of other panels, faint behind those of this one."""
+    for line in lines:
+        if line.joined:
+            ax.plot(line.x, line.y, color="#c4c4c4", lw=0.6, zorder=1.6)
 
 
 def draw_rows(ax: Axes, rows: Sequence[Row], strokes: Mapping[str, Stroke]) -> None:
@@ -118,7 +133,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], strokes: Mapping[str, Stroke]) -> N
     ends = np.cumsum([0.0] + [row_lines(row.label) for row in rows])
     middles = (ends[1:] + ends[:-1]) / 2
     for row, middle in zip(rows, middles):
-        own = look(strokes.get(row.key))
+        own = mark_style(strokes.get(row.key))
         below = middle
         if row.values is not None:
             dots = np.asarray(row.values, np.float64)
@@ -198,13 +213,13 @@ def is_dark(colour: Sequence[float]) -> bool:
     return bool(0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179)
 
 
-def draw_point(ax: Axes, point: Point, look: Look) -> None:
+def draw_point(ax: Axes, point: Point, style: MarkStyle) -> None:
     """A point with thin intervals in both directions."""
-    thin = {"color": look.colour, "lw": 1.0, "alpha": 0.6}
+    thin = {"color": style.colour, "lw": 1.0, "alpha": 0.6}
     for x, y in (
         ([point.x_low, point.x_high], [point.y] * 2),
         ([point.x] * 2, [point.y_low, point.y_high]),
     ):
         ax.plot(x, y, "-", **thin)  # type: ignore[arg-type]
-    mark = {"color": look.colour, "ms": 6, "mec": "white", "zorder": 3}
-    ax.plot([point.x], [point.y], look.symbol, **mark)  # type: ignore[arg-type]
+    mark = {"color": style.colour, "ms": 6, "mec": "white", "zorder": 3}
+    ax.plot([point.x], [point.y], style.symbol, **mark)  # type: ignore[arg-type]

@@ -40,6 +40,9 @@ def sizes_of(chart: Chart) -> Sizes:
     else:
         width = WIDTH if columns == 1 else NARROW
         heights = [2.7 if columns == rows == 1 else 1.85] * rows
+        if chart.kind == "points":  # room for labels
+            most = max((len(panel.marks) for panel in chart.panels), default=0)
+            heights = [max(heights[0], 0.17 * most)] * rows
         plot = width - 0.6, heights[0]
     between = 0.35 if chart.kind in ("lines", "points") else 0.15
     above = between + LINE * _lines([panel_title(x, plot) for x in titles])

@@ -18,10 +18,11 @@ from matplotlib.transforms import Bbox
 
 from normjax import files
 from normjax.report import still_marks
-from normjax.report.chart import Chart, Charts, Stroke
+from normjax.report.chart import Chart, Charts, Panel, Stroke
 from normjax.report.still_axes import letters_in, set_axis, wrapped
+from normjax.report.still_labels import add_labels
 from normjax.report.still_legend import Entry, add_head, entries_of, entry_of
-from normjax.report.still_marks import INK
+from normjax.report.still_marks import COLOURS, INK
 from normjax.report.still_sizes import Sizes, panel_title, sizes_of
 
 STYLE: dict[Any, Any] = {
@@ -79,7 +80,26 @@ def write(charts: Charts, folder: Path) -> None:
 
 
 def draw(chart: Chart, strokes: Mapping[str, Stroke]) -> Figure:
-    """A chart on paper: its title, a legend above, and its panels, laid out."""
+    """A chart on paper: its title, a legend above, and its panels, laid out.
+
+    Points of more strokes than there are colours have labels beside them in place of
+    the legend, if there is room for all.
+    """
+    many = chart.kind == "points" and len(entries_of(chart, strokes)) > len(COLOURS)
+    if many:
+        figure, panels = _drawn(chart, strokes, legend=False)
+        with matplotlib.rc_context(STYLE):
+            marks: Any = [panel.marks for panel in chart.panels]
+            lost = [add_labels(ax, points) for ax, points in zip(panels, marks)]
+        if not any(lost):
+            return figure
+    return _drawn(chart, strokes, legend=True)[0]
+
+
+def _drawn(
+    chart: Chart, strokes: Mapping[str, Stroke], *, legend: bool
+) -> tuple[Figure, list[Axes]]:
+    """A chart and its panels."""
     with matplotlib.rc_context(STYLE):
         sizes = sizes_of(chart)
         figure, panels = _panels(chart, sizes)
@@ -95,9 +115,10 @@ def draw(chart: Chart, strokes: Mapping[str, Stroke]) -> Figure:
             set_axis(panels, "y", chart.y, sizes.plot[1])
         _add_labels(chart, figure, panels)
         least = 1 if chart.kind == "rows" else 2  # names of verdicts, or of strokes
-        add_head(figure, chart.title, list(entries.values()), least)
+        shown = list(entries.values()) if legend else []
+        add_head(figure, chart.title, shown, least)
         _lay_out(figure, panels)
-        return figure
+        return figure, panels
 
 
 def _panels(chart: Chart, sizes: Sizes) -> tuple[Figure, list[Axes]]:
@@ -134,12 +155,24 @@ def _draw_marks(
         marks: Any = panel.marks
         if chart.kind == "rows":
             still_marks.draw_rows(ax, marks, strokes)
+        if panel.part_of:
+            still_marks.draw_context(ax, _beside(panel, chart))
         for mark in () if chart.kind == "rows" else marks:
-            own = entries[entry_of(mark, strokes)].look
+            own = entries[entry_of(mark, strokes)].style
             if chart.kind == "points":
                 still_marks.draw_point(ax, mark, own)
             else:
                 still_marks.draw_series(ax, mark, own)
+
+
+def _beside(panel: Panel, chart: Chart) -> list[Any]:
+    """The marks of the other parts of a panel."""
+    return [
+        mark
+        for other in chart.panels
+        if other is not panel and other.part_of == panel.part_of
+        for mark in other.marks
+    ]
 
 
 def _draw_tiles(chart: Chart, figure: Figure, panels: Sequence[Axes]) -> None:

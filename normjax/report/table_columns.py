@@ -27,15 +27,12 @@ def trimmed_column(key: str, text: Callable[[Interval], str]) -> Column:
 OUTLYING = Column(
     "outlying_seeds",
     lambda row: row["outlying_seeds"] if pd.notna(row["outlying_seeds"]) else "",
+    lambda values: values.notna().any(),
 )
 SEEDS = number_column("seeds", formats.number, needed=lambda x: x.nunique() > 1)
 DIVERGED = number_column("diverged", formats.number)
 SUMMARY: dict[str, Column] = {
     "test accuracy": interval_column("test_accuracy", formats.accuracy, best="highest"),
-    "trimmed mean": trimmed_column("trimmed_accuracy", formats.accuracy),
-    "outlying seeds": OUTLYING,
-    "lowest": interval_column("test_accuracy_min", formats.by_width),
-    "highest": interval_column("test_accuracy_max", formats.by_width),
     "loss variance, nats²": interval_column(
         "stability", formats.by_digits, best="lowest"
     ),
@@ -43,6 +40,10 @@ SUMMARY: dict[str, Column] = {
     "steps to target": interval_column("steps_to_target", formats.steps, best="lowest"),
     "reached by": interval_column("share_reached", formats.percent, best="highest"),
     "diverged": DIVERGED,
+    "lowest": interval_column("test_accuracy_min", formats.by_width),
+    "highest": interval_column("test_accuracy_max", formats.by_width),
+    "trimmed mean": trimmed_column("trimmed_accuracy", formats.accuracy),
+    "outlying seeds": OUTLYING,
     "seeds": SEEDS,
 }
 SUMMARY_NARROW: dict[str, Column] = {
@@ -61,14 +62,14 @@ DIFFERENCES: dict[str, Column] = {
     "accuracy, points": interval_column(
         "accuracy_points", formats.points, best="highest"
     ),
-    "trimmed mean, points": trimmed_column("trimmed_points", formats.points),
-    "outlying seeds": OUTLYING,
     "p": number_column("p", formats.p_value),
     "p, Holm": number_column("p_holm", formats.p_value, needed=lambda x: len(x) > 1),
     "loss variance, ratio": interval_column(
         "stability_ratio", formats.by_three_digits, best="lowest"
     ),
     "seconds, ratio": number_column("seconds_ratio", formats.three_digits),
+    "trimmed mean, points": trimmed_column("trimmed_points", formats.points),
+    "outlying seeds": OUTLYING,
     "pairs": SEEDS,
 }
 DIFFERENCES_NARROW: dict[str, Column] = {

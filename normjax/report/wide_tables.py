@@ -48,7 +48,8 @@ def wide_table(
 ) -> Table:
     """A section in words: a column for each factor that varies instead of joined names.
 
-    A setting that has one value in each arm is left out; the csv has it.
+    A setting that has one value in each arm is left out, and a column that is empty in
+    every row; the csv has them.
 
     Args:
         section: the section.
@@ -56,14 +57,14 @@ def wide_table(
         numbers: those rows of the section that are shown; all of them if None.
     """
     whole = section.numbers if numbers is None else numbers
+    rows = whole.to_dict("records")
     known = names.glossary(record)
     grid = varying_settings(section.numbers, record.record["settings"])
     shown = {
         header: x
         for header, x in section.wide.items()
-        if x.key in whole and x.needed(whole[x.key])
+        if x.key in whole and x.needed(whole[x.key]) and any(map(x.text, rows))
     }
-    rows = whole.to_dict("records")
     heads, columns = _names(whole, record, known)
     best = {header: best_rows(x, whole) for header, x in shown.items()}
     made = [

@@ -27,10 +27,15 @@
     return [low - room, high + room];
   }
 
-  /** Ticks of an axis: those it names, or about `count` round numbers. */
+  /** Ticks of an axis: those it names, or about `count` round numbers; whole of a count. */
   function ticks(axis, [low, high], isLog, count) {
     const given = axis.names.length ? axis.names.map((_, i) => i) : axis.ticks;
     if (given.length) return given.filter((x) => x >= low && x <= high);
+    const found = roundNumbers([low, high], isLog, count);
+    return axis.whole ? found.filter(Number.isInteger) : found;
+  }
+
+  function roundNumbers([low, high], isLog, count) {
     if (!isLog) return d3.scaleLinear([low, high], [0, 1]).ticks(count);
     const decades = d3.range(Math.ceil(Math.log10(low)), Math.floor(Math.log10(high)) + 1);
     const every = Math.max(1, Math.ceil(decades.length / count));
@@ -78,7 +83,7 @@
     const yTicks = ticks(y.axis, y.domain, y.isLog, 5);
     const texts = yTicks.map((value) => textWidth(tickText(value, y.axis)));
     const marginLeft = Math.ceil(d3.max(texts) ?? 0) + 12;
-    const marginTop = titles.length * LINE + LINE + 10;
+    const marginTop = titles.length * LINE + LINE + 14;
     const inner = width - marginLeft - 14;
     const xTicks = fitting(ticks(x.axis, x.domain, x.isLog, 6), x.axis, inner);
     return {

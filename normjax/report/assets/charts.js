@@ -25,7 +25,10 @@
   /** How wide and high a panel is, and how many stand beside each other. */
   function size(chart, width) {
     const fitting = Math.floor((width + GAP) / (LEAST[chart.kind] + GAP));
-    const columns = Math.max(1, Math.min(chart.columns, fitting, chart.panels.length));
+    const wanted = Math.min(chart.columns, chart.panels.length);
+    const isEven = (n) => wanted % n === 0; // so that rows stay rows
+    const even = d3.range(Math.min(wanted, fitting), 0, -1).find(isEven) ?? 1;
+    const columns = even === 1 && wanted > 1 ? Math.max(1, Math.min(wanted, fitting)) : even;
     const each = Math.floor((width - GAP * (columns - 1)) / columns);
     const height = Math.min(Math.max(Math.round(each * 0.6), 230), 360);
     return { columns, width: each, height };
@@ -50,15 +53,24 @@
       self.panels = drawn.filter(Boolean);
       for (const panel of self.panels) name(panel, chart, drawn.indexOf(panel));
       plot.style.setProperty("--columns", columns);
+      sayUnlabelled(self.panels);
       plot.replaceChildren(...(self.panels.length ? self.panels.map((x) => x.svg) : [nothing()]));
       figure.dataset.drawn = "true";
       update();
+      plot.dispatchEvent(new Event("drawn", { bubbles: true }));
     };
     const clear = reading.attach(figure, plot, () => self.panels);
     tools.tools(figure.querySelector(".tools"), chart, view, {
       redraw: self.draw, save: () => saving.save(chart, plot, self.panels),
     });
-    plot.after(details);
+    const unlabelled = document.createElement("p");
+    unlabelled.className = "note unlabelled";
+    const sayUnlabelled = (panels) => {
+      const texts = panels.flatMap((x) => x.unlabelled ?? []);
+      unlabelled.hidden = !texts.length;
+      unlabelled.textContent = `Without room for a label: ${texts.join(", ")}.`;
+    };
+    plot.after(unlabelled, details);
     plot.tabIndex = 0;
     plot.setAttribute("role", "application");
     plot.setAttribute("aria-roledescription", "chart");

@@ -42,24 +42,38 @@
     return chart.panels.map((panel, i) => {
       const y = chart.same_y
         ? together : domain(chart.y, heights(panels[i], view), view.log.y);
-      return x && y ? drawPanel(chart, panel, panels[i], { x, y }, view) : null;
+      if (!x || !y || (panel.part_of && !panels[i].length)) return null;
+      const isBeside = (other) => panel.part_of && other !== panel && other.part_of === panel.part_of;
+      const beside = panels.filter((_, j) => isBeside(chart.panels[j])).flat();
+      return drawPanel(chart, panel, panels[i], beside, { x, y }, view);
     });
   }
 
-  function drawPanel(chart, panel, list, domains, view) {
+  /** The lines of other parts of a panel, faint behind its own. */
+  function context(list, view, clean) {
+    const data = list.filter((series) => series.joined).flatMap((series, z) =>
+      clean(points(series, view)).map((point) => ({ ...point, z })));
+    return Plot.lineY(data, {
+      x: "x", y: "y", z: "z", clip: true, className: "context",
+      stroke: "var(--soft)", strokeOpacity: 0.3, strokeWidth: 1,
+    });
+  }
+
+  function drawPanel(chart, panel, list, beside, domains, view) {
     const { options, marks } = frame(panel.title, {
       width: view.width, height: view.height,
       x: { axis: chart.x, domain: domains.x, isLog: view.log.x },
       y: { axis: chart.y, domain: domains.y, isLog: view.log.y },
     });
     const few = list.every((series) => series.x.length <= FEW);
-    const shift = (i) => (few ? (i - (list.length - 1) / 2) * dodge(list.length) : 0);
+    const apart = few && list.some((series) => series.low);
+    const shift = (i) => (apart ? (i - (list.length - 1) / 2) * dodge(list.length) : 0);
     const clean = cleaner(domains, view);
     const drawn = list.map((series, i) =>
       drawSeries(series, clean(points(series, view)), { few, dx: shift(i), view, clean }));
     const svg = Plot.plot({
       ...options,
-      marks: [...marks, ...drawn.map((x) => x.under), ...drawn.map((x) => x.over)],
+      marks: [...marks, context(beside, view, clean), ...drawn.map((x) => x.under), ...drawn.map((x) => x.over)],
     });
     const groups = list.flatMap((series, i) =>
       readings(chart, series, svg, { dx: shift(i), view }));

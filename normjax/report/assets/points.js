@@ -5,6 +5,8 @@
   const { isVisible, colour, symbol } = normjax.strokes;
   const { LINE, domain, frame, keyed } = normjax.axes;
 
+  const MOST = 560; // pixels of a panel's height
+
   function shown(panel) {
     return panel.marks.filter((p) => isVisible(p.key) && isNumber(p.x) && isNumber(p.y));
   }
@@ -15,9 +17,10 @@
     const heights = (list) => list.flatMap((p) => [p.y, p.y_low, p.y_high]);
     const x = domain(chart.x, all.flatMap((p) => [p.x, p.x_low, p.x_high]), view.log.x);
     const together = domain(chart.y, heights(all), view.log.y);
+    const sized = { ...view, height: tall(lists, view) };
     return chart.panels.map((panel, i) => {
       const y = chart.same_y ? together : domain(chart.y, heights(lists[i]), view.log.y);
-      return x && y ? drawPanel(chart, panel, lists[i], { x, y }, view) : null;
+      return x && y ? drawPanel(chart, panel, lists[i], { x, y }, sized) : null;
     });
   }
 
@@ -36,8 +39,8 @@
     const svg = Plot.plot({
       ...options, marks: [...marks, ...drawn.map(edges).flatMap(pointMarks)],
     });
-    label(svg, drawn, options);
-    return { svg, groups: [readings(chart, drawn, svg)] };
+    const unlabelled = label(svg, drawn.map(edges), options);
+    return { svg, groups: [readings(chart, panel, drawn, svg)], unlabelled };
   }
 
   /** A bound that a log axis cannot hold is its edge. */
@@ -61,41 +64,31 @@
     ];
   }
 
-  const overlap = (a, b) => a.x0 < b.x1 && b.x0 < a.x1 && a.y0 < b.y1 && b.y0 < a.y1;
-
-  /** Writes labels where nothing lies; one that finds no place is left out. */
+  /** Writes the labels; returns those for which there is no room. */
   function label(svg, list, { width, height, marginLeft, marginTop, marginBottom }) {
     const [x, y] = [svg.scale("x"), svg.scale("y")];
+    const at = (scale, value, other) => scale.apply(isNumber(value) ? value : other);
     const spots = list.map((p) => ({ label: p.label, key: p.key, x: x.apply(p.x), y: y.apply(p.y) }));
-    const taken = spots.map((p) => ({ x0: p.x - 6, x1: p.x + 6, y0: p.y - 6, y1: p.y + 6 }));
-    const isInside = (box) =>
-      box.x0 >= marginLeft && box.x1 <= width && box.y0 >= marginTop - 2 && box.y1 <= height - marginBottom;
-    const layer = d3.select(svg).append("g").attr("class", "labels")
-      .attr("fill", "var(--ink)").attr("text-anchor", "start");
-    for (const spot of spots) {
-      const box = candidates(spot).find((c) => isInside(c) && !taken.some((t) => overlap(t, c)));
-      if (!box) continue;
-      taken.push(box);
-      layer.append("text").text(spot.label).attr("data-key", spot.key)
-        .attr("x", box.x0).attr("y", box.y1 - 4);
-    }
+    const bars = list.flatMap((p, i) => [
+      { x0: at(x, p.x_low, p.x), x1: at(x, p.x_high, p.x), y0: spots[i].y - 1, y1: spots[i].y + 1 },
+      { x0: spots[i].x - 1, x1: spots[i].x + 1, y0: at(y, p.y_high, p.y), y1: at(y, p.y_low, p.y) },
+    ]);
+    const frame = { x0: marginLeft, x1: width, y0: marginTop - 2, y1: height - marginBottom };
+    return normjax.labels.draw(svg, spots, bars, frame);
   }
 
-  /** Boxes in which a label might stand: right, left, above, below, and the corners. */
-  function candidates({ label: text, x, y }) {
-    const w = textWidth(text);
-    const places = [
-      [8, -LINE - 1], [8, 1], [-w - 8, -LINE - 1], [-w - 8, 1], [8, -LINE / 2], [-w - 8, -LINE / 2],
-      [-w / 2, -LINE - 8], [-w / 2, 8], [12, -LINE - 14], [12, 14], [-w - 12, -LINE - 14], [-w - 12, 14],
-    ];
-    return places.map(([dx, dy]) => ({ x0: x + dx, x1: x + dx + w, y0: y + dy, y1: y + dy + LINE }));
+  /** High enough for all labels: they may take a seventh of the panel. */
+  function tall(lists, { width, height }) {
+    const area = d3.max(lists, (list) => d3.sum(list, (p) => LINE * (textWidth(p.label) + 8)));
+    return Math.min(Math.max(height, Math.round((7 * (area ?? 0)) / width)), MOST);
   }
 
-  function readings(chart, list, svg) {
+  function readings(chart, panel, list, svg) {
     const [x, y] = [svg.scale("x"), svg.scale("y")];
     const spots = list.map((p) => ({
       key: p.key, title: p.label, x: x.apply(p.x), y: y.apply(p.y),
       lines: [
+        ...(panel.title ? [panel.title] : []),
         `${chart.x.label} ${number(p.x)} ${interval(p.x_low, p.x_high)}`.trim(),
         `${chart.y.label} ${number(p.y)} ${interval(p.y_low, p.y_high)}`.trim(),
       ],

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const COLOURS = 7; // --c0 to --c6
+  const COLOURS = 8; // --c0 to --c7
   const DASHES = ["", "7 3", "2 2.5", "9 3 2 3", "14 4", "5 2 1 2 1 2"];
   const SYMBOLS = ["circle", "square", "triangle", "diamond", "wye", "star"];
 
@@ -101,6 +101,13 @@
     update();
   }
 
+  /** Fades the marks of all other keys in every chart; of none if `key` is null. */
+  function highlight(key) {
+    for (const mark of document.querySelectorAll(".chart .plot [data-key]")) {
+      mark.classList.toggle("faded", key !== null && mark.dataset.key !== key);
+    }
+  }
+
   function legendItem(key) {
     const node = document.createElement("span");
     const main = button(label(key), "stroke", () => toggle(key));
@@ -111,6 +118,11 @@
     only.setAttribute("aria-label", `show only ${label(key)}`);
     only.title = `show only ${label(key)}`;
     node.className = "item";
+    const on = () => { if (isVisible(key)) highlight(key); };
+    node.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") on(); });
+    node.addEventListener("pointerleave", () => highlight(null));
+    node.addEventListener("focusin", () => { if (node.querySelector(":focus-visible")) on(); });
+    node.addEventListener("focusout", () => highlight(null));
     node.append(main, only);
     return { node, update: () => main.setAttribute("aria-pressed", isVisible(key)) };
   }

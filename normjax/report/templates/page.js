@@ -68,13 +68,45 @@
           row.cells[i].classList.toggle("stuck", fits);
           row.cells[i].style.left = fits ? `${left}px` : "";
           left += widths[i];
+          const isLast = fits && (i + 1 === names || left + widths[i + 1] > room);
+          row.cells[i].classList.toggle("edge", isLast);
         }
       }
     }
   };
-  stick();
-  addEventListener("resize", stick);
-  document.addEventListener("toggle", stick, true);
+
+  // What is wider than its box says on which sides there is more; a table says how many
+  // columns are not in sight. Only a box that scrolls is a stop of the Tab key.
+  const hint = (box) => {
+    const hidden = box.scrollWidth - box.clientWidth;
+    const [left, right] = [box.scrollLeft > 1, box.scrollLeft < hidden - 1];
+    const sides = [left && "left", right && "right"].filter(Boolean).join(" ");
+    if (sides) box.dataset.more = sides;
+    else delete box.dataset.more;
+    const more = box.parentNode.querySelector(":scope > .more");
+    if (!more) return;
+    const end = box.getBoundingClientRect().left + box.clientWidth;
+    const heads = [...box.querySelectorAll("thead th")];
+    const count = heads.filter((x) => x.getBoundingClientRect().right > end + 1).length;
+    const text = count === 1 ? "1 more column →" : `${count} more columns →`;
+    if (hidden > 1) more.textContent = right ? text : "the last column";
+    else more.textContent = "";
+    const scrolls = hidden > 1 || box.scrollHeight > box.clientHeight + 1;
+    if (scrolls) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  const wide = () => document.querySelectorAll(".scroll, .plot, .legend");
+  const fit = () => {
+    stick();
+    for (const box of wide()) hint(box);
+  };
+  fit();
+  addEventListener("resize", fit);
+  document.addEventListener("toggle", fit, true);
+  document.addEventListener("scroll", (event) => {
+    if (event.target.matches?.(".scroll, .plot, .legend")) hint(event.target);
+  }, true);
+  document.addEventListener("drawn", (event) => hint(event.target));
 
   // Copying: the texts are those of the files in tables/.
   const texts = JSON.parse(document.getElementById("table-data").textContent);
