@@ -1,5 +1,6 @@
 """The charts of a page in a browser: what is drawn, read, hidden, switched, saved."""
 
+import itertools
 import json
 import pathlib
 import re
@@ -9,7 +10,7 @@ import _browser
 import pytest
 
 from normjax.report import browser
-from normjax.report.chart import Charts
+from normjax.report.chart import Charts, Panel
 
 MINUS = "\N{MINUS SIGN}"
 KINDS = {"differences", "train_loss", "rates", "beats", "costs"}
@@ -231,6 +232,68 @@ def test_a_chart_is_saved_as_it_is_shown(tab, name):
     assert "var(" not in text
     assert "color-mix" not in text
     assert tab.locator(f"#chart-{name} figcaption").inner_text() in text
+
+
+def test_the_legend_brings_out_what_it_is_pointed_at(tab):
+    faded = "#chart-rates .plot .faded"
+    assert tab.locator(faded).count() == 0
+    tab.locator("[data-stroke=arm1]").hover()
+    names = tab.locator(faded).evaluate_all("all => all.map((x) => x.dataset.key)")
+    assert set(names) == {"arm0", "arm2", "arm3"}
+    tab.mouse.move(1, 1)
+    assert tab.locator(faded).count() == 0
+    tab.locator("[data-stroke=arm0]").focus()
+    tab.keyboard.press("Tab")
+    names = tab.locator(faded).evaluate_all("all => all.map((x) => x.dataset.key)")
+    assert set(names) == {"arm1", "arm2", "arm3"}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_point_has_a_label_or_is_named_below(launched, tmp_path, width):
+    """24 points, some of them at one place: no label lies on another or on a point."""
+    made = _browser.charts(arms=24)
+    page = tmp_path / "costs.html"
+    page.write_text(_browser.page(made._replace(charts=made.charts[-1:])), "utf-8")
+    tab = _browser.open_page(launched, page, viewport={"width": width, "height": 900})
+    labels = tab.locator("#chart-costs .labels text")
+    named = tab.locator("#chart-costs .unlabelled")
+    lost = named.inner_text().count("penalty") if named.is_visible() else 0
+    assert labels.count() + lost == 24
+    assert labels.count() >= (24 if width == 1280 else 8)
+    boxes = labels.evaluate_all(
+        "all => all.map((x) => x.getBBox()).map((b) => [b.x, b.y, b.width, b.height])"
+    )
+    for (x, y, w, h), (u, v, _, _) in itertools.permutations(boxes, 2):
+        assert not (x - 1 < u < x + w - 1 and abs(v - y) < h - 3)
+    assert tab.messages == []
+    tab.context.close()
+
+
+def test_a_panel_of_many_lines_has_the_others_behind(launched, tmp_path):
+    made = _browser.charts()
+    curves = next(x for x in made.charts if x.name == "train_loss")
+    marks = curves.panels[0].marks
+    parts = [Panel(f"part {i}", marks[i : i + 2], "all") for i in (0, 2)]
+    page = tmp_path / "parts.html"
+    page.write_text(
+        _browser.page(made._replace(charts=[curves._replace(panels=parts)]))
+    )
+    tab = _browser.open_page(launched, page)
+    behind = tab.locator("#chart-train_loss svg .context path")
+    assert behind.count() == 4
+    assert keys(tab, "train_loss") == {"arm0", "arm1", "arm2", "arm3"}
+    tab.locator("[data-stroke=arm0]").click()
+    settled(tab)
+    assert behind.count() == 3
+    assert tab.messages == []
+    tab.context.close()
+
+
+def test_a_count_is_marked_at_whole_numbers(tab):
+    axis = "{ names: [], ticks: [], whole }"
+    ticks = f"(whole) => normjax.axes.ticks({axis}, [1, 5], false, 6)"
+    assert tab.evaluate(ticks, True) == [1, 2, 3, 4, 5]
+    assert 1.5 in tab.evaluate(ticks, False)
 
 
 def test_no_text_of_a_chart_ends_its_element():

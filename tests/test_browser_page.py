@@ -217,6 +217,60 @@ def test_names_of_rows_stay_in_sight_beside_the_numbers(launched, path, viewport
     opened.context.close()
 
 
+HINT = "#table-summary + .wide > .more"
+
+
+def test_a_wide_table_says_that_it_goes_on_until_its_end(launched, path):
+    """The edge fades, and the columns out of sight are counted."""
+    opened = _browser.open_page(launched, path, viewport={"width": 800, "height": 900})
+    box = opened.locator("#table-summary + .wide > .scroll")
+    assert box.get_attribute("data-more") == "right"
+    assert re.fullmatch(r"[2-9] more columns →", opened.locator(HINT).inner_text())
+    assert box.evaluate("x => getComputedStyle(x).maskImage") != "none"
+    box.evaluate("x => { x.scrollLeft = 40; }")
+    opened.wait_for_selector("#table-summary + .wide > [data-more='left right']")
+    box.evaluate("x => { x.scrollLeft = 10000; }")
+    opened.wait_for_selector("#table-summary + .wide > [data-more='left']")
+    assert opened.locator(HINT).inner_text() == "the last column"
+    assert box.evaluate("x => getComputedStyle(x).maskImage") == "none"
+    opened.evaluate("document.body.style.maxWidth = 'none'")
+    opened.set_viewport_size({"width": 2400, "height": 900})
+    opened.locator("#table-summary + .wide > .scroll:not([data-more])").wait_for()
+    assert opened.locator(HINT).is_hidden()
+    opened.context.close()
+
+
+def test_a_table_that_scrolls_is_reached_and_moved_by_keys(launched, path):
+    opened = _browser.open_page(launched, path, viewport={"width": 800, "height": 900})
+    box = opened.get_by_role("region", name="Accuracy, spread and cost of each arm")
+    box.focus()
+    opened.keyboard.press("ArrowRight")
+    opened.wait_for_selector("#table-summary + .wide > [data-more~='left']")
+    assert opened.evaluate("document.activeElement.className").startswith("scroll")
+    opened.evaluate("document.body.style.maxWidth = 'none'")
+    opened.set_viewport_size({"width": 2400, "height": 900})
+    opened.locator("#table-summary + .wide > .scroll:not([tabindex])").wait_for()
+    opened.context.close()
+
+
+def test_every_chart_has_a_heading_and_a_link_to_itself(tab):
+    """Levels follow each other: no heading is more than one below that before it."""
+    levels = tab.evaluate(
+        "() => [...document.querySelectorAll('h1, h2, h3, h4, h5')]"
+        ".map((x) => Number(x.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+    figures = tab.locator("figure.chart")
+    for i in range(figures.count()):
+        heading = figures.nth(i).locator("figcaption :is(h3, h4)")
+        link = heading.locator("a.anchor").get_attribute("href")
+        assert link == f"#{figures.nth(i).get_attribute('id')}"
+    listed = tab.locator("nav ul ul ul a")
+    assert listed.count() >= 5
+    assert listed.first.is_visible()
+
+
 def test_paper_holds_the_whole_command_and_all_columns(launched, path, tmp_path):
     """A4 upright has 703 pixels between margins of 12 mm, and 1032 on its side."""
     long = tmp_path / "page.html"
@@ -238,6 +292,9 @@ def test_paper_holds_the_whole_command_and_all_columns(launched, path, tmp_path)
         assert not opened.locator(hidden).first.is_visible()
     opened.set_viewport_size({"width": 1032, "height": 703})
     assert opened.evaluate("document.documentElement.scrollWidth") <= 1032
+    masks = "[...document.querySelectorAll('.scroll')].map((x) => getComputedStyle(x))"
+    assert opened.evaluate(f"{masks}.every((x) => x.maskImage === 'none')")
+    assert not opened.locator(".more").first.is_visible()
     opened.context.close()
 
 

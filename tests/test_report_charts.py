@@ -763,10 +763,42 @@ def test_a_key_has_one_stroke_and_neighbours_differ_in_colour_and_dashes(penalti
     for a, b in itertools.combinations(strokes, 2):
         assert a.colour != b.colour
         assert a.dash != b.dash
-    many = layout.of_record(
-        make({"norm": tuple(f"n{i}" for i in range(28))}, num_seeds=1)
+    plan = layout.of_record(
+        make({"norm": tuple(f"n{i}" for i in range(32))}, num_seeds=1)
     )
-    assert len({(x.colour, x.dash) for x in many.strokes.values()}) == 28
+    many = list(plan.strokes.values())
+    assert len({(x.colour, x.dash) for x in many}) == 32
+    assert len({x.colour for x in many[:8]}) == 8
+    for a, b in itertools.pairwise(many):
+        assert a.colour != b.colour
+        assert a.dash != b.dash
+
+
+@pytest.mark.parametrize(("arms", "sizes"), [(8, [8]), (9, [5, 4]), (23, [8, 8, 7])])
+def test_no_panel_has_two_lines_of_a_colour(arms, sizes):
+    record = make({"norm": tuple(f"n{i}" for i in range(arms))})
+    found = figures.charts(record)
+    for name in ("test_accuracy", "profiles"):
+        (lines,) = [x for x in found.charts if x.name == name]
+        keys = [[mark.key for mark in panel.marks] for panel in lines.panels]
+        assert [len(x) for x in keys] == sizes
+        assert list(itertools.chain(*keys)) == [f"n{i}" for i in range(arms)]
+        for some in keys:
+            assert len({found.strokes[key].colour for key in some}) == len(some)
+        assert len({panel.part_of for panel in lines.panels}) == 1
+        assert (layout.CONTEXT in lines.note) == (len(sizes) > 1)
+    assert len(lines.panels) == 1 or lines.panels[0].title == f"n0 to n{sizes[0] - 1}"
+    (cost,) = [x for x in found.charts if x.name == "cost"]
+    assert len(cost.panels) == 1  # its points have labels
+
+
+def test_axes_of_counts_are_marked_at_whole_numbers(rates):
+    found = {x.name: x for x in figures.charts(tuned(judged=True)).charts}
+    assert found["tuning_trials"].x.whole
+    assert found["test_accuracy"].x.whole
+    assert not found["tuning_learning_rate"].x.whole
+    assert bands.grid_axis("batch size", [32.0, 64.0]).whole
+    assert not bands.grid_axis("learning rate", [1.0, 0.5]).whole
 
 
 def test_colours_stay_while_arms_are_missing():

@@ -295,3 +295,62 @@ def test_what_is_not_finite_is_said():
     assert len(full.texts) == 0
     assert full.get_xticks().size > 2
     assert still_axes.wrapped("") == ""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_count_has_ticks_at_whole_numbers(whole):
+    marks = [Series(key, key, np.arange(1, 4), np.arange(3) / 2) for key in KEYS]
+    chart = lines()._replace(
+        x=Axis("number of trials", whole=whole), panels=[Panel("", marks)]
+    )
+    (ax,) = stills.draw(chart, STROKES).axes
+    low, high = ax.get_xlim()
+    ticks = [x for x in ax.get_xticks() if low <= x <= high]
+    assert all(float(x).is_integer() for x in ticks) == whole
+    assert {1, 2, 3} <= set(ticks)
+
+
+def crowd(number: int, spread: float) -> tuple[Chart, dict[str, Stroke]]:
+    """Points of arms with long names, close together if the spread is small."""
+    keys = [f"weight standardization {i}" for i in range(number)]
+    marks = [
+        Point(key, key, x, y, x - 0.1, x + 0.1, y - 0.1, y + 0.1)
+        for i, key in enumerate(keys)
+        for x, y in [(spread * (i % 5), spread * (i // 5))]
+    ]
+    marks.append(Point(keys[0], "far", 9.0, 9.0))
+    axes = Axis("seconds"), Axis("accuracy")
+    chart = Chart("cost", "points", "Cost", *axes, [Panel("", marks)])
+    return chart, {key: Stroke(key, i % 8, i % 4) for i, key in enumerate(keys)}
+
+
+def test_more_arms_than_colours_have_labels_beside_their_points():
+    chart, strokes = crowd(9, 2.0)
+    figure = stills.draw(chart, strokes)
+    (ax,) = figure.axes
+    assert figure.legends == []
+    assert [x.get_text() for x in ax.texts] == [x.label for x in chart.panels[0].marks]
+    boxes = [x.get_window_extent() for x in ax.texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    frame = ax.get_window_extent().padded(1)
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    few, strokes = crowd(8, 2.0)
+    assert len(stills.draw(few, strokes).legends) == 1
+
+
+def test_where_a_label_has_no_room_there_is_the_legend():
+    chart, strokes = crowd(40, 0.01)
+    figure = stills.draw(chart, strokes)
+    assert len(figure.axes[0].texts) == 0
+    assert len(figure.legends[0].get_texts()) == 40
+
+
+def test_the_lines_of_other_parts_stand_behind_and_move_no_axis():
+    part = [Panel(key, [series(key)], part_of="all") for key in KEYS]
+    figure = stills.draw(lines()._replace(panels=part), STROKES)
+    for ax, key in zip(figure.axes, KEYS):
+        colours = [to_hex(x.get_color()) for x in ax.lines]
+        own = still_marks.COLOURS[KEYS.index(key)].lower()
+        assert colours.count(own) == 1
+        assert len(set(colours)) == 2
+        assert len(ax.collections) == 1  # its band
