@@ -217,6 +217,7 @@ def test_names_of_rows_stay_in_sight_beside_the_numbers(launched, path, viewport
     opened.context.close()
 
 
+EDGE = "x => getComputedStyle(x).getPropertyValue('--right')"  # how far it fades
 HINT = "#table-summary + .wide > .more"
 
 
@@ -226,17 +227,39 @@ def test_a_wide_table_says_that_it_goes_on_until_its_end(launched, path):
     box = opened.locator("#table-summary + .wide > .scroll")
     assert box.get_attribute("data-more") == "right"
     assert re.fullmatch(r"[2-9] more columns →", opened.locator(HINT).inner_text())
+    assert box.evaluate(EDGE) == "2.5rem"
     assert box.evaluate("x => getComputedStyle(x).maskImage") != "none"
     box.evaluate("x => { x.scrollLeft = 40; }")
     opened.wait_for_selector("#table-summary + .wide > [data-more='left right']")
     box.evaluate("x => { x.scrollLeft = 10000; }")
     opened.wait_for_selector("#table-summary + .wide > [data-more='left']")
-    assert opened.locator(HINT).inner_text() == "the last column"
-    assert box.evaluate("x => getComputedStyle(x).maskImage") == "none"
+    assert opened.locator(HINT).inner_text() == "the end of the table"
+    assert box.evaluate(EDGE) == ""
     opened.evaluate("document.body.style.maxWidth = 'none'")
     opened.set_viewport_size({"width": 2400, "height": 900})
     opened.locator("#table-summary + .wide > .scroll:not([data-more])").wait_for()
     assert opened.locator(HINT).is_hidden()
+    opened.context.close()
+
+
+def test_a_long_table_scrolls_below_its_header(launched, path, tmp_path):
+    """Its rows out of sight are counted; on paper it is whole."""
+    long = tmp_path / "page.html"
+    before, after = path.read_text().split('<h3 id="table-summary"')
+    row = re.search(r"<tbody>\s*(<tr>.*?</tr>)", after, re.DOTALL)[1]
+    after = after.replace("<tbody>", f"<tbody>{row * 50}", 1)
+    after = after.replace('class="scroll"', 'class="scroll long"', 1)
+    long.write_text(f'{before}<h3 id="table-summary"{after}')
+    opened = _browser.open_page(launched, long, viewport=DESKTOP)
+    box = opened.locator("#table-summary + .wide > .scroll")
+    assert "down" in box.get_attribute("data-more")
+    assert re.search(r"\d\d more rows ↓", opened.locator(HINT).inner_text())
+    header = box.locator("thead th").first
+    before = header.bounding_box()["y"]
+    box.evaluate("x => { x.scrollTop = 200; }")
+    assert header.bounding_box()["y"] == before
+    opened.emulate_media(media="print")
+    assert box.evaluate("x => x.scrollHeight <= x.clientHeight + 1")
     opened.context.close()
 
 

@@ -19,6 +19,15 @@ SYMBOL = 4.0  # half the size of a point's symbol
 CROSSING = 6.0  # points of distance that crossing an interval is as bad as
 
 
+class Marks(NamedTuple):
+    """What stands in the frame, in points from the lower left corner of the figure."""
+
+    symbols: list[Bbox]
+    bars: list[Bbox]
+    labels: list[Bbox]
+    lines: list[Bbox]  # pieces of lines to labels
+
+
 class Place(NamedTuple):
     """Where a label stands, in points from the lower left corner of the figure."""
 
@@ -37,7 +46,8 @@ def add_labels(ax: Axes, points: Sequence[Point]) -> list[str]:
     frame = Bbox(ax.get_window_extent().get_points() * unit)
     spots = [_spot(ax, point.x, point.y) * unit for point in points]
     bars = [Bbox(x * unit).padded(0.5) for point in points for x in _bars(ax, point)]
-    taken = [Bbox([spot - SYMBOL, spot + SYMBOL]) for spot in spots]
+    symbols = [Bbox([spot - SYMBOL, spot + SYMBOL]) for spot in spots]
+    there = Marks(symbols, bars, [], [])
     lost = []
     for point, spot in zip(points, spots):
         text = ax.annotate(
@@ -45,13 +55,14 @@ def add_labels(ax: Axes, points: Sequence[Point]) -> list[str]:
         )
         text.set(fontsize=SIZE, ha="left", va="bottom", in_layout=False)
         size = np.array(text.get_window_extent().size) * unit
-        place = _place(spot, size, taken, bars, frame)
+        place = _place(spot, size, there, frame)
         if place is None:
             text.remove()
             lost.append(point.label)
             continue
         text.xyann = tuple(place.box.min - spot)
-        taken += [place.box, *place.line]
+        there.labels.append(place.box)
+        there.lines.extend(place.line)
         if place.line:
             to = ax.transData.inverted().transform(_end(spot, place.box) / unit)
             ends = [point.x, to[0]], [point.y, to[1]]
@@ -61,24 +72,26 @@ def add_labels(ax: Axes, points: Sequence[Point]) -> list[str]:
 
 
 def _place(
-    spot: np.ndarray,
-    size: np.ndarray,
-    taken: Sequence[Bbox],
-    bars: Sequence[Bbox],
-    frame: Bbox,
+    spot: np.ndarray, size: np.ndarray, there: Marks, frame: Bbox
 ) -> Place | None:
-    """The nearest free place, one that crosses few intervals; None if there is none."""
+    """The best free place: near, and crossing little; None if there is none.
+
+    A line to a label crosses no other label, and symbols only if there is need.
+    """
+    hard = [*there.symbols, *there.labels, *there.lines]
     found = []
     for distance, box in _boxes(spot, size):
         inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
         inside = inside and frame.y0 <= box.y0 and box.y1 <= frame.y1
-        if inside and not box.count_overlaps(taken):
-            found.append((distance + CROSSING * box.count_overlaps(bars), box))
-    for _, box in sorted(found, key=lambda each: each[0]):
+        if not inside or box.count_overlaps(hard):
+            continue
         line = _line(spot, box)
-        if not any(piece.count_overlaps(taken) for piece in line):
-            return Place(box, line)
-    return None
+        if any(piece.count_overlaps(there.labels) for piece in line):
+            continue
+        number = box.count_overlaps(there.bars)
+        number += sum(bool(symbol.count_overlaps(line)) for symbol in there.symbols)
+        found.append((distance + CROSSING * number, Place(box, line)))
+    return min(found, key=lambda each: each[0])[1] if found else None
 
 
 def _boxes(spot: np.ndarray, size: np.ndarray) -> Iterator[tuple[float, Bbox]]:

@@ -5,6 +5,7 @@
 
   const GAP = 20; // pixels between panels
   const LEAST = { lines: 280, points: 300, rows: 420, tiles: 300 }; // width of a panel
+  const LEAST_PRINTED = { ...LEAST, lines: 205, points: 205 }; // paper has more dots
   const UNSEEN = 640; // width of a chart that is hidden and must be drawn all the same
   const PRINTED = 680; // and of one on paper: A4 without its margins, in pixels
   const WAIT = 120; // milliseconds after the last change of the width
@@ -24,7 +25,8 @@
 
   /** How wide and high a panel is, and how many stand beside each other. */
   function size(chart, width) {
-    const fitting = Math.floor((width + GAP) / (LEAST[chart.kind] + GAP));
+    const least = (isPrinting ? LEAST_PRINTED : LEAST)[chart.kind];
+    const fitting = Math.floor((width + GAP) / (least + GAP));
     const wanted = Math.min(chart.columns, chart.panels.length);
     const isEven = (n) => wanted % n === 0; // so that rows stay rows
     const even = d3.range(Math.min(wanted, fitting), 0, -1).find(isEven) ?? 1;

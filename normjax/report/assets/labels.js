@@ -51,20 +51,27 @@
   /**
    * Places of labels: [{spot, box, line}]; `box` is null where no room is left.
    * `spots` are {label, x, y}, `bars` are boxes that are covered only if there is need.
+   * A line to a label crosses no other label, and points only if there is need.
    */
   function places(spots, bars, frame) {
-    const taken = spots.map(({ x, y }) => (
+    const points = spots.map(({ x, y }) => (
       { x0: x - POINT, x1: x + POINT, y0: y - POINT, y1: y + POINT }));
+    const labels = [];
+    const lines = [];
+    const touches = (box, others) => others.some((other) => overlap(other, box));
     const isInside = (box) => box.x0 >= frame.x0 && box.x1 <= frame.x1
       && box.y0 >= frame.y0 && box.y1 <= frame.y1;
-    const isFree = (box) => !taken.some((other) => overlap(other, box));
     return spots.map((spot) => {
-      const open = candidates(spot, bars).filter((box) => isInside(box) && isFree(box));
-      const best = d3.sort(open, (box) => box.cost)
-        .find((box) => leader(spot, box).every(isFree));
+      const open = candidates(spot, bars).filter((box) => isInside(box)
+        && !touches(box, labels) && !touches(box, points) && !touches(box, lines));
+      const crossed = (box) => d3.sum(points, (point) => touches(point, leader(spot, box)));
+      const best = d3.least(
+        open.filter((box) => !leader(spot, box).some((piece) => touches(piece, labels))),
+        (box) => box.cost + CROSSING * crossed(box));
       if (!best) return { spot, box: null };
       const line = leader(spot, best);
-      taken.push(best, ...line);
+      labels.push(best);
+      lines.push(...line);
       return { spot, box: best, line: line.length ? [start(spot, best), end(spot, best)] : null };
     });
   }

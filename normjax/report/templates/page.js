@@ -75,25 +75,35 @@
     }
   };
 
-  // What is wider than its box says on which sides there is more; a table says how many
-  // columns are not in sight. Only a box that scrolls is a stop of the Tab key.
+  // What is larger than its box says on which sides there is more; a table says how many
+  // columns and rows are not in sight. Only a box that scrolls is a stop of the Tab key.
+  const number = (count, noun) => `${count} more ${noun}${count === 1 ? "" : "s"}`;
   const hint = (box) => {
-    const hidden = box.scrollWidth - box.clientWidth;
-    const [left, right] = [box.scrollLeft > 1, box.scrollLeft < hidden - 1];
-    const sides = [left && "left", right && "right"].filter(Boolean).join(" ");
-    if (sides) box.dataset.more = sides;
+    const [across, down] = [
+      box.scrollWidth - box.clientWidth, box.scrollHeight - box.clientHeight];
+    const sides = [
+      box.scrollLeft > 1 && "left",
+      box.scrollLeft < across - 1 && "right",
+      box.classList.contains("long") && box.scrollTop < down - 1 && "down",
+    ].filter(Boolean);
+    if (sides.length) box.dataset.more = sides.join(" ");
     else delete box.dataset.more;
-    const more = box.parentNode.querySelector(":scope > .more");
-    if (!more) return;
-    const end = box.getBoundingClientRect().left + box.clientWidth;
-    const heads = [...box.querySelectorAll("thead th")];
-    const count = heads.filter((x) => x.getBoundingClientRect().right > end + 1).length;
-    const text = count === 1 ? "1 more column →" : `${count} more columns →`;
-    if (hidden > 1) more.textContent = right ? text : "the last column";
-    else more.textContent = "";
-    const scrolls = hidden > 1 || box.scrollHeight > box.clientHeight + 1;
-    if (scrolls) box.tabIndex = 0;
+    if (!box.matches(".scroll")) return;
+    if (across > 1 || down > 1) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
+    const more = box.parentNode.querySelector(":scope > .more");
+    if (more) more.textContent = across > 1 || down > 1 ? unseen(box, sides) : "";
+  };
+  const unseen = (box, sides) => {
+    const at = box.getBoundingClientRect();
+    const beyond = (cells, edge, end) =>
+      cells.filter((x) => x.getBoundingClientRect()[edge] > end + 1).length;
+    const columns = beyond([...box.querySelectorAll("thead th")], "right", at.left + box.clientWidth);
+    const rows = beyond([...box.querySelectorAll("tbody tr")], "bottom", at.top + box.clientHeight);
+    return [
+      sides.includes("right") && `${number(columns, "column")} →`,
+      sides.includes("down") && `${number(rows, "row")} ↓`,
+    ].filter(Boolean).join(" \u2003 ") || "the end of the table";
   };
   const wide = () => document.querySelectorAll(".scroll, .plot, .legend");
   const fit = () => {
