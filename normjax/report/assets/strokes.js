@@ -99,6 +99,7 @@
     };
     onChange(update);
     update();
+    box.dispatchEvent(new Event("drawn", { bubbles: true })); // it may be wider than a phone
   }
 
   /** Fades the marks of all other keys in every chart; of none if `key` is null. */
