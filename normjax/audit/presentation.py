@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from normjax import numerals
 from normjax.audit.published_numbers import DENOMINATOR, PROTOCOLS, SHARE
 from normjax.report import formats
 from normjax.report.audit_interface import (
@@ -164,7 +165,7 @@ PUBLISHED = {
         f"accuracy, {k}": interval_column(x, formats.accuracy)
         for k, x in ACCURACIES.items()
     },
-    "variance, published": number_column("published_stability", formats.two_digits),
+    "variance, published": number_column("published_stability", numerals.two_digits),
     "variance, as published": interval_column(
         "as_published_stability", formats.by_digits
     ),
@@ -175,6 +176,6 @@ PUBLISHED_NARROW = {
     for k, x in ACCURACIES.items()
 }
 THIRD_MOMENT = {
-    "differing share, at most": number_column(SHARE, formats.two_digits),
-    "smallest denominator": number_column(DENOMINATOR, formats.two_digits),
+    "differing share, at most": number_column(SHARE, numerals.two_digits),
+    "smallest denominator": number_column(DENOMINATOR, numerals.two_digits),
 }

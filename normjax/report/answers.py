@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from normjax import statistics
+from normjax import numerals, statistics
 from normjax.report import decisions, estimates, formats, names, networks
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL
@@ -127,7 +127,7 @@ def _leading(scope: Scope) -> list[str]:
     if best.diverged.all():
         return ["every network diverged."]
     interval = estimates.robustness(best, level=scope.level)
-    seeds = formats.plural(len(best.seeds), "seed")
+    seeds = numerals.plural(len(best.seeds), "seed")
     accuracy = f"{formats.accuracy(interval)} over {seeds}"
     name = scope.labels[best.arm]
     if len(order) == 1:
@@ -157,7 +157,7 @@ def _compared(a: Cell, b: Cell, scope: Scope) -> tuple[str, str]:
     found = decisions.decision(a, b, level=scope.level)
     text = f"{formats.points(found.difference)} points"
     if outlying := found.outlying:
-        count = formats.plural(len(outlying.seeds), "outlying seed")
+        count = numerals.plural(len(outlying.seeds), "outlying seed")
         text += f" (with {count}; trimmed mean {formats.points(outlying.trimmed)})"
     if scope.origins.get(a.arm) != scope.origins.get(b.arm):
         found = found._replace(reason=f"{found.reason}; {INDEPENDENT}")
@@ -225,5 +225,5 @@ def _diverged(arms: Sequence[Cell], labels: Mapping[str, str]) -> list[str]:
     if not lost:
         return []
     more = len(lost) - MOST_NAMED
-    rest = f" and of {formats.plural(more, 'more arm')}" if more > 0 else ""
+    rest = f" and of {numerals.plural(more, 'more arm')}" if more > 0 else ""
     return [f"Diverged networks: {'; '.join(lost[:MOST_NAMED])}{rest}."]

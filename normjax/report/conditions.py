@@ -4,11 +4,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from normjax import p_values, ties
+from normjax import numerals, p_values, ties
 from normjax.report import (
     equal_numbers,
     estimates,
-    formats,
     names,
     networks,
     tuning_tables,
@@ -29,7 +28,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
     parameters = sorted({entry["num_parameters"] for entry in entries.values()})
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
-    counts = formats.plural(len(arms), "arm"), formats.plural(total, "network")
+    counts = numerals.plural(len(arms), "arm"), numerals.plural(total, "network")
     found = [
         *training_rows(record),
         *record.record.get("about", ()),  # of several studies
@@ -62,12 +61,12 @@ def few_seeds(record: Record) -> str:
     least = ties.least(level)
     if seeds >= least:
         return ""
-    who = f"{formats.plural(seeds, 'seed')} {'is' if seeds == 1 else 'are'}"
+    who = f"{numerals.plural(seeds, 'seed')} {'is' if seeds == 1 else 'are'}"
     if len(numbers) > 1:
-        who = f"Some arms share only {formats.plural(seeds, 'seed')},"
+        who = f"Some arms share only {numerals.plural(seeds, 'seed')},"
     return (
         f"{who} too few to conclude from: the sign-flip test of"
-        f" {formats.plural(seeds, 'pair')} cannot give a p below"
+        f" {numerals.plural(seeds, 'pair')} cannot give a p below"
         f" {p_values.smallest(seeds):.3g}; {least} can go below {1 - level:.3g}."
     )
 
@@ -118,7 +117,7 @@ def lacking(
     absent = missing_networks(named)
     shown = absent[:most] if most else absent
     if more := len(absent) - len(shown):
-        shown = [*shown, f"and {formats.plural(more, 'more arm')}"]
+        shown = [*shown, f"and {numerals.plural(more, 'more arm')}"]
     return [
         ("Missing", ("; " if known else ", ").join(shown)),
         ("Failed", "; ".join(failed_arms(named))),
@@ -168,4 +167,4 @@ def _levels(record: Record, factor: str, otherwise: Any) -> str:
 
 def _seconds(arms: Mapping[str, Mapping[str, Any]], field: str) -> str:
     total = sum(arm[field] for arm in arms.values())
-    return f"{formats.three_digits(total)} s in all" if arms else ""
+    return f"{numerals.three_digits(total)} s in all" if arms else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from normjax import files, p_values
+from normjax import files, numerals, p_values
 from normjax.report import (
     estimates,
     formats,
@@ -104,7 +104,7 @@ def least_p(numbers: pd.DataFrame) -> str:
         return ""
     seeds = int(numbers["seeds"].max())
     least = p_values.smallest(seeds)
-    return LEAST_P_NOTE.format(formats.plural(seeds, "seed"), f"{least:.3g}")
+    return LEAST_P_NOTE.format(numerals.plural(seeds, "seed"), f"{least:.3g}")
 
 
 def shared_subset(record: Record) -> str:
