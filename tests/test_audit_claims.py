@@ -800,7 +800,8 @@ def test_a_wide_table_has_a_row_for_each_comparison():
         "corrected",
         "verdict, corrected",
     ]
-    head = f"{claim['sentence']}: test accuracy, points"
+    arms = "third moment against sgd, adam and rmsprop, at penalty none, l2 and dropout"
+    head = f"{claim['sentence']}: {arms}, test accuracy, points"
     start = [row[0] for row in rows].index(head)
     assert rows[start][1:] == ["", "", "holds", "", "does not hold"]
     assert [row[0] for row in rows[start + 1 : start + 10]] == [
@@ -873,8 +874,10 @@ def test_the_page_has_the_claims_after_the_answer(written):
         assert f".{mark}::before" in text  # a sign beside the colour
     small = named("batch_norm_placement", "The difference")
     (inside,) = re.findall(
-        rf'class="sentence">{small["sentence"]}</span>(.*?)</details>', text, re.DOTALL
+        rf'class="sentence">{small["sentence"]} (.*?)</details>', text, re.DOTALL
     )
+    about = "pre against post, test accuracy, points"
+    assert inside.startswith(f'<span class="about">{about}</span></span>')
     assert f'<p class="note">{small["why"]}</p>' in inside
     folder = written.workdir / "tables"
     table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
@@ -955,7 +958,7 @@ ALL_NAMES = [f"{c['study']}, {c['sentence']}" for c in ALL]
 @pytest.mark.parametrize("claim", ALL, ids=ALL_NAMES)
 def test_claims_are_whole(claim):
     assert set(FIELDS) <= set(claim)
-    optional = {"against", "each", "margin", "why", "at", "published"}
+    optional = {"against", "each", "margin", "why", "at", "published", "answers"}
     if claim_data.is_of_paper(claim):
         optional |= {"place"}
         assert claim["place"]

@@ -635,7 +635,7 @@ def test_a_record_without_a_network_has_a_page_that_says_so(tmp_path):
         path.unlink()
     text = without_scripts(page.build(tmp_path).read_text())
     assert "No network is finished yet, so there is nothing to compare." in text
-    assert "<dd>no norm (2 of 2); batch (2 of 2)</dd>" in text
+    assert "<dt>No network yet</dt><dd>no norm; batch</dd>" in text
     assert "The command that began the study continues it:" in text
     assert Page(text).tags.count("table") == 0
 
@@ -658,9 +658,9 @@ def test_the_command_says_what_a_record_lacks(norms, tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-1])
     assert command.main([str(tmp_path / "run")]) == 0
     printed = capsys.readouterr()
-    assert printed.err == f"missing: batch (8 of 8)\ndamaged: {path.name}\n"
+    assert printed.err == f"no network yet: batch\ndamaged: {path.name}\n"
     text = (tmp_path / "run" / "report.html").read_text()
-    assert "<dd>batch (8 of 8)</dd>" in text
+    assert "<dt>No network yet</dt><dd>batch</dd>" in text
     assert path.name in text.replace("<wbr>", "")
 
 

@@ -207,10 +207,16 @@ def test_without_a_baseline_the_difference_is_to_the_runner_up(norms):
 
 def test_a_baseline_that_leads_is_called_so(norms):
     found = answers.answer(networks.load(norms), baseline={"norm": "weight"})
-    assert found[0].startswith(
-        "Weight, the baseline, has the highest mean test accuracy of 4 arms, "
+    weight, layer = networks.load(norms)[3], networks.load(norms)[2]
+    accuracy = formats.accuracy(estimates.robustness(weight))
+    difference = estimates.accuracy_difference(layer, weight)
+    points = formats.points(Interval(*difference[:4]))
+    assert found[0] == (
+        "The baseline, weight, has the highest mean test accuracy of 4 arms,"
+        f" {accuracy} over 8 seeds; the runner-up, layer, has {points} points against"
+        " it: worse (the 95% interval excludes zero)."
     )
-    assert "against the runner-up, layer: better" in found[0]
+    assert points.startswith("\u2212")  # as in the chart, an arm minus its baseline
 
 
 def test_a_lead_whose_interval_includes_zero_is_undecided(norms):
@@ -340,7 +346,7 @@ def test_diverged_networks_are_counted_and_their_arm_has_not_the_least_variance(
     steps = np.where(np.arange(8) < 3, 120, -1)
     cells[i] = cells[i]._replace(final=cells[i].final | {"diverged_at_step": steps})
     *_, other, diverged = answers.answer(cells)
-    label = answers.names_of(cells)[cells[i].arm]
+    label = names.arm_labels({x.arm: x.factors for x in cells})[cells[i].arm]
     assert label not in other
     assert diverged == f"Diverged networks: 3 of 8 of {label}."
 
@@ -481,8 +487,8 @@ def test_a_page_says_what_is_missing_and_shows_the_rest(tmp_path):
     (path,) = (tmp_path / "networks").glob(f"{_records.arm_id('layer')}-*")
     path.unlink()
     text = without_scripts(page.build(tmp_path, stills=False).read_text())
-    assert "<dt>Missing</dt><dd>layer (8 of 8)</dd>" in text
-    assert "the highest mean test accuracy of 3 arms" in text
+    assert "<dt>No network yet</dt><dd>layer</dd>" in text
+    assert "Weight has the highest mean test accuracy so far, of 3 of 4 arms, " in text
     assert text.count(record.record["environment"]["command"]) == 2
 
 
@@ -570,7 +576,7 @@ def test_an_arm_that_has_diverged_as_a_whole_leads_nobody(norms):
     cells = [x._replace(final=lost(x)) for x in networks.load(norms)[1:]]
     kept = networks.load(norms)[:1]
     first = answers.answer(kept + cells, baseline={"norm": "none"})[0]
-    assert first.startswith("No norm, the baseline, has the highest mean test accuracy")
+    assert first.startswith("The baseline, no norm, has the highest mean test accuracy")
     assert answers.answer(cells)[0] == "Every network diverged."
 
 
@@ -582,15 +588,20 @@ def test_the_only_arm_has_a_name():
 def test_the_answer_has_the_verdict_of_the_first_claim():
     chips = [
         claim_lines.Chip("as published", "holds", "holds"),
-        claim_lines.Chip("corrected", "undecided", "undecided (one run)"),
+        claim_lines.Chip("corrected", "undecided", "undecided (one run)", "1 [0, 2]"),
     ]
-    line = claim_lines.ClaimLine("claim-1", "BN is better", "", chips, [], [])
+    arms = "batch against none, points"
+    line = claim_lines.ClaimLine("claim-1", "BN is better", arms, chips, [], [])
     other = line._replace(sentence="BN is worse")
-    assert claim_lines.first_verdict([line, other]) == [
-        "The first claim, \u201cBN is better\u201d: as published holds; corrected"
-        " undecided (one run)."
+    assert claim_lines.opening([line, other]) == [
+        "The first claim \u201cBN is better\u201d (batch against none, points): as"
+        " published holds; corrected undecided (one run), 1 [0, 2]."
     ]
-    assert claim_lines.first_verdict([line._replace(chips=chips[:1])]) == [
-        "The first claim, \u201cBN is better\u201d: holds."
+    assert claim_lines.opening([line._replace(chips=chips[:1], subject="")]) == [
+        "The first claim \u201cBN is better\u201d: holds."
     ]
-    assert claim_lines.first_verdict([]) == []
+    assert claim_lines.opening([line, other._replace(answers=True)]) == [
+        "The claim \u201cBN is worse\u201d (batch against none, points): as published"
+        " holds; corrected undecided (one run), 1 [0, 2]."
+    ]
+    assert claim_lines.opening([]) == []

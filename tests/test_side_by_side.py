@@ -8,7 +8,7 @@ from test_merge import made, write
 
 from normjax.errors import InputError
 from normjax.report import __main__ as command
-from normjax.report import answers, estimates, joint_texts, page, side_by_side
+from normjax.report import estimates, joint_texts, leading, page, side_by_side
 from normjax.study import groups
 from normjax.study.record import Record, read_record
 
@@ -109,7 +109,7 @@ def test_the_answer_says_that_networks_are_independent(tmp_path):
     c = study(tmp_path / "c", ("none",), range(6), shift=0.25, more={"root_seed": 1})
     for other, end in (
         (b, "(the 95% interval excludes zero)."),
-        (c, f"(the 95% interval excludes zero; {answers.INDEPENDENT})."),
+        (c, f"(the 95% interval excludes zero; {leading.INDEPENDENT})."),
     ):
         path = tmp_path / "page.html"
         page.write(side_by_side.combine([a, other]), path)

@@ -1,11 +1,14 @@
 """How a report shows the tables of the audit: headers, digits, notes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from normjax import numerals
+from normjax.audit.claim_data import Claim, Side
 from normjax.audit.published_numbers import DENOMINATOR, PROTOCOLS, SHARE
-from normjax.report import formats
+from normjax.report import formats, names
 from normjax.report.audit_interface import (
     Column,
     Kind,
@@ -56,10 +59,17 @@ THIRD_MOMENT_NOTE = (
 UNDECIDED = (
     "In brackets: how many seeds would decide, if the estimate stays the same.\n"
 )
+MOST_NAMED = 5  # arms on one side of a claim, in its line
 
 
-def claims_section(table: pd.DataFrame, lacks: str) -> Section:
-    """The claims, each with its comparisons below; in the terminal without these."""
+def claims_section(table: pd.DataFrame, lacks: str, answer: str = "") -> Section:
+    """The claims, each with its comparisons below; in the terminal without these.
+
+    Args:
+        table: of `claims.verdict_table`.
+        lacks: what the study does not do as the source did.
+        answer: the sentence of the claim that answers the question of the study.
+    """
     if table.empty:
         return Section("claims", "", table, {}, {})
     parts = table["sentence"] == ""
@@ -82,6 +92,27 @@ def claims_section(table: pd.DataFrame, lacks: str) -> Section:
         leads=True,
         parts=list(parts),
         brief=brief,
+        answer=answer,
+    )
+
+
+def arms_compared(claim: Claim) -> str:
+    """`third moment against sgd, adam and rmsprop, at penalty none, l2 and dropout`."""
+    sides = [_arms(claim[x]) for x in ("of", "against") if x in claim]
+    levels: dict[str, list[str]] = {}
+    for side in claim.get("each", ()):
+        for factor, level in side.items():
+            levels.setdefault(factor, []).append(names.words(str(level)))
+    places = [f"at {names.words(k)} {numerals.listed(x)}" for k, x in levels.items()]
+    return ", ".join([names.AGAINST.join(sides), *places])
+
+
+def _arms(sides: Sequence[Side]) -> str:
+    """The arms of one side of a claim, or how many they are."""
+    if len(sides) > MOST_NAMED:
+        return f"{len(sides)} arms"
+    return numerals.listed(
+        [" with ".join(names.level(*x) for x in side.items()) for side in sides]
     )
 
 
