@@ -560,6 +560,24 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
     json.loads((folder / "stats.json").read_text())
 
 
+def test_tables_that_no_longer_exist_are_removed_and_nothing_else(tmp_path):
+    """What a report wrote goes, unless somebody changed it; other files stay."""
+    make(tmp_path, NORMS, num_seeds=2, baseline={"norm": "none"})
+    page.build(tmp_path, stills=False)
+    folder = tmp_path / "tables"
+    own = {"mine.csv": "a", "differences.md": "my remarks"}
+    for name, text in own.items():
+        (folder / name).write_text(text)
+    for path in (tmp_path / "networks").iterdir():
+        path.unlink()
+    page.build(tmp_path, stills=False)
+    left = {x.name: x.read_text() for x in folder.glob("[!.]*")}
+    assert left == own
+    (folder / tables.WRITTEN).unlink()  # as a report of an older version left it
+    page.build(tmp_path, stills=False)
+    assert {x.name for x in folder.glob("[!.]*")} == own.keys()
+
+
 def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
     """At the last epoch those of the summary; a probe is there like a measurement."""
     table = estimates.curves(optimizers)

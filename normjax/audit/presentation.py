@@ -12,6 +12,7 @@ from normjax.report import formats, names
 from normjax.report.audit_interface import (
     Column,
     Kind,
+    Reason,
     Section,
     TableRow,
     interval_column,
@@ -59,6 +60,9 @@ THIRD_MOMENT_NOTE = (
 UNDECIDED = (
     "In brackets: how many seeds would decide, if the estimate stays the same.\n"
 )
+FEW_SEEDS = (
+    ">= marks seeds that are too few, or all equal: fewer than that decide nothing.\n"
+)
 MOST_NAMED = 5  # arms on one side of a claim, in its line
 
 
@@ -76,7 +80,11 @@ def claims_section(table: pd.DataFrame, lacks: str, answer: str = "") -> Section
     heads = table[~parts].assign(claim=table["sentence"])
     papers = heads["place"] != ""
     verdicts = heads.filter(like="verdict_").to_numpy(object).ravel()
-    kinds = {x.kind for x in verdicts if x}
+    found = [x for x in verdicts if x]
+    footnotes = {
+        UNDECIDED: any(x.kind is Kind.UNDECIDED for x in found),
+        FEW_SEEDS: any(x.reason is Reason.TOO_FEW_SEEDS for x in found),
+    }
     whose = [("the source", ~papers), ("papers", papers)]
     note = CLAIMS_NOTE + (PAPERS_NOTE if papers.any() else "")
     brief = heads.drop_duplicates("sentence")  # of a claim with several choices, one
@@ -88,7 +96,7 @@ def claims_section(table: pd.DataFrame, lacks: str, answer: str = "") -> Section
         CLAIMS_NARROW,
         note + (CHOICES_NOTE if "choice" in table else ""),
         remarks=list(filter(None, map(_remark, brief.to_dict("records")))),
-        footnote=UNDECIDED if Kind.UNDECIDED in kinds else "",
+        footnote="".join(text for text, needed in footnotes.items() if needed),
         leads=True,
         parts=list(parts),
         brief=brief,

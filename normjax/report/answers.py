@@ -26,6 +26,7 @@ def answer(
     origins: Mapping[str, int] | None = None,
     wanted: Factors | None = None,
     lacking: Collection[str] = (),
+    start: str = "",
 ) -> list[str]:
     """Says in computed sentences which arm is most accurate; the first is the answer.
 
@@ -44,6 +45,7 @@ def answer(
         wanted: arm -> factors of all arms that the study wants; those of the cells if
             None.
         lacking: the arms of which networks are missing.
+        start: what the sentences about the most accurate arms begin with.
     """
     best = networks.best_of_arms(cells)
     wanted = wanted or {x.arm: x.factors for x in best}
@@ -63,9 +65,9 @@ def answer(
     }
     sentences, several = [], len(scopes) > 1
     for place, (name, scope) in enumerate(scopes.items()):
-        start = f"{formats.capital(names.words(name))}: " if several else ""
+        protocol = f"{names.words(name)}: " if several else ""
         first, *further = _leading(scope)
-        sentences.append(formats.capital(start + first))
+        sentences.append(formats.capital(start + protocol + first))
         sentences += further if place == 0 else []
     for name, scope in scopes.items():
         sentences += _least_variance(scope, names.words(name) if several else "")

@@ -130,13 +130,11 @@ def _alone(cell: Cell, scope: Scope) -> str:
 
 
 def _called(cell: Cell, scope: Scope) -> str:
-    """The name of an arm: `the baseline, adam,` if it is the only one."""
-    name = scope.labels[cell.arm]
-    if not _is_baseline(cell, scope):
-        return name
-    given = scope.baseline.items()
-    several = sum(given <= levels.items() for levels in scope.wanted.values()) > 1
-    return f"{'a' if several else 'the'} baseline, {name},"
+    """The name of an arm: `the baseline, adam,` if it is the only baseline arm."""
+    name, given = scope.labels[cell.arm], scope.baseline.items()
+    number = sum(given <= levels.items() for levels in scope.wanted.values())
+    only = _is_baseline(cell, scope) and number == 1
+    return f"the baseline, {name}," if only else name
 
 
 def _is_baseline(cell: Cell, scope: Scope) -> bool:

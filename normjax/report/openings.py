@@ -1,7 +1,8 @@
 """The first sentences of a page: of a study, or of several studies side by side."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from normjax import numerals
 from normjax.report import (
     answers,
     claim_lines,
@@ -76,25 +77,26 @@ def of_studies(
     for name, number in zip(parts, joint_texts.same_data(parts)):
         groups.setdefault(number, []).append(name)
     if len(groups) == 1:
-        first, *others = most_accurate(whole)
+        first, *others = most_accurate(whole, records=list(parts))
         return [first, *own, *others]
     shared = [
-        f"{' and '.join(some)}: {found[0]}"
+        sentence
         for some in groups.values()
-        if len(some) > 1 and (found := most_accurate(whole, records=some))
+        for sentence in most_accurate(whole, records=some)[:1]
+        if len(some) > 1
     ]
     return [APART, *shared, *own]
 
 
 def most_accurate(
-    record: Record, *, level: float | None = None, records: Collection[str] = ()
+    record: Record, *, level: float | None = None, records: Sequence[str] = ()
 ) -> list[str]:
     """The sentences of `answers.answer` about a record.
 
     Args:
         record: the study, or several of them as one.
         level: of the intervals; that of the record if None.
-        records: the studies whose arms are compared; all if empty.
+        records: the studies whose arms are compared, if the record has several.
     """
     content, arms = record.record, layout.of_record(record).factors
     wanted = {
@@ -114,4 +116,5 @@ def most_accurate(
         origins=content.get("origins"),
         wanted=wanted,
         lacking={x for x in wanted if x not in entries or entries[x]["missing"]},
+        start=f"over {numerals.listed(list(records))}: " if records else "",
     )

@@ -155,7 +155,6 @@ def _page(
         answer=openings.sentences(record, parts, claims),
         few=conditions.few_seeds(record),
         gaps=conditions.gaps(record),
-        missing=any(x.get("missing") for x in content["arms"].values()),
         resume=conditions.resume_commands(parts.values() or [record]),
         picture=first,
         claims=claims,

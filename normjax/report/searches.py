@@ -110,12 +110,11 @@ def rings(open_arms: Sequence[str], num_arms: int) -> str:
     """What a ring is: no trial is chosen before all that compete with it are there."""
     if not open_arms:
         return "A ring: the trial that was chosen."
-    best = "A ring: the best trial so far"
     if len(open_arms) == num_arms:
-        return f"{best}; settings are chosen when all trials are there."
+        return "A ring: the best trial so far; a choice is made when all are there."
     return (
-        f"{best} of {names.some(open_arms)}, which have no setting yet; of other arms"
-        " the trial that was chosen."
+        "A ring: the trial that was chosen or, of arms without a setting yet"
+        f" ({names.some(open_arms)}), the best so far."
     )
 
 
