@@ -18,7 +18,7 @@ def main() -> None:
     from normjax.study import usage
 
     try:
-        told = usage.answer(sys.argv[1:])
+        told = usage.reply(sys.argv[1:])
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -771,6 +771,54 @@ def test_the_terminal_has_a_line_a_claim_of_at_most_a_hundred_columns():
         assert max(map(len, text.splitlines())) <= 100
 
 
+def test_the_marks_of_the_terminal_have_a_footnote():
+    """Of seeds that are all equal too: there the estimate says nothing."""
+    claim = named("batch_norm_placement", "The difference")
+    table = claims.verdict_table(made(claim, {"corrected": "holds"}))
+    few = Verdict(Kind.UNDECIDED, Reason.TOO_FEW_SEEDS, 6)
+    one_run = Verdict(Kind.UNDECIDED, Reason.ONE_RUN)
+    for verdict, footnote in (
+        (YES, ""),
+        (one_run, presentation.UNDECIDED),
+        (few, presentation.UNDECIDED + presentation.FEW_SEEDS),
+    ):
+        section = presentation.claims_section(
+            table.assign(verdict_corrected=verdict), ""
+        )
+        assert section.footnote == footnote
+    assert presentation.FEW_SEEDS == (
+        ">= marks seeds that are too few, or all equal: fewer than that decide"
+        " nothing.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ("third_moment is", "third moment against sgd, adam and rmsprop, at penalty"),
+        ("rmsprop with", "rmsprop with dropout against 11 arms"),
+        ("All twelve", "11 arms against third moment with dropout"),
+        ("The variance over", "pre and post"),
+        ("BN trains faster", "batch against no norm"),
+    ],
+)
+def test_the_arms_of_a_claim_are_named_or_counted(claim, expected):
+    (found,) = [x for x in ALL if x["sentence"].startswith(claim)]
+    assert presentation.arms_compared(found).startswith(expected)
+
+
+def test_a_study_has_one_claim_at_most_that_answers_it():
+    answering = [x for x in ALL if x.get("answers")]
+    assert len({x["study"] for x in answering}) == len(answering)
+    config = {
+        "study": "deep_mlp",
+        "data": {"name": "cifar10"},
+        "model": {"name": "mlp"},
+    }
+    assert claim_data.answering(config) == "BN trains faster"
+    assert claim_data.answering(config | {"data": {"name": "mnist"}}) == ""
+
+
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [
@@ -800,7 +848,8 @@ def test_a_wide_table_has_a_row_for_each_comparison():
         "corrected",
         "verdict, corrected",
     ]
-    head = f"{claim['sentence']}: test accuracy, points"
+    arms = "third moment against sgd, adam and rmsprop, at penalty none, l2 and dropout"
+    head = f"{claim['sentence']}: {arms}, test accuracy, points"
     start = [row[0] for row in rows].index(head)
     assert rows[start][1:] == ["", "", "holds", "", "does not hold"]
     assert [row[0] for row in rows[start + 1 : start + 10]] == [
@@ -873,8 +922,10 @@ def test_the_page_has_the_claims_after_the_answer(written):
         assert f".{mark}::before" in text  # a sign beside the colour
     small = named("batch_norm_placement", "The difference")
     (inside,) = re.findall(
-        rf'class="sentence">{small["sentence"]}</span>(.*?)</details>', text, re.DOTALL
+        rf'class="sentence">{small["sentence"]} (.*?)</details>', text, re.DOTALL
     )
+    about = "pre against post, test accuracy, points"
+    assert inside.startswith(f'<span class="about">{about}</span></span>')
     assert f'<p class="note">{small["why"]}</p>' in inside
     folder = written.workdir / "tables"
     table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
@@ -955,7 +1006,7 @@ ALL_NAMES = [f"{c['study']}, {c['sentence']}" for c in ALL]
 @pytest.mark.parametrize("claim", ALL, ids=ALL_NAMES)
 def test_claims_are_whole(claim):
     assert set(FIELDS) <= set(claim)
-    optional = {"against", "each", "margin", "why", "at", "published"}
+    optional = {"against", "each", "margin", "why", "at", "published", "answers"}
     if claim_data.is_of_paper(claim):
         optional |= {"place"}
         assert claim["place"]

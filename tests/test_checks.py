@@ -15,7 +15,7 @@ from benchmarks import variance_forms
 from normjax import layers
 from normjax.checks import __main__ as command
 from normjax.checks import document, frameworks, rounding, rows
-from normjax.checks.rows import Check, Row
+from normjax.checks.rows import Check, CheckRow
 from normjax.errors import InputError
 from normjax.ops import moments, norms, weights
 from normjax.optimizers import recipes
@@ -117,10 +117,10 @@ def test_what_has_another_shape_is_over_budget():
 
 def test_an_error_of_zero_is_within_a_budget_of_zero_and_no_other_is():
     zero = np.zeros(2)
-    assert Row("a", "b", *judged(zero, zero, zero)).used == 0
-    assert Row("a", "b", *judged([0.0, 1e-30], zero, zero)).used == np.inf
-    assert Row("a", "b", 0.0, 0.0).ok
-    assert not Row("a", "b", math.nan, 1.0).ok
+    assert CheckRow("a", "b", *judged(zero, zero, zero)).used == 0
+    assert CheckRow("a", "b", *judged([0.0, 1e-30], zero, zero)).used == np.inf
+    assert CheckRow("a", "b", 0.0, 0.0).ok
+    assert not CheckRow("a", "b", math.nan, 1.0).ok
 
 
 # ---- budgets ----------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_masked_entries_count_for_nothing():
 
 # ---- the command ------------------------------------------------------------------
 
-GOOD, OVER = Row("one", "kind", 1e-8, 2e-8), Row("two", "kind", 1.0, 2e-8)
+GOOD, OVER = CheckRow("one", "kind", 1e-8, 2e-8), CheckRow("two", "kind", 1.0, 2e-8)
 
 
 def run(monkeypatch, capsys, found, *flags):
@@ -273,11 +273,11 @@ def test_a_document_without_a_place_is_refused(tmp_path):
 
 
 def test_the_document_tables_show_the_nearest_row_and_the_cost_of_a_mix_up():
-    near = Row("three", "kind", 1.9e-8, 2e-8)
+    near = CheckRow("three", "kind", 1.9e-8, 2e-8)
     assert command.kind_table([GOOD, near]).splitlines()[2] == (
         "| kind | 2 | three | 1.9e-08 | 2.0e-08 | 0.95 |"
     )
-    mixed = Row("keras: eps of torch", "keras: batch", 2e-4, 1e-6)
+    mixed = CheckRow("keras: eps of torch", "keras: batch", 2e-4, 1e-6)
     table = conventions.convention_table({"one": GOOD, mixed.name: mixed})
     assert table.splitlines()[2:] == [
         "| Batch norm's eps: 1e-3 in Keras, 1e-5 elsewhere | `keras: batch` |"
@@ -295,8 +295,8 @@ def test_the_table_of_defects_counts_what_there_was_and_is():
 
 def test_a_check_judges_its_subject():
     check = Check("a", "b", lambda: 3.0, lambda subject: (subject(), 2.0))
-    assert check.row() == Row("a", "b", 3.0, 2.0)
-    assert check.row(lambda: 1.0) == Row("a", "b", 1.0, 2.0)
+    assert check.row() == CheckRow("a", "b", 3.0, 2.0)
+    assert check.row(lambda: 1.0) == CheckRow("a", "b", 1.0, 2.0)
 
 
 # ---- what a norm is given ---------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
-    ("errors", "p_values", "ties", "types"),
+    ("errors", "numerals", "p_values", "ties", "types"),
     ("files", "statistics", "tuning_statistics"),
     ("bounded", "looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),

@@ -560,6 +560,24 @@ def test_build_writes_every_file_and_the_same_bytes_again(built, optimizers):
     json.loads((folder / "stats.json").read_text())
 
 
+def test_tables_that_no_longer_exist_are_removed_and_nothing_else(tmp_path):
+    """What a report wrote goes, unless somebody changed it; other files stay."""
+    make(tmp_path, NORMS, num_seeds=2, baseline={"norm": "none"})
+    page.build(tmp_path, stills=False)
+    folder = tmp_path / "tables"
+    own = {"mine.csv": "a", "differences.md": "my remarks"}
+    for name, text in own.items():
+        (folder / name).write_text(text)
+    for path in (tmp_path / "networks").iterdir():
+        path.unlink()
+    page.build(tmp_path, stills=False)
+    left = {x.name: x.read_text() for x in folder.glob("[!.]*")}
+    assert left == own
+    (folder / tables.WRITTEN).unlink()  # as a report of an older version left it
+    page.build(tmp_path, stills=False)
+    assert {x.name for x in folder.glob("[!.]*")} == own.keys()
+
+
 def test_the_curves_are_means_over_seeds_after_each_epoch(optimizers):
     """At the last epoch those of the summary; a probe is there like a measurement."""
     table = estimates.curves(optimizers)
@@ -635,7 +653,7 @@ def test_a_record_without_a_network_has_a_page_that_says_so(tmp_path):
         path.unlink()
     text = without_scripts(page.build(tmp_path).read_text())
     assert "No network is finished yet, so there is nothing to compare." in text
-    assert "<dd>no norm (2 of 2); batch (2 of 2)</dd>" in text
+    assert "<dt>No network yet</dt><dd>no norm; batch</dd>" in text
     assert "The command that began the study continues it:" in text
     assert Page(text).tags.count("table") == 0
 
@@ -658,9 +676,9 @@ def test_the_command_says_what_a_record_lacks(norms, tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-1])
     assert command.main([str(tmp_path / "run")]) == 0
     printed = capsys.readouterr()
-    assert printed.err == f"missing: batch (8 of 8)\ndamaged: {path.name}\n"
+    assert printed.err == f"no network yet: batch\ndamaged: {path.name}\n"
     text = (tmp_path / "run" / "report.html").read_text()
-    assert "<dd>batch (8 of 8)</dd>" in text
+    assert "<dt>No network yet</dt><dd>batch</dd>" in text
     assert path.name in text.replace("<wbr>", "")
 
 

@@ -18,6 +18,7 @@ from normjax import p_values, statistics
 from normjax.report import (
     answers,
     claim_lines,
+    claim_sections,
     comparisons,
     conditions,
     decisions,
@@ -26,13 +27,14 @@ from normjax.report import (
     formats,
     names,
     networks,
+    openings,
     page,
     tables,
     wide_tables,
 )
 from normjax.report.audit_interface import Column, Kind, Reason, Section, Verdict
 from normjax.statistics import Interval
-from normjax.study.record import Record
+from normjax.study.record import Record, read_record
 
 
 @pytest.fixture(scope="module")
@@ -207,10 +209,16 @@ def test_without_a_baseline_the_difference_is_to_the_runner_up(norms):
 
 def test_a_baseline_that_leads_is_called_so(norms):
     found = answers.answer(networks.load(norms), baseline={"norm": "weight"})
-    assert found[0].startswith(
-        "Weight, the baseline, has the highest mean test accuracy of 4 arms, "
+    weight, layer = networks.load(norms)[3], networks.load(norms)[2]
+    accuracy = formats.accuracy(estimates.robustness(weight))
+    difference = estimates.accuracy_difference(layer, weight)
+    points = formats.points(Interval(*difference[:4]))
+    assert found[0] == (
+        "The baseline, weight, has the highest mean test accuracy of 4 arms,"
+        f" {accuracy} over 8 seeds; the runner-up, layer, has {points} points against"
+        " it: worse (the 95% interval excludes zero)."
     )
-    assert "against the runner-up, layer: better" in found[0]
+    assert points.startswith("\u2212")  # as in the chart, an arm minus its baseline
 
 
 def test_a_lead_whose_interval_includes_zero_is_undecided(norms):
@@ -340,7 +348,7 @@ def test_diverged_networks_are_counted_and_their_arm_has_not_the_least_variance(
     steps = np.where(np.arange(8) < 3, 120, -1)
     cells[i] = cells[i]._replace(final=cells[i].final | {"diverged_at_step": steps})
     *_, other, diverged = answers.answer(cells)
-    label = answers.names_of(cells)[cells[i].arm]
+    label = names.arm_labels({x.arm: x.factors for x in cells})[cells[i].arm]
     assert label not in other
     assert diverged == f"Diverged networks: 3 of 8 of {label}."
 
@@ -457,6 +465,43 @@ def test_a_claim_is_a_line_with_its_verdict_and_its_comparisons_inside(norms):
     assert counts == ["Of 2 claims, 1 does not hold, 1 is undecided."]
 
 
+def test_the_claim_that_answers_the_question_leads(norms):
+    """With its number if it is one comparison; the accuracy comes after it."""
+    rows = [
+        ("batch is best", "batch is best: batch against none, points", HOLDS, False)
+    ]
+    estimate = Column("corrected", lambda row: row["corrected"])
+    section = claims_of(rows, corrected=["-1.0 [-1.5, -0.5]"])
+    section = section._replace(wide={**section.wide, "corrected": estimate})
+    accurate = openings.of_study(norms, [])[0]
+    for answer, expected in (
+        ("batch is best", ["The claim", accurate]),
+        ("", [accurate, "The first claim"]),
+    ):
+        found = claim_sections.claims(section._replace(answer=answer), norms)
+        said = openings.of_study(norms, [found])
+        assert [x.partition(" \u201c")[0] for x in said[:2]] == expected
+        assert said[not answer].endswith(
+            " \u201cBatch is best\u201d (batch against no norm, points): holds, −1.0"
+            " [−1.5, −0.5]."
+        )
+
+
+def test_a_claim_of_several_comparisons_has_the_lowest_and_the_highest(norms):
+    rows = [
+        ("batch is best", "batch is best: points", HOLDS, False),
+        *[("", f"batch against {x}", HOLDS, True) for x in ("none", "rms", "layer")],
+    ]
+    numbers = [np.nan, 2.0, -1.0, 3.0]
+    section = claims_of(rows, corrected=numbers)
+    column = Column("corrected", lambda row: f"{row['corrected']} [0, 4]")
+    section = section._replace(wide={**section.wide, "corrected": column})
+    (line,) = claim_lines.lines(section, norms)
+    assert [x.measured for x in line.chips] == [
+        "from −1.0 [0, 4] to 3.0 [0, 4] in 3 comparisons"
+    ]
+
+
 def test_the_verdicts_for_several_choices_are_one_line(norms):
     section = claims_of(
         [
@@ -481,9 +526,90 @@ def test_a_page_says_what_is_missing_and_shows_the_rest(tmp_path):
     (path,) = (tmp_path / "networks").glob(f"{_records.arm_id('layer')}-*")
     path.unlink()
     text = without_scripts(page.build(tmp_path, stills=False).read_text())
-    assert "<dt>Missing</dt><dd>layer (8 of 8)</dd>" in text
-    assert "the highest mean test accuracy of 3 arms" in text
+    assert "<dt>No network yet</dt><dd>layer</dd>" in text
+    assert "Weight has the highest mean test accuracy so far, of 3 of 4 arms, " in text
     assert text.count(record.record["environment"]["command"]) == 2
+
+
+def without(record: Record, *arms: str) -> Record:
+    """The record, of which the files of some arms are gone."""
+    for arm in arms:
+        (path,) = (record.workdir / "networks").glob(f"{_records.arm_id(arm)}-*")
+        path.unlink()
+    return read_record(record.workdir)
+
+
+def test_the_answer_says_of_how_many_arms_it_is_so_far(tmp_path):
+    """Arms are named by the factors of all that are wanted, begun or not."""
+    factors = {"norm": ("none", "batch"), "penalty": ("none", "l2")}
+    whole = make(tmp_path, factors, baseline={"norm": "none"})
+    record = without(whole, "none-l2")
+    accuracy, points = leading_numbers(record, "batch-l2", "batch-none")
+    assert openings.of_study(record, [])[:2] == [
+        f"Batch, l2 has the highest mean test accuracy so far, of 3 of 4 arms,"
+        f" {accuracy} over 8 seeds, {points} points against the runner-up, batch, no"
+        " penalty: better (the 95% interval excludes zero).",
+        "Its baseline, no norm, l2, has no network yet.",
+    ]
+    record = without(record, "none-none", "batch-none")
+    assert openings.of_study(record, [])[:2] == [
+        f"Batch, l2 has a mean test accuracy of {accuracy} over 8 seeds; it is so far"
+        " the only one of 4 arms that has networks.",
+        "Its baseline, no norm, l2, has no network yet.",
+    ]
+    notes = [chart.note for chart in figures.charts(record).charts]
+    absent = "no norm, no penalty; no norm, l2; batch, no penalty"
+    assert all(x.endswith(f"Without a network yet: {absent}.") for x in notes)
+
+
+def leading_numbers(record: Record, arm: str, other: str) -> tuple[str, str]:
+    """The accuracy of an arm, and its difference to another, as the answer has them."""
+    cells = {cell.arm: cell for cell in networks.load(record)}
+    difference = estimates.accuracy_difference(cells[arm], cells[other])
+    accuracy = formats.accuracy(estimates.robustness(cells[arm]))
+    return accuracy, formats.points(Interval(*difference[:4]))
+
+
+def test_a_protocol_without_networks_is_said_to_have_none(tmp_path):
+    factors = {"protocol": ("corrected", "as_published"), "norm": ("none", "batch")}
+    record = make(tmp_path, factors, baseline={"norm": "none"})
+    record = without(record, "corrected-none", "corrected-batch")
+    found = openings.of_study(record, [])
+    start = "As published: batch has the higher mean test accuracy of 2 arms, "
+    assert found[0].startswith(start)
+    assert found[1] == "Corrected: none of 2 arms has a network yet."
+
+
+def test_a_complete_study_says_nothing_of_what_is_missing(norms):
+    said = " ".join(openings.of_study(norms, []))
+    assert " so far" not in said
+    assert " yet" not in said
+    assert not any("yet" in x.note for x in figures.charts(norms).charts)
+
+
+def test_many_arms_are_counted():
+    labels = [f"norm {i}" for i in range(9)]
+    assert names.some(labels[:2]) == "norm 0; norm 1"
+    assert names.some(labels, most=2) == "norm 0; norm 1; and 7 more arms"
+    assert names.some(labels[:3], most=2) == "norm 0; norm 1; and 1 more arm"
+
+
+def test_the_command_that_continues_names_the_present_folder(tmp_path):
+    """A record that was copied goes on where it is; flags around it stay."""
+    record = without(make(tmp_path / "my run", NORMS), "batch")
+    began = "python launch.py --config=c.py --workdir=old run --config.num_seeds=3"
+    environment = record.record["environment"] | {"command": began}
+    record.record["environment"] = environment
+    assert conditions.resume_commands([record]) == (
+        f"python launch.py --config=c.py --workdir='{tmp_path}/my run'"
+        " --config.num_seeds=3"
+    )
+    assert conditions.in_folder("python launch.py --workdir a", "b") == (
+        "python launch.py --workdir b"
+    )
+    assert conditions.in_folder("python mine.py", "b") == "python mine.py"
+    complete = make(tmp_path / "whole", NORMS, num_seeds=2)
+    assert conditions.resume_commands([complete]) == ""
 
 
 @pytest.mark.parametrize(
@@ -570,7 +696,7 @@ def test_an_arm_that_has_diverged_as_a_whole_leads_nobody(norms):
     cells = [x._replace(final=lost(x)) for x in networks.load(norms)[1:]]
     kept = networks.load(norms)[:1]
     first = answers.answer(kept + cells, baseline={"norm": "none"})[0]
-    assert first.startswith("No norm, the baseline, has the highest mean test accuracy")
+    assert first.startswith("The baseline, no norm, has the highest mean test accuracy")
     assert answers.answer(cells)[0] == "Every network diverged."
 
 
@@ -582,15 +708,20 @@ def test_the_only_arm_has_a_name():
 def test_the_answer_has_the_verdict_of_the_first_claim():
     chips = [
         claim_lines.Chip("as published", "holds", "holds"),
-        claim_lines.Chip("corrected", "undecided", "undecided (one run)"),
+        claim_lines.Chip("corrected", "undecided", "undecided (one run)", "1 [0, 2]"),
     ]
-    line = claim_lines.ClaimLine("claim-1", "BN is better", "", chips, [], [])
+    arms = "batch against none, points"
+    line = claim_lines.ClaimLine("claim-1", "BN is better", arms, chips, [], [])
     other = line._replace(sentence="BN is worse")
-    assert claim_lines.first_verdict([line, other]) == [
-        "The first claim, \u201cBN is better\u201d: as published holds; corrected"
-        " undecided (one run)."
+    assert claim_lines.opening([line, other]) == [
+        "The first claim \u201cBN is better\u201d (batch against none, points): as"
+        " published holds; corrected undecided (one run), 1 [0, 2]."
     ]
-    assert claim_lines.first_verdict([line._replace(chips=chips[:1])]) == [
-        "The first claim, \u201cBN is better\u201d: holds."
+    assert claim_lines.opening([line._replace(chips=chips[:1], subject="")]) == [
+        "The first claim \u201cBN is better\u201d: holds."
     ]
-    assert claim_lines.first_verdict([]) == []
+    assert claim_lines.opening([line, other._replace(answers=True)]) == [
+        "The claim \u201cBN is worse\u201d (batch against none, points): as published"
+        " holds; corrected undecided (one run), 1 [0, 2]."
+    ]
+    assert claim_lines.opening([]) == []

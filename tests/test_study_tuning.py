@@ -26,9 +26,11 @@ from normjax.report import (
     figures,
     networks,
     page,
+    searches,
     tables,
     tuning_tables,
 )
+from normjax.report.chart import Chart
 from normjax.study import claims, groups, memory, plan, run, search, trials, tuning
 from normjax.study.columns import CURVES
 from normjax.study.groups import Group
@@ -280,6 +282,43 @@ def test_while_trials_run_nothing_is_judged(made, tmp_path, capsys):
     assert tables == {"tuning"}
     assert not (tmp_path / "stats.json").exists()
     assert list(record.trials["arm"]) == ["sgd"] * 6
+
+
+def test_before_a_choice_a_ring_is_the_best_so_far(made, tmp_path):
+    """And the charts say which arms they do not have yet."""
+    made.stops_after = 1
+    with pytest.raises(Stopped):
+        complete(tmp_path)
+    record = read_record(tmp_path)
+    (chart,) = tuning_charts(record, "tuning_learning_rate")
+    assert chart.note == (
+        "Mean over the tuning seeds. A ring: the best trial so far; a choice is made"
+        " when all are there. Lines join the best at each rate. These accuracies choose"
+        " the settings; other seeds judge the arms. Not drawn, for trials are missing:"
+        " adam."
+    )
+    assert list(tuning_tables.table(record)["chosen"]) == [
+        "nothing yet, for trials of other arms are missing",
+        "nothing yet, for trials are missing",
+    ]
+    assert dict(conditions.gaps(record))["No network yet"] == "adam"
+    made.stops_after = 10**9
+    record, _ = complete(tmp_path)
+    (chart,) = tuning_charts(record, "tuning_learning_rate")
+    assert chart.note == (
+        "Mean over the tuning seeds. A ring: the trial that was chosen. Lines join the"
+        " best at each rate. These accuracies choose the settings; other seeds judge"
+        " the arms."
+    )
+    assert searches.rings(["adam", "lion"], 3) == (
+        "A ring: the trial that was chosen or, of arms without a setting yet (adam;"
+        " lion), the best so far."
+    )
+
+
+def tuning_charts(record: Record, name: str) -> list[Chart]:
+    """The charts of that name."""
+    return [x for x in figures.charts(record).charts if x.name == name]
 
 
 def test_an_arm_whose_trials_fail_is_recorded_and_the_others_go_on(

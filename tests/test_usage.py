@@ -28,7 +28,7 @@ def at_the_root(monkeypatch):
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull", "--helpshort"])
 @pytest.mark.parametrize("others", [[], [QUICK, "--workdir=runs/never"]])
 def test_help_is_short_and_shows_the_flags(flag, others):
-    assert usage.answer([*others, flag]) == usage.USAGE
+    assert usage.reply([*others, flag]) == usage.USAGE
     lines = usage.USAGE.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
@@ -36,13 +36,13 @@ def test_help_is_short_and_shows_the_flags(flag, others):
 
 
 def test_a_study_is_not_answered():
-    assert usage.answer([QUICK, "--workdir", "list", "--config.study=help"]) is None
-    assert usage.answer([]) is None
+    assert usage.reply([QUICK, "--workdir", "list", "--config.study=help"]) is None
+    assert usage.reply([]) is None
 
 
 @pytest.mark.parametrize("words", [["--list"], ["--list", QUICK]])
 def test_the_list_is_of_the_configs_with_their_questions(words):
-    told = usage.answer(words)
+    told = usage.reply(words)
     assert told.startswith("configs, for --config=\n")
     for path in (ROOT / "configs").glob("*.py"):
         assert f"  configs/{path.name}  " in told
@@ -52,12 +52,12 @@ def test_the_list_is_of_the_configs_with_their_questions(words):
 
 @pytest.mark.parametrize("kind", listing.KINDS)
 def test_every_kind_has_names_in_80_columns(kind):
-    told = usage.answer([f"--list={kind}"])
+    told = usage.reply([f"--list={kind}"])
     head, *rows = told.splitlines()
     assert head.startswith(f"{kind}, for --config")
     assert len(rows) > 2
     assert max(map(len, rows)) <= 80
-    assert usage.answer(["--list", kind]) == told
+    assert usage.reply(["--list", kind]) == told
 
 
 def test_every_row_is_listed_and_described():
@@ -88,13 +88,13 @@ def test_what_is_described_apart_has_the_rows_of_its_table():
 
 def test_a_kind_that_is_not_there():
     with pytest.raises(InputError) as caught:
-        usage.answer(["--list=norm"])
+        usage.reply(["--list=norm"])
     assert str(caught.value) == (
         f"--list='norm': must be one of {', '.join(sorted(listing.KINDS))};"
         " did you mean 'norms'?"
     )
     with pytest.raises(InputError) as caught:
-        usage.answer(["--completion=fish"])
+        usage.reply(["--completion=fish"])
     assert str(caught.value) == (
         "--completion='fish': must be one of bash, zsh; choose one of them."
     )
@@ -123,7 +123,7 @@ def test_a_shell_completes(typed, expected):
     """As bash splits words, and as zsh leaves them whole."""
     words = " ".join(f"'{x}'" for x in ["python", "launch.py", *typed])
     call = f"COMP_WORDS=({words}); COMP_CWORD={len(typed) + 1}; _normjax"
-    script = f"{usage.answer(['--completion=bash'])}\n{call}\necho ${{COMPREPLY[@]}}"
+    script = f"{usage.reply(['--completion=bash'])}\n{call}\necho ${{COMPREPLY[@]}}"
     ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert ran.stderr == ""
     assert ran.stdout.split()[:1] == expected
@@ -137,7 +137,7 @@ def test_every_flag_and_tool_is_completed():
 
 def test_other_scripts_of_python_are_completed_as_before():
     own = "others() { COMPREPLY=(mine); }; complete -F others python"
-    script = usage.answer(["--completion=bash"])
+    script = usage.reply(["--completion=bash"])
     call = "COMP_WORDS=(python other.py --conf); COMP_CWORD=2; _normjax python"
     text = f"{own}\n{script}\n{script}\n{call}\necho ${{COMPREPLY[@]}}"
     ran = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
@@ -164,4 +164,4 @@ assert not {"jax", "numpy", "absl", "pandas"} & set(sys.modules)
             [sys.executable, "-c", code, flag], capture_output=True, text=True
         )
         assert ran.returncode == 0, ran.stderr
-        assert ran.stdout == f"{usage.answer([flag])}\n"
+        assert ran.stdout == f"{usage.reply([flag])}\n"

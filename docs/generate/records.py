@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.generate.found import RESULTS, file_of
-from normjax.report.formats import plural
+from normjax.numerals import plural
 
 HEAD = """# Records
 

@@ -6,6 +6,8 @@ reproduces, or of `claims_of_papers.json`. It has
     study, where, at: the study, the config fields and their values that it is about;
         `at` is "tuned" if it is about arms that were tuned, each on its own;
     sentence: what is claimed;
+    answers: true, if its verdict answers the question of the study; otherwise the
+        answer is the most accurate arm;
     source, place: a name in `sources.json`, and where in that source it stands;
     statistic: a row of `measures.STATISTICS`, or one for each protocol;
     direction, margin, why: what must be true of it, and the reason of the margin;
@@ -65,6 +67,12 @@ def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
     if claim.get("at") == TUNED and fields.get("tuning.search", "none") == "none":
         return False
     return all(fields.get(name) in values for name, values in where.items())
+
+
+def answering(config: Mapping[str, Any]) -> str:
+    """The sentence of the claim that answers the question of a study; may be empty."""
+    found = (x for x in all_claims() if x.get("answers") and applies(x, config))
+    return next((claim["sentence"] for claim in found), "")
 
 
 def statistic_name(claim: Claim, protocol: str) -> str:

@@ -41,7 +41,9 @@ def sections(record: Record) -> list[Section]:
     lacks = published_numbers.departures(record)
     base = {"protocol": AS_PUBLISHED}
     return [
-        presentation.claims_section(verdict_table(record), lacks),
+        presentation.claims_section(
+            verdict_table(record), lacks, claim_data.answering(record.config)
+        ),
         differences_section("protocols", base, estimates.arm_differences(record, base)),
         Section(
             "published",
@@ -115,7 +117,8 @@ def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str,
     if not found or len(rows) == 1:
         return rows if found else []
     head = rows[0] | {"comparison": "", "left_out": max(x["left_out"] for x in rows)}
-    head |= {"claim": f"{claim['sentence']}: {_label(claim)}"}
+    about = presentation.arms_compared(claim)
+    head |= {"claim": f"{claim['sentence']}: {about}, {_label(claim)}"}
     head |= estimates.three_columns("published", NOTHING)
     for protocol, whole in found.items():
         head |= _columns(protocol, NOTHING, whole)

@@ -20,7 +20,7 @@ from normjax.audit.claim_data import Claim
 from normjax.audit.published_numbers import CORRECTED, PROTOCOLS
 from normjax.errors import InputError
 from normjax.report import formats
-from normjax.report.audit_interface import audit_sections
+from normjax.report.audit_interface import TableRow, audit_sections
 from normjax.study import groups
 from normjax.study.record import read_record
 
@@ -41,8 +41,6 @@ number is that of the paper's own setting.
 """
 TEXTS = ["sentence", "comparison"]  # columns of claims.csv that may lack
 TEXTS += [f"{x}_{y}" for x in ("verdict", "stands") for y in PROTOCOLS]
-
-Row = Mapping[str, Any]  # of claims.csv
 
 
 class Result(NamedTuple):
@@ -94,7 +92,7 @@ def _claims_of(folder: Path) -> pd.DataFrame | None:
     return pd.read_csv(io.StringIO(tables["claims"].to_csv(index=False, na_rep="nan")))
 
 
-def _texts(row: Row) -> dict[str, str]:
+def _texts(row: TableRow) -> dict[str, str]:
     """The columns of words, empty where the table has nothing or no such column."""
     known = {x: row.get(x) for x in TEXTS}
     return {x: text if isinstance(text, str) else "" for x, text in known.items()}
@@ -159,7 +157,7 @@ def _lines(
     return lines or [not_run]
 
 
-def _rows_of(claim: Claim, rows: Sequence[Row]) -> list[Row]:
+def _rows_of(claim: Claim, rows: Sequence[TableRow]) -> list[TableRow]:
     """The claim's own rows, each with the rows of its comparisons below it."""
     found, inside = [], False
     for row in rows:
@@ -170,7 +168,7 @@ def _rows_of(claim: Claim, rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _line(row: Row) -> dict[str, str]:
+def _line(row: TableRow) -> dict[str, str]:
     """One row of claims.csv in words; numbers only where it is one comparison."""
     line = {"claim": row["claim"], "published": ""}
     if pd.notna(row["published"]):

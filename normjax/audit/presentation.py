@@ -1,13 +1,18 @@
 """How a report shows the tables of the audit: headers, digits, notes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from normjax import numerals
+from normjax.audit.claim_data import Claim, Side
 from normjax.audit.published_numbers import DENOMINATOR, PROTOCOLS, SHARE
-from normjax.report import formats
+from normjax.report import formats, names
 from normjax.report.audit_interface import (
     Column,
     Kind,
+    Reason,
     Section,
     TableRow,
     interval_column,
@@ -55,17 +60,31 @@ THIRD_MOMENT_NOTE = (
 UNDECIDED = (
     "In brackets: how many seeds would decide, if the estimate stays the same.\n"
 )
+FEW_SEEDS = (
+    ">= marks seeds that are too few, or all equal: fewer than that decide nothing.\n"
+)
+MOST_NAMED = 5  # arms on one side of a claim, in its line
 
 
-def claims_section(table: pd.DataFrame, lacks: str) -> Section:
-    """The claims, each with its comparisons below; in the terminal without these."""
+def claims_section(table: pd.DataFrame, lacks: str, answer: str = "") -> Section:
+    """The claims, each with its comparisons below; in the terminal without these.
+
+    Args:
+        table: of `claims.verdict_table`.
+        lacks: what the study does not do as the source did.
+        answer: the sentence of the claim that answers the question of the study.
+    """
     if table.empty:
         return Section("claims", "", table, {}, {})
     parts = table["sentence"] == ""
     heads = table[~parts].assign(claim=table["sentence"])
     papers = heads["place"] != ""
     verdicts = heads.filter(like="verdict_").to_numpy(object).ravel()
-    kinds = {x.kind for x in verdicts if x}
+    found = [x for x in verdicts if x]
+    footnotes = {
+        UNDECIDED: any(x.kind is Kind.UNDECIDED for x in found),
+        FEW_SEEDS: any(x.reason is Reason.TOO_FEW_SEEDS for x in found),
+    }
     whose = [("the source", ~papers), ("papers", papers)]
     note = CLAIMS_NOTE + (PAPERS_NOTE if papers.any() else "")
     brief = heads.drop_duplicates("sentence")  # of a claim with several choices, one
@@ -77,10 +96,31 @@ def claims_section(table: pd.DataFrame, lacks: str) -> Section:
         CLAIMS_NARROW,
         note + (CHOICES_NOTE if "choice" in table else ""),
         remarks=list(filter(None, map(_remark, brief.to_dict("records")))),
-        footnote=UNDECIDED if Kind.UNDECIDED in kinds else "",
+        footnote="".join(text for text, needed in footnotes.items() if needed),
         leads=True,
         parts=list(parts),
         brief=brief,
+        answer=answer,
+    )
+
+
+def arms_compared(claim: Claim) -> str:
+    """`third moment against sgd, adam and rmsprop, at penalty none, l2 and dropout`."""
+    sides = [_arms(claim[x]) for x in ("of", "against") if x in claim]
+    levels: dict[str, list[str]] = {}
+    for side in claim.get("each", ()):
+        for factor, level in side.items():
+            levels.setdefault(factor, []).append(names.words(str(level)))
+    places = [f"at {names.words(k)} {numerals.listed(x)}" for k, x in levels.items()]
+    return ", ".join([names.AGAINST.join(sides), *places])
+
+
+def _arms(sides: Sequence[Side]) -> str:
+    """The arms of one side of a claim, or how many they are."""
+    if len(sides) > MOST_NAMED:
+        return f"{len(sides)} arms"
+    return numerals.listed(
+        [" with ".join(names.level(*x) for x in side.items()) for side in sides]
     )
 
 
@@ -164,7 +204,7 @@ PUBLISHED = {
         f"accuracy, {k}": interval_column(x, formats.accuracy)
         for k, x in ACCURACIES.items()
     },
-    "variance, published": number_column("published_stability", formats.two_digits),
+    "variance, published": number_column("published_stability", numerals.two_digits),
     "variance, as published": interval_column(
         "as_published_stability", formats.by_digits
     ),
@@ -175,6 +215,6 @@ PUBLISHED_NARROW = {
     for k, x in ACCURACIES.items()
 }
 THIRD_MOMENT = {
-    "differing share, at most": number_column(SHARE, formats.two_digits),
-    "smallest denominator": number_column(DENOMINATOR, formats.two_digits),
+    "differing share, at most": number_column(SHARE, numerals.two_digits),
+    "smallest denominator": number_column(DENOMINATOR, numerals.two_digits),
 }

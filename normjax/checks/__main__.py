@@ -23,7 +23,7 @@ from normjax.checks import (
     peers_norms,
     peers_optimizers,
 )
-from normjax.checks.rows import Check, Row
+from normjax.checks.rows import Check, CheckRow
 
 
 def all_checks() -> dict[str, Check]:
@@ -39,7 +39,7 @@ def all_checks() -> dict[str, Check]:
     return {f"{check.kind}: {check.name}": check for check in found}
 
 
-def as_json(rows: list[Row]) -> str:
+def as_json(rows: list[CheckRow]) -> str:
     """Rows as a list of objects; an error that is not finite as null."""
     finite = lambda a: a if math.isfinite(a) else None
     objects = [
@@ -48,7 +48,7 @@ def as_json(rows: list[Row]) -> str:
     return json.dumps(objects, indent=1)
 
 
-def as_text(rows: list[Row], seconds: float) -> str:
+def as_text(rows: list[CheckRow], seconds: float) -> str:
     """One line per row, the columns aligned; then the sum."""
     names = max(4, *(len(row.name) for row in rows))
     kinds = max(4, *(len(row.kind) for row in rows))
@@ -63,7 +63,7 @@ def as_text(rows: list[Row], seconds: float) -> str:
     return "\n".join([head, *lines, *frameworks.missing_frameworks(), last])
 
 
-def kind_table(rows: list[Row]) -> str:
+def kind_table(rows: list[CheckRow]) -> str:
     """How many rows there are of each kind, and the one nearest to its budget."""
     lines = []
     for kind in dict.fromkeys(row.kind for row in rows):

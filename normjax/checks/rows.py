@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from normjax.checks.rounding import Rounded
 
 
-class Row(NamedTuple):
+class CheckRow(NamedTuple):
     """One line of the table."""
 
     name: str  # what is checked
@@ -43,9 +43,9 @@ class Check(NamedTuple):
     subject: Callable[..., Any]
     judge: Callable[[Callable[..., Any]], tuple[float, float]]  # -> error, budget
 
-    def row(self, subject: Callable[..., Any] | None = None) -> Row:
+    def row(self, subject: Callable[..., Any] | None = None) -> CheckRow:
         """Measures the subject, or another in its place."""
-        return Row(self.name, self.kind, *self.judge(subject or self.subject))
+        return CheckRow(self.name, self.kind, *self.judge(subject or self.subject))
 
 
 def worst(found: PyTree, expected: PyTree[Rounded]) -> tuple[float, float]:
@@ -66,7 +66,7 @@ def worst(found: PyTree, expected: PyTree[Rounded]) -> tuple[float, float]:
 def most_used(judged: Iterable[tuple[float, float]]) -> tuple[float, float]:
     """The pair of error and budget that uses most of its budget."""
     pairs = [(float(error), float(budget)) for error, budget in judged]
-    return max(pairs, key=lambda pair: Row("", "", *pair).used)
+    return max(pairs, key=lambda pair: CheckRow("", "", *pair).used)
 
 
 def parity(

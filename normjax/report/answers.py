@@ -1,30 +1,20 @@
 """The answer of a page: which arm is most accurate and by how much, in sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from normjax import statistics
-from normjax.report import decisions, estimates, formats, names, networks
+from normjax import numerals, statistics
+from normjax.report import formats, leading, names, networks
+from normjax.report.leading import Scope
 from normjax.report.networks import Cell
 from normjax.statistics import LEVEL
 from normjax.study import trials
 from normjax.study.columns import Level
 
-INDEPENDENT = "the networks are independent, not paired by seed"
 MOST_NAMED = 4  # arms, in a sentence that names arms
 
-
-class Scope(NamedTuple):
-    """The arms that are compared with each other, and how a sentence names them."""
-
-    arms: list[Cell]  # each at its best setting
-    labels: dict[str, str]  # arm -> `adam, l2 at learning rate 0.01`
-    baseline: Mapping[str, Level]
-    level: float
-    origins: Mapping[str, int]  # arm -> number, empty if all are paired by seed
+Factors = Mapping[str, Mapping[str, Level]]  # arm -> factor -> level
 
 
 def answer(
@@ -34,6 +24,9 @@ def answer(
     level: float = LEVEL,
     tuning: Mapping[str, Any] | None = None,
     origins: Mapping[str, int] | None = None,
+    wanted: Factors | None = None,
+    lacking: Collection[str] = (),
+    start: str = "",
 ) -> list[str]:
     """Says in computed sentences which arm is most accurate; the first is the answer.
 
@@ -49,36 +42,48 @@ def answer(
         tuning: the field of `record.json`, if the study is tuned.
         origins: of several studies, see `joint_texts.origins`: the networks of arms
             with different numbers are independent.
+        wanted: arm -> factors of all arms that the study wants; those of the cells if
+            None.
+        lacking: the arms of which networks are missing.
+        start: what the sentences about the most accurate arms begin with.
     """
     best = networks.best_of_arms(cells)
+    wanted = wanted or {x.arm: x.factors for x in best}
     chosen = chosen_settings(best, cells, tuning)
-    groups: dict[str, list[Cell]] = {}
-    for cell in best:
-        groups.setdefault(str(cell.factors.get("protocol", "")), []).append(cell)
+    given = baseline or {}, level, origins or {}
+    begun = {x.arm for x in best}
+    groups = sorted(by_protocol(wanted).items(), key=lambda x: not begun & x[1].keys())
     scopes = {
-        name: Scope(arms, _labels(arms, chosen), baseline or {}, level, origins or {})
-        for name, arms in groups.items()
+        name: Scope(
+            [x for x in best if x.arm in arms],
+            _labels(arms, chosen),
+            *given,
+            wanted=arms,
+            unfinished=any(arm in lacking for arm in arms),
+        )
+        for name, arms in groups
     }
-    (first, scope), *others = scopes.items()
-    start = f"{formats.capital(names.words(first))}: " if others else ""
-    leading, *further = _leading(scope)
-    sentences = [formats.true_minus(formats.capital(start + leading)), *further]
-    sentences += [
-        f"{formats.capital(names.words(name))}: {_leading(other)[0]}"
-        for name, other in others
-    ]
-    for name, each in scopes.items():
-        sentences += _least_variance(each, names.words(name) if others else "")
-    sentences += _diverged(best, names_of(best))
+    sentences, several = [], len(scopes) > 1
+    for place, (name, scope) in enumerate(scopes.items()):
+        protocol = f"{names.words(name)}: " if several else ""
+        first, *further = _leading(scope)
+        sentences.append(formats.capital(start + protocol + first))
+        sentences += further if place == 0 else []
+    for name, scope in scopes.items():
+        sentences += _least_variance(scope, names.words(name) if several else "")
+    sentences += _diverged(best, names.arm_labels(wanted))
     if any(chosen.values()):
         by = "that its trials chose" if tuning else "of its highest validation accuracy"
         sentences.append(f"Each arm is at the setting {by}.")
     return [formats.true_minus(x) for x in sentences]
 
 
-def names_of(arms: Sequence[Cell]) -> dict[str, str]:
-    """Arm -> what a reader calls it."""
-    return names.arm_labels({cell.arm: cell.factors for cell in arms})
+def by_protocol(wanted: Factors) -> dict[str, dict[str, Mapping[str, Level]]]:
+    """Protocol -> arm -> factors; the protocol is empty if the study has none."""
+    groups: dict[str, dict[str, Mapping[str, Level]]] = {}
+    for arm, factors in wanted.items():
+        groups.setdefault(str(factors.get("protocol", "")), {})[arm] = factors
+    return groups
 
 
 def chosen_settings(
@@ -109,94 +114,19 @@ def chosen_settings(
     }
 
 
-def _labels(arms: Sequence[Cell], chosen: Mapping[str, str]) -> dict[str, str]:
+def _labels(arms: Factors, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Arm -> what a sentence calls it, with its setting if that was chosen."""
     return {
-        arm: label + (f" (at {chosen[arm]})" if chosen[arm] else "")
-        for arm, label in names_of(arms).items()
+        arm: label + (f" (at {chosen[arm]})" if chosen.get(arm) else "")
+        for arm, label in names.arm_labels(arms).items()
     }
 
 
 def _leading(scope: Scope) -> list[str]:
-    """The sentence about the most accurate arm, and one about its runner-up."""
-    means = {x.arm: estimates.robustness(x).estimate for x in scope.arms}
-    order = sorted(  # an arm that has diverged as a whole leads nobody
-        scope.arms,
-        key=lambda x: (x.diverged.all(), -np.nan_to_num(means[x.arm], nan=-1.0)),
-    )
-    best = order[0]
-    if best.diverged.all():
-        return ["every network diverged."]
-    interval = estimates.robustness(best, level=scope.level)
-    seeds = formats.plural(len(best.seeds), "seed")
-    accuracy = f"{formats.accuracy(interval)} over {seeds}"
-    name = scope.labels[best.arm]
-    if len(order) == 1:
-        return [f"{name} has a mean test accuracy of {accuracy}."]
-    base = _baseline(best, scope)
-    other = base or order[1]
-    most = "higher" if len(order) == 2 else "highest"
-    role = ", the baseline," if _is_baseline(best, scope) else ""
-    against = scope.labels[other.arm]
-    if not base and len(order) > 2:
-        against = f"the runner-up, {against}"
-    said = _compared(best, other, scope)
-    first = (
-        f"{name}{role} has the {most} mean test accuracy of {len(order):,} arms,"
-        f" {accuracy}, {said[0]} against {against}"
-    )
-    sentences = [f"{first}: {_picked(best, other, scope) or said[1]}."]
-    if order[1] is not other:
-        points, judged = _compared(order[1], best, scope)
-        runner = scope.labels[order[1].arm]
-        sentences.append(f"Runner-up: {runner}, {points} against it: {judged}.")
-    return sentences
-
-
-def _compared(a: Cell, b: Cell, scope: Scope) -> tuple[str, str]:
-    """The difference between two arms in words, and its verdict."""
-    found = decisions.decision(a, b, level=scope.level)
-    text = f"{formats.points(found.difference)} points"
-    if outlying := found.outlying:
-        count = formats.plural(len(outlying.seeds), "outlying seed")
-        text += f" (with {count}; trimmed mean {formats.points(outlying.trimmed)})"
-    if scope.origins.get(a.arm) != scope.origins.get(b.arm):
-        found = found._replace(reason=f"{found.reason}; {INDEPENDENT}")
-    return text, str(found)
-
-
-def _picked(best: Cell, other: Cell, scope: Scope) -> str:
-    """What is said instead of `better` of an arm that leads because it was picked.
-
-    The most accurate of k arms leads by chance too. Its interval at level
-    `1 - (1 - level) / (k - 1)` excludes zero with a probability of at most `1 - level`
-    if no arm is better than `other` (Bonferroni). Empty if it does exclude zero.
-    """
-    number = len(scope.arms) - 1
-    strict = 1 - (1 - scope.level) / number
-    alone = decisions.decision(best, other, level=scope.level)
-    if (
-        alone.side < 1
-        or estimates.accuracy_difference(best, other, level=strict).low > 0
-    ):
-        return ""
-    percent, wider = formats.confidence(scope.level), formats.confidence(strict)
-    return (
-        f"better alone, undecided after adjusting for the {number:,} comparisons that"
-        f" it was picked from (the {percent} interval excludes zero, the {wider} one"
-        " does not)"
-    )
-
-
-def _is_baseline(cell: Cell, scope: Scope) -> bool:
-    given = scope.baseline.items()
-    return bool(given) and given <= cell.factors.items()
-
-
-def _baseline(cell: Cell, scope: Scope) -> Cell | None:
-    """The baseline arm of an arm, if it has one."""
-    factors = cell.factors | dict(scope.baseline)
-    others = [x for x in scope.arms if x.factors == factors and x.arm != cell.arm]
-    return others[0] if len(others) == 1 and scope.baseline else None
+    """The sentences of the arms of a protocol, of which none may have a network yet."""
+    if scope.arms:
+        return leading.sentences(scope)
+    return [f"none of {len(scope.wanted):,} arms has a network yet."]
 
 
 def _least_variance(scope: Scope, protocol: str) -> list[str]:
@@ -225,5 +155,5 @@ def _diverged(arms: Sequence[Cell], labels: Mapping[str, str]) -> list[str]:
     if not lost:
         return []
     more = len(lost) - MOST_NAMED
-    rest = f" and of {formats.plural(more, 'more arm')}" if more > 0 else ""
+    rest = f" and of {numerals.plural(more, 'more arm')}" if more > 0 else ""
     return [f"Diverged networks: {'; '.join(lost[:MOST_NAMED])}{rest}."]

@@ -108,6 +108,7 @@ class Section(NamedTuple):
     leads: bool = False  # it comes before the summary
     parts: Sequence[bool] = ()  # which rows are parts of a row above them
     brief: pd.DataFrame | None = None  # the rows of the terminal, if not all numbers
+    answer: str = ""  # the claim whose verdict is the answer, by its `sentence`
 
 
 def interval_of(row: TableRow, key: str) -> Interval:

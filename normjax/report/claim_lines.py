@@ -22,6 +22,7 @@ class Chip(NamedTuple):
     label: str  # `as published`; what it is about
     kind: str  # holds, fails or undecided
     text: str
+    measured: str = ""  # the estimate that was judged, if there is one for all choices
 
 
 class ClaimLine(NamedTuple):
@@ -33,6 +34,7 @@ class ClaimLine(NamedTuple):
     chips: list[Chip]
     remarks: list[str]  # where it stands in a paper, and the reason of a margin
     comparisons: list[tuple[str, Table]]  # the choice, "" if there is one, and its rows
+    answers: bool = False  # the question of the study
 
 
 def has_verdicts(section: Section) -> bool:
@@ -70,15 +72,24 @@ def labels(section: Section, found: Sequence[ClaimLine]) -> list[str]:
     return [label for label in heads if label in there]
 
 
-def first_verdict(found: Sequence[ClaimLine]) -> list[str]:
-    """A sentence of the first claim, the one that a study is about; none without."""
-    if not found:
-        return []
-    first, several = found[0], len({chip.label for chip in found[0].chips}) > 1
+def opening(found: Sequence[ClaimLine]) -> list[str]:
+    """A sentence of the claim that answers the question, or else of the first one."""
+    chosen = next((line for line in found if line.answers), None)
+    if chosen:
+        return [sentence(chosen, "The claim")]
+    return [sentence(found[0], "The first claim")] if found else []
+
+
+def sentence(line: ClaimLine, start: str) -> str:
+    """A claim, the arms and the number that it is about, and its verdicts."""
+    several = len({chip.label for chip in line.chips}) > 1
     verdicts = [
-        f"{chip.label} {chip.text}" if several else chip.text for chip in first.chips
+        f"{chip.label} {said}" if several else said
+        for chip in line.chips
+        for said in [", ".join(filter(None, (chip.text, chip.measured)))]
     ]
-    return [f"The first claim, \u201c{first.sentence}\u201d: {'; '.join(verdicts)}."]
+    about = f" ({line.subject})" if line.subject else ""
+    return f"{start} \u201c{line.sentence}\u201d{about}: {'; '.join(verdicts)}."
 
 
 def count(found: Sequence[ClaimLine]) -> list[str]:
@@ -118,7 +129,7 @@ def _line(
 ) -> ClaimLine:
     heads = [rows.iloc[0].to_dict() for rows in groups]
     title = names.readable(sentence, known)
-    chips = _chips(section, heads)
+    chips = _chips(section, heads, groups)
     own = [chip.label for chip in chips]
     whole = str(heads[0][section.numbers.columns[0]])
     subject = names.readable(whole.removeprefix(sentence).removeprefix(": "), known)
@@ -131,10 +142,13 @@ def _line(
         chips,
         _remarks(heads[0]),
         [(_choice(rows), _comparisons(section, record, rows, own)) for rows in groups],
+        section.answer == sentence,
     )
 
 
-def _chips(section: Section, heads: Sequence[TableRow]) -> list[Chip]:
+def _chips(
+    section: Section, heads: Sequence[TableRow], groups: Sequence[pd.DataFrame]
+) -> list[Chip]:
     """The verdict of each protocol: of one choice, or over all of them."""
     chips = []
     for header, column in section.wide.items():
@@ -146,8 +160,22 @@ def _chips(section: Section, heads: Sequence[TableRow]) -> list[Chip]:
         kind = kinds.pop() if len(kinds) == 1 else Kind.UNDECIDED
         standing = heads[0].get(column.key.replace("verdict_", STANDING), "")
         text = names.readable(str(standing or found[0]), {})
-        chips.append(Chip(label, kind.name.lower(), text))
+        measured = _measured(section, groups[0], label) if len(groups) == 1 else ""
+        chips.append(Chip(label, kind.name.lower(), text, measured))
     return chips
+
+
+def _measured(section: Section, rows: pd.DataFrame, label: str) -> str:
+    """The estimate of a claim, or the lowest and the highest of its comparisons."""
+    column = section.wide.get(label)
+    if column is None or column.key not in rows:
+        return ""
+    ordered = rows.dropna(subset=[column.key]).sort_values(column.key, kind="stable")
+    texts = [column.text(row) for row in ordered.to_dict("records")]
+    if len(texts) < 2:
+        return formats.true_minus("".join(texts))
+    ends = formats.true_minus(f"from {texts[0]} to {texts[-1]}")
+    return f"{ends} in {len(texts):,} comparisons"
 
 
 def _remarks(head: TableRow) -> list[str]:

@@ -1,14 +1,15 @@
 """What was run, in the words of a page: data, model, machine, and what is missing."""
 
 import itertools
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from normjax import p_values, ties
+from normjax import numerals, p_values, ties
 from normjax.report import (
     equal_numbers,
     estimates,
-    formats,
     names,
     networks,
     tuning_tables,
@@ -16,7 +17,7 @@ from normjax.report import (
 from normjax.study import trials
 from normjax.study.record import Record, present_arms
 
-MOST_NAMED = 6  # arms of which networks are missing, in one line
+WORKDIR = re.compile(r"(--?workdir[= ]).+?(?= -|$)")  # in a command
 
 
 def rows(record: Record) -> list[tuple[str, str]]:
@@ -29,7 +30,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
     parameters = sorted({entry["num_parameters"] for entry in entries.values()})
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
-    counts = formats.plural(len(arms), "arm"), formats.plural(total, "network")
+    counts = numerals.plural(len(arms), "arm"), numerals.plural(total, "network")
     found = [
         *training_rows(record),
         *record.record.get("about", ()),  # of several studies
@@ -62,12 +63,12 @@ def few_seeds(record: Record) -> str:
     least = ties.least(level)
     if seeds >= least:
         return ""
-    who = f"{formats.plural(seeds, 'seed')} {'is' if seeds == 1 else 'are'}"
+    who = f"{numerals.plural(seeds, 'seed')} {'is' if seeds == 1 else 'are'}"
     if len(numbers) > 1:
-        who = f"Some arms share only {formats.plural(seeds, 'seed')},"
+        who = f"Some arms share only {numerals.plural(seeds, 'seed')},"
     return (
         f"{who} too few to conclude from: the sign-flip test of"
-        f" {formats.plural(seeds, 'pair')} cannot give a p below"
+        f" {numerals.plural(seeds, 'pair')} cannot give a p below"
         f" {p_values.smallest(seeds):.3g}; {least} can go below {1 - level:.3g}."
     )
 
@@ -87,7 +88,7 @@ def gaps(record: Record) -> list[tuple[str, str]]:
     """
     known = names.glossary(record)
     found = [
-        *lacking(record.record, known, most=MOST_NAMED),
+        *lacking(record.record, known),
         ("Notice", "; ".join(notices(record))),
     ]
     words = {"Notice": names.readable}  # what failed are a program's own words
@@ -104,34 +105,42 @@ def notices(record: Record) -> list[str]:
 
 
 def lacking(
-    content: Mapping[str, Any], known: Mapping[str, str] | None = None, most: int = 0
+    content: Mapping[str, Any], known: Mapping[str, str] | None = None
 ) -> list[tuple[str, str]]:
     """What is missing, has failed or is damaged; texts may be empty.
 
     Args:
         content: `Record.record`.
-        known: arm -> what to call it; itself if None.
-        most: how many arms are named that lack networks; 0 for all.
+        known: arm -> what a reader calls it, for a page that names some of many arms.
+            If None, all are named as the record names them.
     """
     arms = tuning_tables.tried(content) | content["arms"]
     named = {(known or {}).get(name, name): entry for name, entry in arms.items()}
-    absent = missing_networks(named)
-    shown = absent[:most] if most else absent
-    if more := len(absent) - len(shown):
-        shown = [*shown, f"and {formats.plural(more, 'more arm')}"]
+    listed = names.some if known else ", ".join
     return [
-        ("Missing", ("; " if known else ", ").join(shown)),
+        ("No network yet", listed(without_networks(named))),
+        ("Missing", listed(missing_networks(named))),
         ("Failed", "; ".join(failed_arms(named))),
         ("Damaged", ", ".join(content["damaged"])),
     ]
 
 
+def without_networks(arms: Mapping[str, Any]) -> list[str]:
+    """The arms of which no network is there, though they have not failed."""
+    return [
+        name
+        for name, entry in arms.items()
+        if entry["missing"] and not entry["lanes"] and not entry.get("failure")
+    ]
+
+
 def missing_networks(arms: Mapping[str, Any]) -> list[str]:
-    """`batch (3 of 10)` for each arm that lacks networks."""
+    """`batch (3 of 10)` for each other arm that lacks networks."""
+    others = without_networks(arms)
     return [
         f"{name} ({entry['missing']} of {entry['missing'] + entry['lanes']})"
         for name, entry in arms.items()
-        if entry["missing"]
+        if entry["missing"] and name not in others
     ]
 
 
@@ -139,6 +148,22 @@ def failed_arms(arms: Mapping[str, Any]) -> list[str]:
     """`batch: ValueError: ...` for each arm that could not be trained."""
     failures = {name: entry.get("failure") for name, entry in arms.items()}
     return [f"{name}: {why}" for name, why in failures.items() if why]
+
+
+def resume_commands(records: Iterable[Record]) -> str:
+    """The commands that train what the records lack, in the folders they are in now."""
+    commands = []
+    for record in records:
+        arms = tuning_tables.tried(record.record) | record.record["arms"]
+        if any(entry.get("missing") for entry in arms.values()):
+            command = record.record["environment"].get("command", "")
+            commands.append(in_folder(command, str(record.workdir)))
+    return "\n".join(filter(None, commands))
+
+
+def in_folder(command: str, workdir: str) -> str:
+    """A command with another workdir, if it names one."""
+    return WORKDIR.sub(lambda found: f"{found[1]}{shlex.quote(workdir)}", command)
 
 
 def training_rows(record: Record) -> list[tuple[str, str]]:
@@ -168,4 +193,4 @@ def _levels(record: Record, factor: str, otherwise: Any) -> str:
 
 def _seconds(arms: Mapping[str, Mapping[str, Any]], field: str) -> str:
     total = sum(arm[field] for arm in arms.values())
-    return f"{formats.three_digits(total)} s in all" if arms else ""
+    return f"{numerals.three_digits(total)} s in all" if arms else ""

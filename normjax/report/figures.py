@@ -10,6 +10,7 @@ from normjax.report import (
     grids,
     layout,
     maps,
+    names,
     networks,
     profiles,
     searches,
@@ -40,10 +41,13 @@ def charts(record: Record) -> Charts:
     ]
     of_grid = grids.charts(cells, plan, level) + maps.charts(cells, plan, level)
     cost = costs.charts(best, plan, level)
+    absent = set(plan.factors) - {cell.arm for cell in cells}
+    lacks = absent_arms([label for arm, label in plan.labels.items() if arm in absent])
     remarks = remarks_on(cells, tuned=bool(record.record.get("tuning")))
+    shown = [*(noted(x, remarks) for x in found), *of_grid, *cost]
     return layout.assembled(
         plan,
-        [*(noted(x, remarks) for x in found), *of_grid, *cost, *tuning],
+        [*(noted(x, lacks) for x in shown), *tuning],
     )
 
 
@@ -64,6 +68,11 @@ def remarks_on(cells: Sequence[Cell], *, tuned: bool) -> list[str]:
             " is evaluated later is their last finite state."
         )
     return sentences
+
+
+def absent_arms(labels: Sequence[str]) -> list[str]:
+    """A sentence with the arms that no chart has; none if all are there."""
+    return [f"Without a network yet: {names.some(labels)}."] if labels else []
 
 
 def noted(chart: Chart, sentences: Sequence[str]) -> Chart:

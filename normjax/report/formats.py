@@ -1,12 +1,12 @@
 """Numbers as people read them, and tables as Markdown, LaTeX and plain text."""
 
-import functools
 import math
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from normjax.numerals import places, three_digits, two_digits
 from normjax.statistics import Interval
 
 MINUS = "\u2212"
@@ -63,19 +63,6 @@ def whole_number(x: float) -> str:
 def whole_percent(x: float) -> str:
     """`90%`, for a share in [0, 1]."""
     return f"{100 * x:.0f}%"
-
-
-def significant_digits(x: float, digits: int) -> str:
-    """`0.012`, `1.2e-05` or `1,234` with two digits; whole numbers are not rounded."""
-    if x == 0 or not math.isfinite(x):
-        return "0" if x == 0 else "-"
-    if not 1e-3 <= abs(x) < 1e5:
-        return f"{x:.{digits - 1}e}"
-    return f"{x:,.{max(0, _places(x, digits))}f}"
-
-
-two_digits = functools.partial(significant_digits, digits=2)
-three_digits = functools.partial(significant_digits, digits=3)
 
 
 def number(x: float) -> str:
@@ -174,15 +161,9 @@ def _aligned(
     return lines, widths
 
 
-def _places(x: float, digits: int) -> int:
-    """How many places after the point show `digits` significant digits of x."""
-    exact = f"{abs(x):.{digits - 1}e}"  # rounds 0.0999 to 1.0e-01 first
-    return digits - 1 - int(exact.partition("e")[2])
-
-
 def _places_of(interval: Interval) -> int:
     half = (interval.high - interval.low) / 2
-    return min(PLACES, max(0, _places(half, 2))) if half > 0 else PLACES
+    return min(PLACES, max(0, places(half, 2))) if half > 0 else PLACES
 
 
 def _bounds(interval: Interval, text: Callable[[float], str]) -> str:
@@ -202,11 +183,6 @@ def confidence(level: float) -> str:
 def capital(text: str) -> str:
     """A text begins with a capital; `l2` and numbers stay as they are."""
     return text if text[1:2].isdigit() else text[:1].upper() + text[1:]
-
-
-def plural(n: int, noun: str) -> str:
-    """`1 seed`, `1,200 seeds`."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 accuracy = within(by_width, 0.0, 1.0)  # a share of the examples

@@ -10,6 +10,7 @@ from normjax.statistics import LEVEL
 from normjax.study import kept
 from normjax.study.record import Record
 
+FACTOR = "record"  # whose levels are the names of the studies
 SHARED = (  # what makes seeds of the same number the same examples and random keys
     "root_seed",
     "data",
@@ -52,6 +53,19 @@ def origins(each: Mapping[str, Record]) -> list[int]:
     records = list(each.values())
     return [
         next(i for i, other in enumerate(records) if not not_shared(other, record))
+        for record in records
+    ]
+
+
+def same_data(each: Mapping[str, Record]) -> list[int]:
+    """A number for each study: the same where accuracies are of the same data."""
+    records = list(each.values())
+    return [
+        next(
+            i
+            for i, other in enumerate(records)
+            if not {*not_shared(other, record)} - {"root_seed"}
+        )
         for record in records
     ]
 

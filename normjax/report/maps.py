@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from normjax import numerals
 from normjax.report import bands, formats, grids, names, networks
 from normjax.report.chart import Axis, Chart, Panel, Tile
 from normjax.report.layout import Layout
@@ -120,7 +121,7 @@ def tile(cell: Cell, x: str, y: str, arm: str, at: Sequence[str], level: float) 
     mean = formats.by_width(Interval(estimate, low, high, found.n))
     lost = int(cell.diverged.sum())
     diverged = f", {lost} of them diverged" if lost else ""
-    seeds = formats.plural(len(cell.seeds), "seed")
+    seeds = numerals.plural(len(cell.seeds), "seed")
     return Tile(
         x=x,
         y=y,

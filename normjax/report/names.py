@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from normjax import numerals
 from normjax.study.columns import Level
 from normjax.study.record import Record
 
 NONE = "none"  # the level of a factor that is left out
+MOST_NAMED = 6  # arms, in a list of arms
 
 
 def words(name: str) -> str:
@@ -46,6 +48,14 @@ def arm_labels(factors: Mapping[str, Mapping[str, Level]]) -> dict[str, str]:
     if len(set(labels.values())) < len(labels):  # arms that the factors do not tell
         return {arm: words(arm) for arm in factors}
     return labels
+
+
+def some(labels: Sequence[str], most: int = MOST_NAMED) -> str:
+    """`a; b; and 3 more arms`: the first labels, which may have commas, and a count."""
+    shown = list(labels[:most])
+    if more := len(labels) - len(shown):
+        shown.append(f"and {numerals.plural(more, 'more arm')}")
+    return "; ".join(shown)
 
 
 def single(arm: str) -> str:
@@ -121,7 +131,7 @@ def readable(text: str, known: Mapping[str, str]) -> str:
     """
     if AGAINST in text:
         sides = text.split(AGAINST)
-        return AGAINST.join(known.get(x) or readable(x, known) for x in sides)
+        return AGAINST.join(_side(x, known) for x in sides)
     return IDENTIFIER.sub(lambda found: known.get(found[0]) or _words(found[0]), text)
 
 
@@ -133,6 +143,12 @@ def label_arms(text: str, known: Mapping[str, str]) -> str:
         known: see `glossary`.
     """
     return IDENTIFIER.sub(lambda found: known.get(found[0], found[0]), text)
+
+
+def _side(text: str, known: Mapping[str, str]) -> str:
+    """One side of a comparison, and what may stand behind it: `none, test accuracy`."""
+    arm, comma, rest = text.partition(", ")
+    return f"{known.get(arm) or readable(arm, known)}{comma}{readable(rest, known)}"
 
 
 def _words(identifier: str) -> str:

@@ -16,7 +16,6 @@ import markupsafe
 
 from normjax import files
 from normjax.report import (
-    answers,
     browser,
     claim_lines,
     claim_sections,
@@ -24,10 +23,9 @@ from normjax.report import (
     estimates,
     figures,
     formats,
-    networks,
+    openings,
     still_files,
     tables,
-    tuning_tables,
     wide_tables,
 )
 from normjax.report.audit_interface import Section, audit_documents
@@ -102,8 +100,7 @@ def write(
     picture, still = _picture(charts), ""
     if picture:
         still = still_files.inline(still_files.svg(picture, charts), picture.title)
-    claims = claim_sections.claims_of(parts)
-    files.write_text(path, _page(record, sections, charts, still, claims))
+    files.write_text(path, _page(record, sections, charts, still, parts))
 
 
 def lacks(record: Record) -> list[str]:
@@ -129,7 +126,7 @@ def _page(
     sections: Sequence[Section],
     charts: Charts,
     still: str,
-    others: Sequence[Claims] = (),
+    parts: Mapping[str, Record] = MappingProxyType({}),
     *,
     linked: bool = False,
     drawn: Collection[str] = (),
@@ -141,23 +138,24 @@ def _page(
         sections: its tables.
         charts: its charts.
         still: the picture of the answer, for those without JavaScript.
-        others: claims that are shown beside those among the sections.
+        parts: the studies by name, if there are several.
         linked: whether the tables lie beside the page.
         drawn: the charts of which a still figure lies beside the page.
     """
     content = record.record
     verdicts = [x for x in sections if claim_lines.has_verdicts(x)]
-    claims = [*(claim_sections.claims(x, record) for x in verdicts), *others]
+    claims = [claim_sections.claims(x, record) for x in verdicts]
+    claims += claim_sections.claims_of(parts)
     shown = [x for x in sections if not claim_lines.has_verdicts(x)]
     wide = [wide_tables.wide_table(x, record) for x in shown]
     first = _picture(charts)
     return TEMPLATES.get_template("page.html.j2").render(
         study=content["study"],
         question=content["question"] or content["study"],
-        answer=_answer(record, claims),
+        answer=openings.sentences(record, parts, claims),
         few=conditions.few_seeds(record),
         gaps=conditions.gaps(record),
-        missing=any(x.get("missing") for x in content["arms"].values()),
+        resume=conditions.resume_commands(parts.values() or [record]),
         picture=first,
         claims=claims,
         groups=_groups([x for x in charts.charts if x is not first]),
@@ -183,23 +181,6 @@ def _copies(
     pairs = [*zip(shown, wide)]
     pairs += [(x.section, wide_tables.wide_table(x.section, x.record)) for x in claims]
     return {section.name: wide_tables.copies(section, x) for section, x in pairs}
-
-
-def _answer(record: Record, claims: Sequence[Claims]) -> list[str]:
-    """The answer, and further sentences; the second is of the study's first claim."""
-    if unfinished := tuning_tables.unfinished(record):
-        return unfinished
-    if record.networks.empty:
-        return ["No network is finished yet, so there is nothing to compare."]
-    leading, *others = answers.answer(
-        networks.load(record),
-        baseline=record.record.get("baseline"),
-        level=estimates.level_of(record),
-        tuning=record.record.get("tuning"),
-        origins=record.record.get("origins"),
-    )
-    claimed = claims[0].lines if claims and claims[0].record is record else ()
-    return [leading, *claim_lines.first_verdict(claimed), *others]
 
 
 def _groups(charts: Sequence[Chart]) -> list[tuple[str, list[Chart]]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normjax import bounded, p_values
+from normjax import bounded, numerals, p_values
 from normjax.report import bands, formats, networks
 from normjax.report.chart import Axis, Chart, Panel, Series, Tile
 from normjax.report.layout import Layout
@@ -66,7 +66,7 @@ def duel(a: Cell, b: Cell, layout: Layout, level: float) -> Tile:
     title = f"{first} and {second} share no seed"
     if n:
         text = formats.percent(Interval(share, low, high, n))
-        of = formats.plural(int(n), "seed")
+        of = numerals.plural(int(n), "seed")
         title = f"{first} beats {second} on {share * n:g} of {of}: {text}"
     return Tile(
         x=second,

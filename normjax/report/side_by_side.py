@@ -15,12 +15,11 @@ import pandas as pd
 
 from normjax.errors import InputError
 from normjax.report import joint_texts
-from normjax.report.joint_texts import common
+from normjax.report.joint_texts import FACTOR, common
 from normjax.study import trials
 from normjax.study.columns import FINAL, Level
 from normjax.study.record import CURVES, Record
 
-FACTOR = "record"
 UNKNOWN = "not varied"  # the level of a factor that only other studies have
 
 

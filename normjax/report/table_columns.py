@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from normjax import numerals
 from normjax.report import formats
 from normjax.report.audit_interface import (
     Column,
@@ -51,8 +52,8 @@ SUMMARY_NARROW: dict[str, Column] = {
         "test_accuracy", formats.within(formats.plus_minus, 0.0, 1.0)
     ),
     "trim": trimmed_column("trimmed_accuracy", lambda x: f"{x.estimate:.3f}"),
-    "variance": number_column("stability", formats.two_digits),
-    "seconds": number_column("seconds", formats.three_digits),
+    "variance": number_column("stability", numerals.two_digits),
+    "seconds": number_column("seconds", numerals.three_digits),
     "steps": number_column("steps_to_target", formats.whole_number),
     "reached": number_column("share_reached", formats.whole_percent),
     "diverged": DIVERGED._replace(needed=lambda x: x.any()),
@@ -67,7 +68,7 @@ DIFFERENCES: dict[str, Column] = {
     "loss variance, ratio": interval_column(
         "stability_ratio", formats.by_three_digits, best="lowest"
     ),
-    "seconds, ratio": number_column("seconds_ratio", formats.three_digits),
+    "seconds, ratio": number_column("seconds_ratio", numerals.three_digits),
     "trimmed mean, points": trimmed_column("trimmed_points", formats.points),
     "outlying seeds": OUTLYING,
     "pairs": SEEDS,

@@ -1,12 +1,14 @@
 """The tables of a study: the numbers of `estimates` with headers, digits and order."""
 
+import contextlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from normjax import files, p_values
+from normjax import files, numerals, p_values
+from normjax.errors import InputError
 from normjax.report import (
     estimates,
     formats,
@@ -26,6 +28,7 @@ from normjax.study import trials
 from normjax.study.columns import Level
 from normjax.study.record import Record
 
+WRITTEN = ".written.json"  # file -> digest of what a report wrote into it
 SUMMARY_NOTE = (
     "Test accuracy is that after the last epoch, the variance that of the train loss"
     " between seeds, seconds are those of a network; see the definitions. Intervals of"
@@ -104,7 +107,7 @@ def least_p(numbers: pd.DataFrame) -> str:
         return ""
     seeds = int(numbers["seeds"].max())
     least = p_values.smallest(seeds)
-    return LEAST_P_NOTE.format(formats.plural(seeds, "seed"), f"{least:.3g}")
+    return LEAST_P_NOTE.format(numerals.plural(seeds, "seed"), f"{least:.3g}")
 
 
 def shared_subset(record: Record) -> str:
@@ -153,17 +156,48 @@ def display(
 
 
 def write_tables(record: Record, folder: Path) -> list[Section]:
-    """Writes each table as csv (numbers), md and tex (text), and the curves as csv."""
+    """Writes each table as csv (numbers), md and tex (text), and the curves as csv.
+
+    Files that an earlier report wrote, and nobody changed, are removed if the record
+    has no such table any more. Other files in the folder are left alone.
+    """
     files.folder(folder)
-    written = all_sections(record)
-    for section in written:
-        table = wide_tables.wide_table(section, record)
-        files.write_table(folder / f"{section.name}.csv", section.numbers)
-        files.write_text(folder / f"{section.name}.md", wide_tables.markdown(table))
-        files.write_text(folder / f"{section.name}.tex", wide_tables.latex(table))
+    shown = all_sections(record)
+    texts = {
+        f"{section.name}.{suffix}": text
+        for section in shown
+        for suffix, text in wide_tables.copies(
+            section, wide_tables.wide_table(section, record)
+        ).items()
+    }
     if len(record.networks):
-        files.write_table(folder / "curves.csv", estimates.curves(record))
-    return written
+        texts["curves.csv"] = files.table_text(estimates.curves(record))
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
+    remove_stale(folder, texts)
+    digests = {name: files.text_digest({"text": x}) for name, x in texts.items()}
+    files.write_json(folder / WRITTEN, digests)
+    return shown
+
+
+def remove_stale(folder: Path, names: Collection[str]) -> None:
+    """Removes what an earlier report wrote, and this one did not.
+
+    A file that was changed since then is somebody's own and stays.
+
+    Args:
+        folder: that of the tables.
+        names: of the files that were written now.
+    """
+    try:
+        known = files.read_json(folder / WRITTEN)
+    except InputError:  # there was no report yet, or the file is damaged
+        return
+    for name in known.keys() - set(names):
+        path = folder / name
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # it is gone, or other
+            if files.text_digest({"text": path.read_text("utf-8")}) == known[name]:
+                path.unlink()
 
 
 def text(record: Record) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normjax import tuning_statistics
+from normjax import numerals, tuning_statistics
 from normjax.report import formats, tuning_notices
 from normjax.report.audit_interface import Column, Section, TableRow, number_column
 from normjax.study import trials
@@ -78,7 +78,7 @@ def cost(record: Record) -> str:
     done, wanted = trials.number(tuning)
     seconds = sum(x.get("run_seconds", 0.0) for x in tuning["arms"].values())
     networks = f"{done:,} of {wanted:,} networks"
-    return f"{networks}, {formats.three_digits(float(seconds))} s of running in all"
+    return f"{networks}, {numerals.three_digits(float(seconds))} s of running in all"
 
 
 def tried(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from normjax.files import shortest
-from normjax.study.display import plural
+from normjax.numerals import plural
 from normjax.study.environment import environment
 from normjax.study.plan import Study
 from normjax.training import lane, probes

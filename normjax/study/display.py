@@ -5,7 +5,6 @@ file or a pipe gets a whole line when an arm is finished, without control codes.
 are no colours, whatever NO_COLOR says.
 """
 
-import math
 import shutil
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm.std import tqdm
 
+from normjax.numerals import plural, three_digits
 from normjax.study.pace import Pace
 from normjax.study.work import Work
 
@@ -230,14 +230,3 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"
-
-
-def three_digits(x: float) -> str:
-    """`0.512`, `5.12`, `51.2`, `5,120`."""
-    places = max(0, 2 - math.floor(math.log10(x))) if x > 0 else 0
-    return f"{x:,.{min(places, 3)}f}"
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 network`, `1,200 networks`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -124,15 +124,6 @@ def level_checks(
             rule = f"must be a whole number from 1 to the {num_train} training examples"
             raise InputError(field, level, rule, f"set {field}={min(128, num_train)}")
 
-    def model(field: str, level: object) -> None:
-        if level != given:  # the name of an object that needs not be found
-            module_named(field, level)
-
-    def depth(field: str, level: object) -> None:
-        rule, test = FIELD_RULES["model.depth"]
-        if type(level) is not int or not test(level):
-            raise InputError(field, level, f"must be {rule}", f"set {field}=2")
-
     return {
         **{
             factor: table({usual: {}, **chosen[field]})
@@ -145,12 +136,20 @@ def level_checks(
         "batch_size": batch_size,
         "sampling": table(splits.SAMPLINGS),
         "schedule": schedule_named,
-        "model": model,
-        "depth": depth,
+        # the name of an object needs not be found
+        "model": lambda field, level: level == given or module_named(field, level),
+        "depth": check_depth,
         "kernel_init": table(initial_weights.INITS),
         "augmentation": augmentation_named,
         "precision": table(precision.PRECISIONS),
     }
+
+
+def check_depth(field: str, level: object) -> None:
+    """Refuses what is no number of hidden layers."""
+    rule, test = FIELD_RULES["model.depth"]
+    if type(level) is not int or not test(level):
+        raise InputError(field, level, f"must be {rule}", f"set {field}=2")
 
 
 def resolve_levels(chosen: dict[str, Any], check: Checks) -> Levels:

@@ -169,7 +169,8 @@ def chosen_text(tuning: Tuning, judged: str) -> str:
     """
     entry = tuning["judged"][judged]
     if "arm" not in entry:
-        return "nothing yet, for trials are missing"
+        own = any(tuning["arms"][x].get("missing", 1) for x in entry["trials"])
+        return f"nothing yet, for trials{'' if own else ' of other arms'} are missing"
     grid = tuning["arms"][entry["arm"]]["settings"]
     parts = [f"{k}={x}" for k, x in entry["factors"].items()]
     parts += [f"{k}={x:g}" for k, x in entry["settings"].items() if len({*grid[k]}) > 1]

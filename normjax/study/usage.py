@@ -41,7 +41,7 @@ FLAGS = (
 PLACEHOLDERS = ("NAME", "FILE.npz")  # in lists: what stands for a name of the user's
 
 
-def answer(words: Sequence[str]) -> str | None:
+def reply(words: Sequence[str]) -> str | None:
     """What the flags ask to be told, or None if they ask for a study.
 
     Raises:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from normjax.checks import document
-from normjax.checks.rows import Row
+from normjax.checks.rows import CheckRow
 
 from . import conventions
 from .every import CHECKS, MUTANTS
@@ -57,7 +57,7 @@ BEFORE = {
 }
 
 
-def measured() -> dict[str, Row]:
+def measured() -> dict[str, CheckRow]:
     """Each mutant as a row: its kind is the row that has to find it over budget."""
     return {
         name: CHECKS[mutant.row].row(mutant.wrong)._replace(name=name, kind=mutant.row)

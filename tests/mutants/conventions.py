@@ -26,7 +26,7 @@ from normjax.checks import (
 from normjax.checks.averages import average
 from normjax.checks.references import EPS
 from normjax.checks.rounding import Rounded, rounded
-from normjax.checks.rows import Check, Row, worst
+from normjax.checks.rows import Check, CheckRow, worst
 
 from . import Mutant
 from .values import counted, preset
@@ -330,7 +330,7 @@ CONVENTIONS = (
 )
 
 
-def convention_table(rows: dict[str, Row]) -> str:
+def convention_table(rows: dict[str, CheckRow]) -> str:
     """The differences whose framework is installed, by mutant, with numbers."""
     head = "difference", "row that shows it", "error if mixed up", "in budgets"
     lines = [
