@@ -12,7 +12,7 @@ from benchmarks.accelerator import agreement, ledger, parts, plan, tables, train
 from benchmarks.accelerator.ledger import Absent, Budget, Ledger, Measurement
 from benchmarks.accelerator.sizes import SIZES
 from normjax.errors import InputError
-from normjax.training import devices
+from normjax.types import TrainState
 
 SMOKE, FULL = SIZES["smoke"], SIZES["full"]
 ABOUT = {
@@ -129,8 +129,8 @@ def test_one_file_holds_one_device_with_one_set_of_versions(tmp_path, changed, t
 
 
 def test_names_are_unique_and_every_mapping_and_convolution_is_trained(monkeypatch):
-    new = devices.MAPPINGS | {"new": jax.vmap}
-    monkeypatch.setattr(devices, "MAPPINGS", new)
+    new = (*plan.MAPPINGS, "new")
+    monkeypatch.setattr(plan, "MAPPINGS", new)
     for size in (FULL, SMOKE):
         names = [one.name for one in plan.measurements(size, "")]
         assert len(names) == len(set(names))
@@ -218,19 +218,43 @@ def test_pytorch_is_compared_at_the_same_precision_and_at_its_fastest():
     assert [x.get("times_pytorch") for x in compared] == [3.0, None]
 
 
-def test_a_device_that_computes_something_else_is_outside_of_the_budget(monkeypatch):
-    """Were the losses a hundred times as far off as the budget, it would be told."""
+def test_a_device_that_rounds_more_is_outside_of_the_budget(monkeypatch):
+    """The counter-case: factors of 8 bits. In float32 the same program is within."""
     runs, right = [], agreement.second_epoch
 
-    def wrong(*args):
-        runs.append(right(*args))
-        return runs[-1] * (1 if len(runs) == 1 else 1 + 1e-3)
+    def rounded(keys, settings, data, program, *where):
+        runs.append(program)
+        again = "float32" if len(runs) == 1 else "bfloat16"
+        return right(keys, settings, data, program._replace(precision=again), *where)
 
-    monkeypatch.setattr(agreement, "second_epoch", wrong)
+    exact, _ = agreement.agreement_rows("mlp-none-sgd", SMOKE)
+    assert exact["within"]
+    monkeypatch.setattr(agreement, "second_epoch", rounded)
     row, _ = agreement.agreement_rows("mlp-none-sgd", SMOKE)
-    assert row["difference"] == pytest.approx(1e-3, rel=0.1)
-    assert row["budget"] < 1e-4
+    assert row["loss_difference"] > row["loss_budget"] == exact["loss_budget"]
+    assert row["weights_difference"] > row["weights_budget"]
     assert not row["within"]
+
+
+def test_weights_are_moved_by_a_unit_at_most_and_those_of_the_first_lane_not():
+    params = {"kernel": np.linspace(-2, 2, 5 * 70, dtype=np.float32).reshape(5, 70)}
+    state = TrainState(np.zeros(5), params, {}, (), np.zeros(5))
+    (moved,) = (x for x in agreement.moved_weights(state) if x.ndim == 2)
+    units = np.abs(moved - params["kernel"]) / np.spacing(np.abs(params["kernel"]))
+    assert np.all(units[0] == 0)
+    assert set(np.unique(units[1:])) <= {0, 1, 2}  # of 1 to 2, in units of the weight
+    assert np.any(units[1:])
+
+
+def test_the_error_of_products_tells_how_they_are_multiplied():
+    """A factor is rounded by 2^-9 at most in bfloat16, and the product once more."""
+    errors = {
+        row["products"]: row["relative_error"]
+        for row in parts.ceilings(SMOKE)
+        if row["products"] != "copy"
+    }
+    assert errors["float32"] <= SMOKE.matrix**0.5 * 2**-24
+    assert 2**-11 < errors["bfloat16"] <= 3 * 2**-9
 
 
 def test_operations_are_those_of_the_products():

@@ -38,6 +38,7 @@ from normjax.training import devices
 
 COMPILING = {"mlp": 7, "cnn": 15, "resnet20": 38}  # seconds of a row of training
 MOST_MAPPED = 10  # lanes one after the other
+MAPPINGS = tuple(devices.MAPPINGS)
 
 
 def measurements(size: Size, data_dir: str) -> list[Measurement]:
@@ -46,7 +47,7 @@ def measurements(size: Size, data_dir: str) -> list[Measurement]:
     agree = lambda name: functools.partial(agreement.agreement_rows, name, size)
     found = [
         Measurement("ceilings", "ceilings", 15, lambda: parts.ceilings(size)),
-        Measurement("agreement/mlp", "agreement", 25, agree("mlp-batch-adam")),
+        Measurement("agreement/mlp", "agreement", 25, agree("mlp-batch-sgd")),
         *mlp_lanes(size),
         Measurement("study/optimizers", "studies", 100, study("optimizers")),
         *resnet(size),
@@ -119,8 +120,8 @@ def convolutional(size: Size) -> list[Measurement]:
 
 
 def new_mappings(size: Size) -> list[Measurement]:
-    """Each further row of `devices.MAPPINGS`, at 10 to 1,000 lanes."""
-    new = [name for name in devices.MAPPINGS if name not in ("map", "vmap")]
+    """Each of `MAPPINGS` that is not measured elsewhere, at 10 to 1,000 lanes."""
+    new = [name for name in MAPPINGS if name not in ("map", "vmap")]
     return [
         *(
             trained("mlp-none-sgd", Way(lanes, mapping), size)

@@ -44,7 +44,8 @@ def with_shares(rows: Sequence[Row], content: Mapping[str, Any]) -> list[Row]:
         row = dict(row)
         limit = limits.get(row.get("products"), {}).get("teraflops")
         if limit and row.get("teraflops") and "shape" not in row:
-            row["share_of_products"] = row["teraflops"] / limit
+            most = limit * row.get("devices", 1)
+            row["share_of_products"] = row["teraflops"] / most
         copy = limits.get("copy", {}).get("gigabytes_per_second")
         if copy and "norm" in row:
             row["share_of_copy"] = row["gigabytes_per_second"] / copy

@@ -38,8 +38,8 @@ CASES = {
     "deep-mlp-batch-sgd": SGD._replace(widths=(100,) * 5, norm="batch"),
     "cnn-5x5-sgd": WORKLOADS["cnn-5x5-sgd"],
     "cnn-3x3-sgd": WORKLOADS["cnn-3x3-sgd"],
-    "resnet20-sgd": Workload(
-        *("resnet20", (16, 32, 64), "batch", "pre", "sgd", 0.1, 128, 10, 50_000)
+    "resnet20-sgd": WORKLOADS["cnn-3x3-sgd"]._replace(
+        model="resnet20", widths=(16, 32, 64)
     ),
 }
 # model -> how many times as long as that of an MLP a step takes, about
