@@ -287,6 +287,11 @@ def test_pytorch_trains_the_network_of_the_workload():
     [
         ([], "error: give either --out or --table"),
         (
+            ["--out={folder}", "--only=trainings/"],
+            "--only='trainings/': must be how the name of a measurement begins; "
+            "did you mean 'training'?",
+        ),
+        (
             ["--table={folder}"],
             "--table='{folder}': must hold accelerator.json; measure first: "
             "python -m benchmarks.accelerator --out {folder}.",

@@ -26,7 +26,7 @@ from jax.extend import backend
 
 from benchmarks.accelerator import ledger, plan, tables
 from benchmarks.accelerator.sizes import SIZES
-from normjax.errors import InputError
+from normjax.errors import InputError, suggest
 from normjax.study.environment import environment
 from normjax.training import devices
 
@@ -58,6 +58,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Measures as far as the minutes reach."""
     budget = ledger.Budget(60 * options.minutes - START)
+    chosen = chosen_measurements(options)
     devices.configure()
     devices.start()
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are true
@@ -66,12 +67,22 @@ def run(options: argparse.Namespace) -> None:
     book = ledger.Ledger(options.out, about)
     count, kind = about["num_devices"], about["device"]
     book.log(budget.elapsed(), f"{count} x {kind}, {about['versions']}")
-    wanted = plan.measurements(SIZES[options.size], options.data)
-    chosen = [one for one in wanted if one.name.startswith(options.only)]
     ledger.measure_all(chosen, book, budget)
     states = [book.status(one.name) for one in chosen]
     told = ", ".join(f"{states.count(x)} {x}" for x in sorted(set(states)))
     book.log(budget.elapsed(), f"{told}; {book.folder / ledger.CONTENT}")
+
+
+def chosen_measurements(options: argparse.Namespace) -> list[ledger.Measurement]:
+    """Those whose names begin as asked, or an InputError."""
+    wanted = plan.measurements(SIZES[options.size], options.data)
+    chosen = [one for one in wanted if one.name.startswith(options.only)]
+    if not chosen:
+        kinds = sorted({one.name.partition("/")[0] for one in wanted})
+        rule = "must be how the name of a measurement begins"
+        remedy = suggest(options.only, kinds, f"begin with one of {', '.join(kinds)}")
+        raise InputError("--only", options.only, rule, remedy)
+    return chosen
 
 
 def versions_of_device() -> dict[str, Any]:

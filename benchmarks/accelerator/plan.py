@@ -39,6 +39,7 @@ from normjax.training import devices
 COMPILING = {"mlp": 7, "cnn": 15, "resnet20": 38}  # seconds of a row of training
 MOST_MAPPED = 10  # lanes one after the other
 MAPPINGS = tuple(devices.MAPPINGS)
+LONGEST = 240  # seconds of PyTorch's process
 
 
 def measurements(size: Size, data_dir: str) -> list[Measurement]:
@@ -211,7 +212,7 @@ def pytorch_row(size: Size, products: str, mode: str) -> Iterator[Row]:
 def output(*arguments: str) -> str:
     """What a Python process prints."""
     command = [sys.executable, *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
     if ran.returncode:
         raise RuntimeError((ran.stderr.strip().splitlines() or ["no output"])[-1])
     return ran.stdout
