@@ -14,7 +14,10 @@ from normjax.errors import InputError, reason
 
 Row = dict[str, Any]  # plain data; the unit of a number is in its name
 CONTENT, LOG = "accelerator.json", "accelerator.log"
-SAME = ("device", "platform", "platform_version", "num_devices", "versions")
+SAME = (
+    *("device", "platform", "platform_version", "driver", "num_devices"),
+    *("versions", "torch"),
+)
 TRUSTED = 60.0  # see Budget
 CHOSEN = ("size", "data")  # with SAME: what the numbers of one file have in common
 
