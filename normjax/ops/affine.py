@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from normjax.ops import moments, validate
+from normjax.ops import moments, two_passes, validate
 
 MaybeVector = Float[Array, "..."] | None  # [features]; another shape is refused by name
 
@@ -24,7 +24,8 @@ def standardize(
     """`y = (x - mean) * (scale / sqrt(var + eps)) + bias`, and 0 outside `where`.
 
     Computed in the widest of float32 and the dtypes given, returned in that of
-    `x`. `mean`, `var` and `where` have as many axes as `x` and broadcast to it.
+    `x`. `mean`, `var` and `where` have as many axes as `x` and broadcast to it. Where
+    `var` has one entry for all features, the product with `scale` comes last.
 
     Raises:
         InputError: if `x` is not floating, `eps` is a negative number, or scale or
@@ -35,9 +36,12 @@ def standardize(
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     y = moments.zero_outside(where, moments.widen(x))
     factor = jax.lax.rsqrt(var + eps)
-    if scale is not None:
+    small = var.shape[-1] == x.shape[-1]  # the product with scale is no larger
+    if scale is not None and small:
         factor = factor * scale.reshape(row)
-    y = (y - mean) * factor
+    y = two_passes.scaled_difference(y, mean, factor)
+    if scale is not None and not small:
+        y = y * scale.reshape(row)
     if bias is not None:
         y = y + bias.reshape(row)
     return moments.zero_outside(where, y).astype(jnp.result_type(x))

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from normjax.errors import InputError, pick
-from normjax.ops import affine, backward, moments
+from normjax.ops import affine, backward, moments, two_passes
 from normjax.ops.backward import Residuals
 
 BACKWARD = {
@@ -62,7 +62,10 @@ def _rms(x, scale, where, *, axes, eps):
 
 def _group(x, scale, bias, where, *, num_groups, eps):
     mean, var = moments.group_moments(x, num_groups, where=where)
-    both = (jnp.repeat(a, x.shape[-1] // num_groups, -1) for a in (mean, var))
+    if x.ndim == 2 and num_groups == 1:
+        return standardize_and_keep(x, mean, var, scale, bias, where, eps=eps)
+    size = x.shape[-1] // num_groups
+    both = (two_passes.repeat_neighbours(a, size) for a in (mean, var))
     y = affine.standardize(x, *both, scale, bias, eps=eps, where=where)
     return y, Residuals(x, mean, jax.lax.rsqrt(var + eps), scale, where)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from normjax.errors import InputError
-from normjax.ops import validate
+from normjax.ops import two_passes, validate
 
 Axes = int | Sequence[int]
 Decay = float | Float[Array, ""]
@@ -105,8 +105,8 @@ def mean_and_var(
     axes = axis_tuple(x, axes)
     validate.refuse_where(x, where)
     if where is None and axis_name is None:
-        mean = jnp.mean(x, axes, keepdims=True)
-        var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+        average = lambda a: jnp.mean(a, axes, keepdims=True)
+        mean, var = two_passes.mean_and_var(average, lambda mean: mean, x)
         count = math.prod(x.shape[axis] for axis in axes)
         return Moments(mean, var, jnp.asarray(count, x.dtype))
 
@@ -151,11 +151,19 @@ def group_moments(
     A group is some neighbouring features at all positions of an example.
     """
     size = x.shape[-1] // num_groups
-    space = range(1, x.ndim - 1)
+    space = tuple(range(1, x.ndim - 1))
     validate.refuse_single(x, space, "use fewer groups", times=size)
     grouped = (*x.shape[:-1], num_groups, size)
-    if where is not None:
-        where = jnp.broadcast_to(where, x.shape).reshape(grouped)
+    if where is None:
+
+        def average(a):
+            """Over space first, where neighbours in memory are not added up."""
+            a = jnp.mean(a, space, keepdims=True)
+            return two_passes.mean_of_neighbours(a, size)
+
+        spread = lambda mean: two_passes.repeat_neighbours(mean, size)
+        return two_passes.mean_and_var(average, spread, widen(x))
+    where = jnp.broadcast_to(where, x.shape).reshape(grouped)
     m = mean_and_var(x.reshape(grouped), (*space, x.ndim), where=where)
     return m.mean[..., 0], m.var[..., 0]
 
