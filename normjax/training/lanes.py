@@ -49,11 +49,19 @@ def keys_of(key: Key[Array, ""]) -> Keys:
 
 
 @jax.jit
-def lane_keys(
+def keys_at(
     keys: Key[Array, " seeds"], places: Int[Array, " lanes"]
-) -> tuple[Key[Array, " lanes"], Keys]:
-    """The key of each lane by its place in `keys`, and what `keys_of` makes of it."""
-    own = keys[places]
+) -> Key[Array, " lanes"]:
+    """`keys[places]` as one program, where jax has six."""
+    return keys[places]
+
+
+@jax.jit
+def padded_keys(
+    keys: Key[Array, " lanes"], places: Int[Array, " padded"]
+) -> tuple[Key[Array, " padded"], Keys]:
+    """`keys[places]`, and what `keys_of` makes of each."""
+    own = keys_at(keys, places)
     return own, jax.vmap(keys_of)(own)
 
 
@@ -178,7 +186,7 @@ def train(
     num_lanes, num_train = len(keys), lane.num_train(program, data)
     mesh = mesh_for(num_lanes, devices)
     padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, -num_lanes % mesh.size))
-    given, own = lane_keys(keys, padded)
+    given, own = padded_keys(keys, padded)
     real, own, traced = jax.device_put(
         (
             np.arange(len(padded)) < num_lanes,
