@@ -5,7 +5,7 @@ cannot. Seeds are the first axis of every array; no jax.
 """
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from normjax import statistics, ties
 from normjax.statistics import LEVEL, Interval, NumberOrArray
@@ -46,7 +46,7 @@ def wilson(count: NumberOrArray, n: NumberOrArray, level: float = LEVEL) -> Inte
     References:
         Wilson, 1927. Probable Inference, the Law of Succession. J. Am. Stat. Assoc. 22.
     """
-    z = stats.norm.ppf((1 + level) / 2)
+    z = scipy.stats.norm.ppf((1 + level) / 2)
     n = np.asarray(n, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.divide(count, n)

@@ -9,12 +9,14 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 
 from normjax.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
@@ -23,12 +25,12 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     _replace(Path(path), lambda file: file.write(f"{text}\n".encode()))
 
 
-def write_table(path: str | Path, table: pd.DataFrame) -> None:
+def write_table(path: str | Path, table: "pd.DataFrame") -> None:
     """Writes `table_text`."""
     write_text(path, table_text(table))
 
 
-def table_text(table: pd.DataFrame) -> str:
+def table_text(table: "pd.DataFrame") -> str:
     """A table as csv, with the fewest digits that give every float back exactly."""
     return table.to_csv(index=False, na_rep="nan", lineterminator="\n")
 

@@ -1,4 +1,7 @@
-"""What launch.py does once its flags are read: run, grow or forecast a study."""
+"""What launch.py does once its flags are read: run, grow or forecast a study.
+
+What loads pandas and matplotlib is imported after training, where it is used.
+"""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +11,7 @@ from typing import Any
 from normjax import looks
 from normjax.errors import InputError
 from normjax.export import writers
-from normjax.report import decisions, equal_numbers, names, page, tables, terminal
+from normjax.report import terminal
 from normjax.study import (
     distribute,
     folder,
@@ -77,6 +80,14 @@ def launch(
         return failed
     if failed and read_record(workdir).networks.empty:
         return failed
+    report(workdir, tools, flags.export_as)
+    return failed
+
+
+def report(workdir: str | Path, tools: Sequence[str], export_as: str) -> None:
+    """Builds the page, prints the table, and exports the record."""
+    from normjax.report import equal_numbers, names, page, tables
+
     path = page.build(workdir)
     record = read_record(workdir)
     print(tables.text(record))
@@ -84,9 +95,8 @@ def launch(
         print(f"notice: {text}")
     print(f"page: {path.resolve().as_uri()}")
     labels = names.of_record(record)
-    for line in writers.export(record, tools, labels, flags.export_as):
+    for line in writers.export(record, tools, labels, export_as):
         print(line)
-    return failed
 
 
 def failures(failed: Mapping[str, str], workdir: str | Path) -> list[str]:
@@ -122,6 +132,8 @@ def until_decided(
     Intervals have the levels of `looks`, which keep their error over all looks. `train`
     is `run.complete`, but for the study and its looks.
     """
+    from normjax.report import decisions
+
     config = config.copy_and_resolve_references()
 
     def judge(taken: Sequence[looks.Look]) -> tuple[dict[str, str], bool]:

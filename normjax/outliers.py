@@ -9,7 +9,7 @@ Seeds are the first axis of every array. Values that are not finite are left out
 """
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from normjax import ties
 from normjax.statistics import LEVEL, Interval, NumberOrArray, mean_interval
@@ -66,9 +66,9 @@ def trimmed_mean(
         used = np.isfinite(moved)
         centre = np.where(used, moved, 0.0).sum(0) / n
         squares = np.where(used, np.square(moved - centre), 0.0).sum(0)
-        quantile = stats.t.ppf((1 + level) / 2, kept - 1)
+        quantile = scipy.stats.t.ppf((1 + level) / 2, kept - 1)
         half = quantile * np.sqrt(squares / (kept * (kept - 1)))
-    enough = 2 * stats.binom.cdf(cut, n, 0.5) <= 1 - level
+    enough = 2 * scipy.stats.binom.cdf(cut, n, 0.5) <= 1 - level
     enough |= ties.all_equal(x, resolution) & (n >= ties.least(level))
     half = np.where(ties.all_equal(moved, resolution) & ~enough, np.nan, half)
     return Interval(mean, mean - half, mean + half, n)
@@ -100,11 +100,11 @@ def interquartile_mean(
     columns = x.reshape(len(x), -1).T
 
     def middle_mean(*strata: np.ndarray, axis: int = 0) -> NumberOrArray:
-        return stats.trim_mean(np.concatenate(strata, axis=axis), 0.25, axis=axis)
+        return scipy.stats.trim_mean(np.concatenate(strata, axis=axis), 0.25, axis=axis)
 
     if len(x) < 2:
         return Interval(middle_mean(*columns), np.nan, np.nan, len(x))
-    drawn = stats.bootstrap(
+    drawn = scipy.stats.bootstrap(
         tuple(columns),
         middle_mean,
         n_resamples=num_resamples,
@@ -146,7 +146,7 @@ def outlying(x: np.ndarray, error: float = ERROR) -> np.ndarray:
             mean = np.where(there, left, 0.0).sum(0) / m
             away = np.where(there, np.abs(left - mean), 0.0)
             spread = np.sqrt(np.square(away).sum(0) / (m - 1))
-            t = stats.t.ppf(1 - error / (2 * m), m - 2)
+            t = scipy.stats.t.ppf(1 - error / (2 * m), m - 2)
             limit = (m - 1) * t / np.sqrt(m * (m - 2 + t**2))
         farthest = np.argmax(away, axis=0)[np.newaxis]
         distance = np.take_along_axis(away, farthest, axis=0)[0]

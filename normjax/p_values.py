@@ -1,7 +1,7 @@
 """What several p-values say together, and what few seeds can say at all."""
 
 import numpy as np
-from scipy import stats
+import scipy
 
 EXACT_SEEDS = 13  # up to this many, all 2^n sign flips are enumerated
 RANDOM_FLIPS = 9_999  # drawn beyond, more than 2^13
@@ -28,7 +28,7 @@ def sign_test(wins: int, losses: int) -> float:
         Dixon and Mood, 1946. The Statistical Sign Test. JASA 41.
     """
     n = wins + losses
-    return float(stats.binomtest(wins, n).pvalue) if n else 1.0
+    return float(scipy.stats.binomtest(wins, n).pvalue) if n else 1.0
 
 
 def holm(p: np.ndarray) -> np.ndarray:

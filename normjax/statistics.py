@@ -8,7 +8,7 @@ import bisect
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from normjax import p_values, ties
 
@@ -67,7 +67,9 @@ def mean_interval(
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(used, x, 0.0).sum(0) / n
         squares = np.where(used, np.square(x - mean), 0.0).sum(0)
-        half = stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt(squares / (n - 1) / n)
+        half = scipy.stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt(
+            squares / (n - 1) / n
+        )
     unknown = ties.all_equal(x, resolution) & (n < ties.least(level))
     half = np.where(unknown, np.nan, half)
     return Interval(mean, mean - half, mean + half, n)
@@ -95,7 +97,7 @@ def paired_difference(
     pairs = pairs[np.isfinite(pairs)]
     p = np.nan if len(pairs) == 0 else 1.0
     if len(pairs) > 1:
-        p = stats.permutation_test(
+        p = scipy.stats.permutation_test(
             (pairs,),
             np.mean,
             permutation_type="samples",
@@ -121,7 +123,7 @@ def median_interval(x: np.ndarray, *, level: float = LEVEL) -> Interval:
     """
     x = np.sort(np.asarray(x, np.float64))
     n = len(x)
-    k = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # P(Binomial < k) <= tail
+    k = int(scipy.stats.binom.ppf((1 - level) / 2, n, 0.5))  # P(Binomial < k) <= tail
     low, high = (x[k - 1], x[n - k]) if k > 0 else (np.nan, np.nan)
     return Interval(np.median(x), low, high, n)
 
@@ -190,7 +192,7 @@ def time_to_target(
     first = np.asarray(steps, np.float64)[np.argmax(reached, axis=1)]
     times = np.where(reached.any(axis=1), first, np.inf)
     count = int(np.isfinite(times).sum())
-    low, high = stats.binomtest(count, n).proportion_ci(level, method="wilson")
+    low, high = scipy.stats.binomtest(count, n).proportion_ci(level, method="wilson")
     median = median_interval(times, level=level)
     return TimeToTarget(median, Interval(count / n, low, high, n))
 
@@ -215,7 +217,7 @@ def seeds_needed(interval: Interval, bound: float, level: float = LEVEL) -> int 
     half = (interval.high - interval.low) / 2
 
     def half_width(n: int) -> float:  # for s = 1
-        return stats.t.ppf((1 + level) / 2, n - 1) / np.sqrt(n)
+        return scipy.stats.t.ppf((1 + level) / 2, n - 1) / np.sqrt(n)
 
     enough = distance / half * half_width(n) if half > 0 else np.inf
     sizes = range(2, MOST_SEEDS + 1)

@@ -139,6 +139,7 @@ def record(study: str, where: dict, arms: list[tuple[dict, dict]]) -> Record:
         table,
         {},
         probes,
+        pd.DataFrame(),
     )
 
 

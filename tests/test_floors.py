@@ -72,8 +72,8 @@ def test_no_module_imports_itself_by_a_detour():
 
 
 def imported_by(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter holds after a statement."""
-    code = f"{statement}\nimport sys\nprint(*{{m.split('.')[0] for m in sys.modules}})"
+    """Modules that a fresh interpreter holds after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
@@ -86,6 +86,18 @@ def test_the_report_does_not_import_jax():
     assert "pandas" in loaded
     assert "jax" not in loaded
     assert "flax" not in loaded
+
+
+NOT_FOR_TRAINING = {"jinja2", "matplotlib", "orbax", "pandas", "scipy.stats", "sklearn"}
+HEAVY = NOT_FOR_TRAINING | {"flax", "jax", "ml_collections", "numpy", "optax", "scipy"}
+
+
+def test_what_takes_long_to_import_waits_until_it_is_used():
+    assert imported_by("import normjax") & HEAVY == set()
+    launched = imported_by("import launch, normjax.launcher, normjax.study.run")
+    assert "jax" in launched
+    assert launched & NOT_FOR_TRAINING == set()
+    assert imported_by("import normjax; normjax.load") & HEAVY == {"numpy"}
 
 
 def test_nothing_that_runs_imports_tensorflow():

@@ -103,7 +103,9 @@ def make(
         pd.concat([getattr(x, table) for x in arms.values()], ignore_index=True)
         for table in ("networks", "epochs")
     )
-    return Record(pathlib.Path("made"), {}, content, *tables, {}, values)
+    return Record(
+        pathlib.Path("made"), {}, content, *tables, {}, values, pd.DataFrame()
+    )
 
 
 def diverged(record: Record, lost: pd.Series) -> Record:

@@ -52,7 +52,8 @@ def made(
     content["seeds"] = list(range(num_seeds))
     content |= {"arms": {"pre": entry, "post": entry}} | about
     networks = last.assign(**missing)
-    return Record(pathlib.Path("made"), config, content, networks, epochs, {}, {})
+    tables = networks, epochs, {}, {}, pd.DataFrame()
+    return Record(pathlib.Path("made"), config, content, *tables)
 
 
 def taken(*pairs: tuple[int, float]) -> dict:

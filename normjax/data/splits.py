@@ -3,6 +3,7 @@
 Inputs stay as they are stored; `scale_inputs` is applied to a batch, on the device.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -68,18 +69,28 @@ def split(
     pick("subset", dict.fromkeys(SUBSETS), subset)
     part = num_train and subset == "shared"
     stop = num_held_out + num_train if part else available
-    rows = np.asarray(jax.random.permutation(key, available))
+    rows = np.asarray(_shuffled_rows(key, available))
     drawn, rows = rows[:num_held_out], rows[num_held_out:stop]
     inputs, shape = data_set.x_train[rows], data_set.x_train.shape[1:]
-    wide = lambda a: jnp.asarray(np.broadcast_to(a, shape), jnp.float32)
-    fitted = Scaling(*map(wide, fit(inputs)))
+    wide = lambda a: np.broadcast_to(np.asarray(a, np.float32), shape)
+    fitted = Scaling(*(_on_device(wide(a)) for a in fit(inputs)))
     tested = slice(num_test or None)
-    place = lambda x, y: Split(jnp.asarray(x), jnp.asarray(y))
+    place = lambda x, y: Split(_on_device(x), _on_device(y))
     train = place(inputs, data_set.y_train[rows])
     held_out = brought or (data_set.x_train[drawn], data_set.y_train[drawn])
     validation = place(*held_out)
     test = place(data_set.x_test[tested], data_set.y_test[tested])
     return Data(train, validation, test, fitted)
+
+
+@functools.partial(jax.jit, static_argnames="number")
+def _shuffled_rows(key: Key[Array, ""], number: int) -> Int[Array, " number"]:
+    return jax.random.permutation(key, number)
+
+
+def _on_device(x: np.ndarray) -> Array:
+    """A copy of `x`; `jnp.asarray` would compile a program for each shape."""
+    return jax.device_put(x, may_alias=False)
 
 
 def num_own(sizes: Mapping[str, Any], data: Data) -> int:

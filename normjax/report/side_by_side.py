@@ -62,7 +62,8 @@ def combine(records: Sequence[Record]) -> Record:
         for kind in ("curves", "probes")
     ]
     workdir = Path(" ".join(str(record.workdir) for record in records))
-    return Record(workdir, about["config"], about, *tables, *arrays)  # type: ignore[arg-type]
+    made: Any = (*tables, *arrays, pd.DataFrame())
+    return Record(workdir, about["config"], about, *made)
 
 
 def _about(each: Mapping[str, Record]) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """The columns of `networks.csv` and `epochs.csv`, and the type of each. No jax."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from normjax import files
 from normjax.study.fields import NUMBER_FACTORS
 from normjax.study.groups import Group, Lane
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Level = str | int | float  # of a factor; a batch size is a number
 INTEGER_COLUMNS = ("seed", "epoch", "step", "diverged_at_step", *NUMBER_FACTORS)
@@ -32,8 +34,10 @@ def columns(record: Mapping[str, Any], table: str) -> tuple[str, ...]:
     return (*identity, "epoch", "step", *CURVES)
 
 
-def cast(table: pd.DataFrame, record: Mapping[str, Any], name: str) -> pd.DataFrame:
+def cast(table: "pd.DataFrame", record: Mapping[str, Any], name: str) -> "pd.DataFrame":
     """Counts as int64, names as text, the rest as float64 (see `files.shortest`)."""
+
+    import pandas as pd
 
     def column(key: str) -> Any:
         if key in record["settings"] and key not in table:
@@ -56,7 +60,7 @@ def rows(
     places: Sequence[int],
     curves: Mapping[str, np.ndarray],
     found: Sequence[tuple[Group, int]],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """The rows of an arm in `networks.csv` and in `epochs.csv`.
 
     Args:
@@ -67,6 +71,8 @@ def rows(
         curves: of all that are wanted, `[lanes, epochs]`.
         found: the group of each that is there, and its position in it.
     """
+    import pandas as pd
+
     entry = record["arms"][arm]
     identity = pd.DataFrame(
         {

@@ -89,7 +89,7 @@ def _epoch_seconds(study: Study, work: Work) -> list[float]:
     """The seconds of three epochs of a short program; the first one compiles."""
     places = [study.seeds.index(seed) for _, seed in work.lanes]
     epochs = lanes.train(
-        study.keys[np.array(places)],
+        lanes.keys_at(study.keys, np.array(places)),
         {**settings_of(work)},
         study.data,
         program=work.arm.program,

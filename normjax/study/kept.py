@@ -3,13 +3,14 @@
 import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from normjax.errors import InputError, pick, suggest
 from normjax.study import groups
 from normjax.study.groups import Group, lane
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 12  # values in a message
 
@@ -57,7 +58,7 @@ def fullest(copies: Sequence[tuple[Path, Group, int]]) -> tuple[Path, Group, int
     return min(copies, key=lambda copy: groups.is_archived(copy[1]))
 
 
-def with_value(rows: pd.DataFrame, name: str, value: int | float) -> pd.DataFrame:
+def with_value(rows: "pd.DataFrame", name: str, value: int | float) -> "pd.DataFrame":
     """The rows with this value of a seed or a setting, of which there has to be one.
 
     Raises:

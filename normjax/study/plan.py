@@ -119,14 +119,24 @@ def study(
 
 def root_keys(root_seed: int) -> tuple[jax.Array, jax.Array]:
     """The key of the split of the data, and the one of all seeds."""
-    split_key, seeds_key = jax.random.split(jax.random.key(root_seed))
-    return split_key, seeds_key
+    return _root_keys(np.uint32(root_seed))
 
 
 def seed_keys(root_seed: int, numbers: tuple[int, ...]) -> jax.Array:
     """The key of each seed, `[seeds]`: it does not depend on the others."""
+    return _seed_keys(np.uint32(root_seed), np.array(numbers, np.uint32))
+
+
+@jax.jit
+def _root_keys(root_seed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    split_key, seeds_key = jax.random.split(jax.random.key(root_seed))
+    return split_key, seeds_key
+
+
+@jax.jit
+def _seed_keys(root_seed: jax.Array, numbers: jax.Array) -> jax.Array:
     fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-    return fold_in(root_keys(root_seed)[1], np.array(numbers, np.uint32))
+    return fold_in(_root_keys(root_seed)[1], numbers)
 
 
 def arm(

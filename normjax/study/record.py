@@ -14,16 +14,18 @@ trains, judges or draws; no jax.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from normjax import files
 from normjax.study import groups, kept, trials
 from normjax.study.columns import CURVES, FINAL, cast, columns, rows, stack, summary
 from normjax.study.groups import wanted_lanes
 from normjax.study.wanted import read_wanted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["CURVES", "FINAL", "Record", "columns", "read_record"]
 
@@ -34,11 +36,11 @@ class Record(NamedTuple):
     workdir: Path
     config: dict[str, Any]  # the resolved configuration, accepted again as one
     record: dict[str, Any]  # record.json, with what was found of each arm
-    networks: pd.DataFrame  # a row per network, in the order [arms, settings, seeds]
-    epochs: pd.DataFrame  # a row per network and epoch
+    networks: "pd.DataFrame"  # a row per network, in the order [arms, settings, seeds]
+    epochs: "pd.DataFrame"  # a row per network and epoch
     curves: dict[str, np.ndarray]  # "<arm>/test_loss" -> [settings, seeds, epochs]
     probes: dict[str, np.ndarray]  # "<arm>/<probe>" -> [settings, seeds, epochs]
-    trials: pd.DataFrame = pd.DataFrame()  # that chose the settings: `trials.table`
+    trials: "pd.DataFrame"  # that chose the settings: `trials.table`
 
     def __repr__(self) -> str:
         """The study, its arms, how many networks are there, and the folder."""
@@ -121,6 +123,8 @@ def read_record(workdir: str | Path) -> Record:
     Raises:
         InputError: as `wanted.read_wanted` does.
     """
+    import pandas as pd
+
     record = read_wanted(workdir)
     workdir = Path(workdir)
     arms = record["arms"]

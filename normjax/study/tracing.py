@@ -71,6 +71,11 @@ def trace(
     return num_parameters, convolutions
 
 
+def _key() -> jax.ShapeDtypeStruct:
+    """A key that is not drawn, as drawing it would compile a program."""
+    return jax.eval_shape(jax.random.key, 0)
+
+
 def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> None:
     """Refuses an augmentation that cannot be used on a batch of that shape."""
     function = program.augmentation
@@ -80,12 +85,11 @@ def _trace_augmentation(program: Program, shape: tuple[int, ...], name: str) -> 
     once = lambda key, inputs: augment(function, key, inputs)
     where = f"batches of {list(shape)}"
     with blame("augmentation", name, where):
-        jax.eval_shape(once, jax.random.key(0), batch)
+        jax.eval_shape(once, _key(), batch)
         if function not in AUGMENTATIONS.values():  # lanes batch a user's function
             several = jax.ShapeDtypeStruct((1, *shape), np.float32)
-            jax.eval_shape(
-                jax.vmap(once), jax.random.split(jax.random.key(0), 1), several
-            )
+            keys = jax.ShapeDtypeStruct((1,), _key().dtype)
+            jax.eval_shape(jax.vmap(once), keys, several)
 
 
 def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
@@ -108,11 +112,11 @@ def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
     tested = is_known(model.norm) and not isinstance(model, OwnModel)
     network = _every_use(program, note, tested)
     example = jax.ShapeDtypeStruct(shape, np.float32)
-    params, stats, new = jax.eval_shape(network, jax.random.key(0), example)
+    params, stats, new = jax.eval_shape(network, _key(), example)
     if not tested:
         lanes = jax.vmap(network, in_axes=(None, 0), axis_size=1)
         several = jax.ShapeDtypeStruct((1, *shape), np.float32)
-        jax.eval_shape(lanes, jax.random.key(0), several)
+        jax.eval_shape(lanes, _key(), several)
     check_told(model, kinds)
     _check_same("statistics", stats, new)
     _check_no_keys("statistics", new)

@@ -83,7 +83,7 @@ def train_group(
 def lane_inputs(study: Study, work: Work) -> tuple[jax.Array, Settings]:
     """The key and the settings of each lane."""
     places = [study.seeds.index(seed) for _, seed in work.lanes]
-    return study.keys[np.array(places)], {**settings_of(work)}
+    return lanes.keys_at(study.keys, np.array(places)), {**settings_of(work)}
 
 
 def settings_of(work: Work) -> dict[str, np.ndarray]:

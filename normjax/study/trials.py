@@ -15,14 +15,16 @@ Test accuracies are not read here. No jax.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from normjax import files, tuning_statistics
 from normjax.study.columns import summary
 from normjax.study.groups import Held, wanted_lanes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MEASURES = ("validation_accuracy", "validation_loss", "train_loss")
 TRIALS, JUDGED = "trials", "judged"  # the stages
@@ -32,8 +34,10 @@ Tuning = Mapping[str, Any]  # the field of record.json
 
 def read(
     record: Mapping[str, Any], held: Held, failures: Mapping[str, str]
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The trials of `record.json`; adds to its `tuning` what was found of each arm."""
+    import pandas as pd
+
     tuning = record.get("tuning")
     if not tuning:
         return pd.DataFrame()
@@ -46,13 +50,15 @@ def read(
     return table(tuning, held)
 
 
-def table(tuning: Tuning, held: Held) -> pd.DataFrame:
+def table(tuning: Tuning, held: Held) -> "pd.DataFrame":
     """A row for each trained network of a trial, ordered [arms, trials, seeds].
 
     The columns are arm, the factors, the settings (nan where an arm has not got one),
     trial (its position among those of its arm), seed, MEASURES after the last epoch,
     and diverged_at_step. The test split is left out.
     """
+    import pandas as pd
+
     arms, seeds, networks = tuning["arms"], tuning["seeds"], held.networks
     settings = sorted(set().union(*(x["settings"] for x in arms.values())))
     rows = []
@@ -80,7 +86,7 @@ def table(tuning: Tuning, held: Held) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def complete(tuning: Tuning, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def complete(tuning: Tuning, table: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
     """Arm -> its rows, of the arms of which no trial is missing."""
     found = {}
     for name, entry in tuning["arms"].items():
@@ -90,14 +96,14 @@ def complete(tuning: Tuning, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return found
 
 
-def accuracies(tuning: Tuning, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def accuracies(tuning: Tuning, rows: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
     """Validation accuracies and whether they diverged, `[trials, seeds]`."""
     shape = -1, len(tuning["seeds"])
     accuracy = rows["validation_accuracy"].to_numpy(np.float64).reshape(shape)
     return accuracy, rows["diverged_at_step"].to_numpy().reshape(shape) >= 0
 
 
-def rates(tuning: Tuning, rows: pd.DataFrame) -> np.ndarray:
+def rates(tuning: Tuning, rows: "pd.DataFrame") -> np.ndarray:
     """The learning rate of each trial, nan where there is none, `[trials]`."""
     first = rows.iloc[:: len(tuning["seeds"])]
     if "learning_rate" not in first:
@@ -106,16 +112,18 @@ def rates(tuning: Tuning, rows: pd.DataFrame) -> np.ndarray:
 
 
 def competing(
-    tuning: Tuning, table: pd.DataFrame, names: Sequence[str]
-) -> pd.DataFrame:
+    tuning: Tuning, table: "pd.DataFrame", names: Sequence[str]
+) -> "pd.DataFrame":
     """The rows of those of these arms that are complete."""
+    import pandas as pd
+
     there = complete(tuning, table)
     rows = [there[name] for name in names if name in there]
     return pd.concat(rows) if rows else table.iloc[:0]
 
 
 def choose(
-    tuning: Tuning, table: pd.DataFrame, failures: Mapping[str, str]
+    tuning: Tuning, table: "pd.DataFrame", failures: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Of each arm that will be judged, the trial of the highest score.
 

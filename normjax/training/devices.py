@@ -42,7 +42,7 @@ def configure() -> None:
     if not jax.config.values["jax_compilation_cache_dir"] and is_writable(folder):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         replace_damaged(folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def start() -> None:

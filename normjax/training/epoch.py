@@ -74,7 +74,8 @@ def epoch_unless_padding(
     Then a core that is done early leaves its threads to the others. If lanes are
     vmapped both branches would be computed, so there the padding trains too.
     """
-    train = functools.partial(epoch, program=program)
+    # traced once, not for its shapes and again for the branch
+    train = jax.jit(functools.partial(epoch, program=program), inline=True)
     if program.mapping == "vmap":
         return train(state, *args)
     _, report = jax.eval_shape(train, state, *args)

@@ -12,16 +12,22 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
 from normjax.data import splits
 from normjax.training import lane, last_batch
 from normjax.training.devices import LANES, divide, mesh_for, place
 from normjax.training.epoch import StepKeys, epoch_unless_padding
-from normjax.types import Data, EpochMetrics, Program, Settings, TrainState
+from normjax.types import (
+    Data,
+    EpochMetrics,
+    Program,
+    Scaling,
+    Settings,
+    TrainState,
+)
 
 # folded into a lane's key; 0 to 2 would be its `Keys`, as threefry splits by folding
 SUBSET = 1_000
@@ -42,6 +48,23 @@ def keys_of(key: Key[Array, ""]) -> Keys:
     return Keys(init, order, dropout, augmentation=jax.random.fold_in(key, 3))
 
 
+@jax.jit
+def keys_at(
+    keys: Key[Array, " seeds"], places: Int[Array, " lanes"]
+) -> Key[Array, " lanes"]:
+    """`keys[places]` as one program, where jax has six."""
+    return keys[places]
+
+
+@jax.jit
+def padded_keys(
+    keys: Key[Array, " lanes"], places: Int[Array, " padded"]
+) -> tuple[Key[Array, " padded"], Keys]:
+    """`keys[places]`, and what `keys_of` makes of each."""
+    own = keys_at(keys, places)
+    return own, jax.vmap(keys_of)(own)
+
+
 def step_keys(keys: Keys, program: Program) -> StepKeys:
     """Nothing is drawn, nor passed to the program, where nothing is augmented."""
     augmented = program.augmentation is not None
@@ -51,6 +74,12 @@ def step_keys(keys: Keys, program: Program) -> StepKeys:
 def subset_key(key: Key[Array, ""]) -> Key[Array, ""]:
     """The key by which a seed draws its own examples: none of `keys_of`."""
     return jax.random.fold_in(key, SUBSET)
+
+
+@jax.jit
+def first_input(inputs, scaling: Scaling) -> Array:
+    """The first example as a model gets it, `[1, *shape]`."""
+    return splits.scale_inputs(inputs[:1], scaling)
 
 
 @functools.partial(
@@ -157,10 +186,11 @@ def train(
     num_lanes, num_train = len(keys), lane.num_train(program, data)
     mesh = mesh_for(num_lanes, devices)
     padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, -num_lanes % mesh.size))
+    given, own = padded_keys(keys, padded)
     real, own, traced = jax.device_put(
         (
             np.arange(len(padded)) < num_lanes,
-            jax.vmap(keys_of)(keys[padded]),
+            own,
             {k: np.asarray(x, np.float32)[padded] for k, x in settings.items()},
         ),
         NamedSharding(mesh, LANES),
@@ -171,7 +201,7 @@ def train(
     if leaves is not None:
         now = jax.device_put([x[padded] for x in leaves], NamedSharding(mesh, LANES))
         state = jax.tree.unflatten(jax.tree.structure(state), now)
-    subset = _subsets(keys[padded], data, **compiled) if program.num_train else None
+    subset = _subsets(given, data, **compiled) if program.num_train else None
     size = last_batch.order_size(program)
     for number in range(first_epoch, num_epochs):
         rows = order_lanes(
@@ -189,8 +219,8 @@ def _begun(
     keys: Array, settings: Settings, data: Data, *, program: Program, mesh: Mesh
 ) -> TrainState:
     """The states of lanes before any training, by their keys of initial kernels."""
-    example = splits.scale_inputs(data.train.inputs[:1], data.scaling)
-    scale = settings.get("init_scale", jnp.ones(len(keys), jnp.float32))
+    scale = settings.get("init_scale", np.ones(len(keys), np.float32))
+    example = first_input(data.train.inputs, data.scaling)
     network = init_lanes(keys, scale, example, model=program.model, mesh=mesh)
     num_train = lane.num_train(program, data)
     return start_lanes(
