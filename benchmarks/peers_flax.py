@@ -5,6 +5,7 @@ batch. Images lie on the device as float32 and the step gathers its rows; the st
 donated.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -106,7 +107,8 @@ def start(
     assert not compiled  # it always is, by jit: there is no other way
     model, tx = MODELS[work.model](work), OPTIMIZERS[work.optimizer](work.learning_rate)
     images, labels = jnp.asarray(x, jnp.float32) / 255, jnp.asarray(y, jnp.int32)
-    stats = dict(model.init(jax.random.key(0), images[:1], train=False))
+    init = jax.jit(functools.partial(model.init, train=False))
+    stats = dict(init(jax.random.key(0), images[:1]))
     params = stats.pop("params")
     state = params, stats, tx.init(params)
 

@@ -117,11 +117,14 @@ def load(started: list[subprocess.Popen], work: Workload, folder: str) -> float:
     Raises:
         Failed: if one of them cannot.
     """
-    seconds = []
-    for process in started:  # in turn: what the first one compiles, the others find
-        tell(process, load=work, data=folder)
-        seconds.append(answer(process)["compile_seconds"])
-    return seconds[0]
+    order = {"load": work, "data": folder}
+    tell(started[0], **order)
+    seconds = answer(started[0])["compile_seconds"]
+    for process in started[1:]:  # afterwards: they find what the first one compiled
+        tell(process, **order)
+    for process in started[1:]:
+        answer(process)
+    return seconds
 
 
 def train(started: list[subprocess.Popen], num_steps: int) -> float:

@@ -39,6 +39,7 @@ from normjax.study.environment import environment
 from normjax.training import devices
 
 SLOW = 3  # times the fastest way in the warm-up
+WARM_UP = 3  # tenths of an epoch, of which the fastest counts
 Times = dict[str, list[float]]  # seconds per network and epoch, by way
 
 
@@ -60,7 +61,9 @@ class Peers:
                 self.left_out[way] = str(error)
                 continue
             few = max(1, work.num_steps // 10)
-            warm[way] = [self.seconds(way, few) * work.num_steps / few]
+            tried = [self.seconds(way, few) for _ in range(WARM_UP)]
+            warm[way] = [min(tried) * work.num_steps / few]
+            progress(f"{way}: {compile_seconds[way]:.1f} s to compile")
         return compile_seconds, warm
 
     def seconds(self, way: str, num_steps: int) -> float:
@@ -96,6 +99,8 @@ def measure(
     times |= {way: [] for way in turns}
     trained = {n: ours.epochs(work, n, x, y, 1 + repeats) for n in work.lanes}
     compiling = {n: next(epochs)[1] for n, epochs in trained.items()}
+    for n, seconds in compiling.items():
+        progress(f"ours, {n} lanes: {seconds:.1f} s to compile")
     own: dict[int, list[float]] = {n: [] for n in work.lanes}
     products = [ours.product_seconds()]
     for _ in range(repeats):
@@ -116,6 +121,11 @@ def measure(
         row(work, n, own[n], times) | shared | {"compile_seconds": compiling[n]}
         for n in work.lanes
     ]
+
+
+def progress(text: str) -> None:
+    """A line for who waits."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def row(work: Workload, lanes: int, own: list[float], times: Times) -> dict[str, Any]:

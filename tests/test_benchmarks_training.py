@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import guard, ours, peers_flax, processes, training
+from benchmarks import guard, ours, peers_flax, training
 from benchmarks.workloads import SHORT, WORKLOADS
 from normjax.errors import InputError
 from normjax.optimizers import recipes
