@@ -4,7 +4,7 @@ A process has imported its framework, compiled and warmed up before it is timed.
 told what to do in lines of JSON, and sleeps in between:
 
     {"load": [a workload], "data": folder} -> {"compile_seconds": 1.5}, or {"error": ..}
-    {"steps": 100}                         -> {"loss": 0.5}
+    {"steps": 100}                         -> {"loss": 0.5, "core_seconds": 0.2}
 
 Where each core has a process of its own, that one is bound to its core before it
 imports anything, so that no library starts more than one thread. The threads of
@@ -127,14 +127,13 @@ def load(started: list[subprocess.Popen], work: Workload, folder: str) -> float:
     return seconds
 
 
-def train(started: list[subprocess.Popen], num_steps: int) -> float:
-    """Seconds until each process has taken these steps, all at once."""
+def train(started: list[subprocess.Popen], num_steps: int) -> tuple[float, float]:
+    """Seconds until each process has taken these steps, all at once; core seconds."""
     start = time.perf_counter()
     for process in started:
         tell(process, steps=num_steps)
-    for process in started:
-        answer(process)
-    return time.perf_counter() - start
+    core_seconds = sum(answer(process)["core_seconds"] for process in started)
+    return time.perf_counter() - start, core_seconds
 
 
 def serve(way: Way, replies: TextIO) -> None:
@@ -155,8 +154,11 @@ def serve(way: Way, replies: TextIO) -> None:
                 run(1)
                 reply = {"compile_seconds": time.perf_counter() - start}
             else:
+                start = time.process_time()
                 loss = run(order["steps"])
-                reply = {"loss": loss} if np.isfinite(loss) else {"error": "diverged"}
+                reply = {"loss": loss, "core_seconds": time.process_time() - start}
+                if not np.isfinite(loss):
+                    reply = {"error": "diverged"}
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             reply = {"error": f"{type(error).__name__}: {lines[0]}"}

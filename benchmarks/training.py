@@ -8,9 +8,12 @@ process on all cores, and in one process per core with one thread each, all at o
 All train the same networks on the same images (random bytes where the set is not
 prepared), a new permutation each epoch, in float32. A way's seconds per network are
 those of the clock, divided by the networks that are finished then; a single network has
-one process only. Processes are started, compiled and warmed up before; then epochs of
-ours and of every way take turns. A way that takes more than three times as long as the
-fastest while it warms up takes no further turns: its seconds are those of the warm-up.
+one process only. Core seconds are those in which cores worked, of all threads; they
+change less than the clock's where other work gets in between.
+
+Processes are started, compiled and warmed up before; then epochs of ours and of every
+way take turns. A way that takes more than three times as long as the fastest while it
+warms up takes no further turns: its seconds are those of the warm-up.
 
 The limit is the epoch's matrix products at the speed of a large one, measured in the
 same run on the same cores. CPUs only.
@@ -22,17 +25,18 @@ import importlib.metadata
 import importlib.util
 import json
 import pathlib
-import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks import guard, ours, processes
+from benchmarks import guard, ours, processes, training_rows
 from benchmarks.processes import WAYS, Failed
+from benchmarks.training_rows import Spent, Times
 from benchmarks.workloads import SHORT, WORKLOADS, Workload
 from normjax.errors import InputError
 from normjax.study.environment import environment
@@ -40,7 +44,6 @@ from normjax.training import devices
 
 SLOW = 3  # times the fastest way in the warm-up
 WARM_UP = 3  # tenths of an epoch, of which the fastest counts
-Times = dict[str, list[float]]  # seconds per network and epoch, by way
 
 
 class Peers:
@@ -61,15 +64,16 @@ class Peers:
                 self.left_out[way] = str(error)
                 continue
             few = max(1, work.num_steps // 10)
-            tried = [self.seconds(way, few) for _ in range(WARM_UP)]
-            warm[way] = [min(tried) * work.num_steps / few]
+            tried = min(self.spent(way, few) for _ in range(WARM_UP))
+            warm[way] = [Spent(*(x * work.num_steps / few for x in tried))]
             progress(f"{way}: {compile_seconds[way]:.1f} s to compile")
         return compile_seconds, warm
 
-    def seconds(self, way: str, num_steps: int) -> float:
-        """Of a network, when each process of a way takes so many steps."""
+    def spent(self, way: str, num_steps: int) -> Spent:
+        """Seconds of a network, when each process of a way takes so many steps."""
         started = self.started[way]
-        return processes.train(started, num_steps) / len(started)
+        seconds = processes.train(started, num_steps)
+        return Spent(*(x / len(started) for x in seconds))
 
 
 @contextlib.contextmanager
@@ -94,20 +98,22 @@ def measure(
     left_out = peers.left_out
     peers.left_out = dict(left_out)
     compile_seconds, times = peers.load(work, folder)
-    fastest = min(seconds for (seconds,) in times.values())
-    turns = [way for way, (seconds,) in times.items() if seconds <= SLOW * fastest]
+    least = min(warm.seconds for (warm,) in times.values())
+    turns = [way for way, (warm,) in times.items() if warm.seconds <= SLOW * least]
     times |= {way: [] for way in turns}
     trained = {n: ours.epochs(work, n, x, y, 1 + repeats) for n in work.lanes}
     compiling = {n: next(epochs)[1] for n, epochs in trained.items()}
     for n, seconds in compiling.items():
         progress(f"ours, {n} lanes: {seconds:.1f} s to compile")
-    own: dict[int, list[float]] = {n: [] for n in work.lanes}
+    own: dict[int, list[Spent]] = {n: [] for n in work.lanes}
     products = [ours.product_seconds()]
     for _ in range(repeats):
         for n, epochs in trained.items():
-            own[n].append(next(epochs)[0])
+            before = time.process_time()
+            seconds, _ = next(epochs)
+            own[n].append(Spent(seconds, (time.process_time() - before) / n))
         for way in turns:
-            times[way].append(peers.seconds(way, work.num_steps))
+            times[way].append(peers.spent(way, work.num_steps))
         products.append(ours.product_seconds())
     speed = 2 * ours.PRODUCT**3 / min(products)
     shared = {
@@ -118,7 +124,9 @@ def measure(
     }
     peers.left_out = left_out
     return [
-        row(work, n, own[n], times) | shared | {"compile_seconds": compiling[n]}
+        training_rows.row(work, n, own[n], times)
+        | shared
+        | {"compile_seconds": compiling[n]}
         for n in work.lanes
     ]
 
@@ -126,56 +134,6 @@ def measure(
 def progress(text: str) -> None:
     """A line for who waits."""
     print(text, file=sys.stderr, flush=True)
-
-
-def row(work: Workload, lanes: int, own: list[float], times: Times) -> dict[str, Any]:
-    """What is told of ours and of the ways that so many networks can be trained in."""
-    possible = {w: t for w, t in times.items() if lanes > 1 or not WAYS[w].per_core}
-    name, seconds = fastest(possible), statistics.median(own)
-    peer_seconds = statistics.median(possible[name])
-    num_trained = work.num_steps * work.batch_size
-    return {
-        "lanes": lanes,
-        "num_examples": num_trained,
-        "cores": len(processes.cores()),
-        "seconds": seconds,
-        "ours": summary(own),
-        "peer": name,
-        "peer_seconds": peer_seconds,
-        "peer_ways": {way: summary(t) for way, t in possible.items()},
-        "ratio": peer_seconds / seconds,
-        "images_per_second": num_trained / seconds,
-        "peer_images_per_second": num_trained / peer_seconds,
-    }
-
-
-def fastest(times: Times) -> str:
-    """The way with the smallest median."""
-    return min(times, key=lambda way: statistics.median(times[way]))
-
-
-def summary(seconds: list[float]) -> dict[str, float]:
-    """Minimum, median and maximum, and of how many."""
-    return {
-        "min": min(seconds),
-        "median": statistics.median(seconds),
-        "max": max(seconds),
-        "repeats": len(seconds),
-    }
-
-
-def lines(row: dict[str, Any]) -> Iterator[str]:
-    """A row in words: a line for ours, one for each way."""
-    text = "{median:9.4f} s  [{min:.4f}, {max:.4f}]".format
-    name = "{workload}, {lanes} lanes, {num_examples} examples".format(**row)
-    limit = "{limit_seconds:.4f} s".format(**row)
-    yield f"{name}: {row['ratio']:.2f} times {row['peer']}, limit {limit}"
-    yield f"  {'ours':24}{text(**row['ours'])}"
-    for way, seconds in row["peer_ways"].items():
-        slow = "  warm-up only" if seconds["repeats"] == 1 else ""
-        yield f"  {way:24}{text(**seconds)}{slow}"
-    for way, reason in row["left_out"].items():
-        yield f"  {way:24}left out: {reason}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -209,7 +167,7 @@ def run(works: dict[str, Workload], ways: list[str], repeats: int, show=print) -
         for name, work in works.items():
             for one in measure(work, started, repeats=repeats, folder=folder):
                 rows.append({"workload": name} | one | {"environment": about})
-                for line in lines(rows[-1]):
+                for line in training_rows.lines(rows[-1]):
                     show(line, flush=True)
     return rows
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import guard, ours, peers_flax, training
+from benchmarks import guard, ours, peers_flax, training, training_rows
 from benchmarks.workloads import SHORT, WORKLOADS
 from normjax.errors import InputError
 from normjax.optimizers import recipes
@@ -127,19 +127,30 @@ def test_examples_are_counted_in_whole_steps():
     assert ours.operations(work) == 2 * 256 * (2 * 784 * 4 + 3 * 4 * 10)
 
 
+def spent(*seconds):
+    """On two cores that both work all the time."""
+    return [training_rows.Spent(x, 2 * x) for x in seconds]
+
+
 def test_the_fastest_way_is_that_of_the_smallest_median():
-    times = {"torch": [1.0, 9.0, 9.0], "flax": [2.0, 2.0, 30.0]}
-    work = WORKLOADS["mlp-sgd"]
-    row = training.row(work, 10, [1.0, 4.0, 3.0], times)
+    times = {"torch": spent(1.0, 9.0, 9.0), "flax": spent(2.0, 2.0, 30.0)}
+    row = training_rows.row(WORKLOADS["mlp-sgd"], 10, spent(1.0, 4.0, 3.0), times)
     assert (row["peer"], row["peer_seconds"]) == ("flax", 2.0)
     assert row["seconds"] == 3.0
     assert row["ratio"] == 2 / 3
-    assert row["ours"] == {"min": 1.0, "median": 3.0, "max": 4.0, "repeats": 3}
+    assert row["ours"] == {
+        "min": 1.0,
+        "median": 3.0,
+        "max": 4.0,
+        "repeats": 3,
+        "core_seconds": 6.0,
+    }
 
 
 def test_one_network_is_not_trained_by_a_process_per_core():
-    times = {"torch": [3.0], "torch per core": [1.0]}
-    rows = [training.row(WORKLOADS["cnn-3x3-sgd"], n, [2.0], times) for n in (1, 2)]
+    times = {"torch": spent(3.0), "torch per core": spent(1.0)}
+    work = WORKLOADS["cnn-3x3-sgd"]
+    rows = [training_rows.row(work, n, spent(2.0), times) for n in (1, 2)]
     assert [row["peer"] for row in rows] == ["torch", "torch per core"]
     assert [list(row["peer_ways"]) for row in rows] == [["torch"], list(times)]
 
