@@ -160,15 +160,14 @@ def chosen(options: argparse.Namespace) -> dict[str, Workload]:
     return {options.only: works[options.only]} if options.only else works
 
 
-def run(works: dict[str, Workload], ways: list[str], repeats: int, show=print) -> list:
-    """Measures all rows, and shows each as soon as it is there."""
+def run(works: dict[str, Workload], ways: list[str], repeats: int, show) -> list:
+    """Measures all rows; `show` gets each as soon as it is there."""
     about, rows = environment() | {"torch": importlib.metadata.version("torch")}, []
     with tempfile.TemporaryDirectory() as folder, peers(ways) as started:
         for name, work in works.items():
             for one in measure(work, started, repeats=repeats, folder=folder):
                 rows.append({"workload": name} | one | {"environment": about})
-                for line in training_rows.lines(rows[-1]):
-                    show(line, flush=True)
+                show(rows[-1])
     return rows
 
 
@@ -189,12 +188,16 @@ def main() -> None:
     except InputError as error:
         parsed.error(str(error))
     to_terminal = options.json == "-"
-    show = (lambda *a, **k: None) if to_terminal else print
+
+    def show(row: guard.Row) -> None:
+        if not to_terminal:
+            print(*training_rows.lines(row), sep="\n", flush=True)
+        if options.json and not to_terminal:
+            guard.write(pathlib.Path(options.json), [row])
+
     rows = run(works, ways, options.repeats, show)
     if to_terminal:
         print(json.dumps({"rows": rows}, indent=1))
-    elif options.json:
-        guard.write(pathlib.Path(options.json), rows)
     if not options.against:
         return
     told = guard.comparison(rows, baseline)
