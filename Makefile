@@ -5,6 +5,7 @@
 #             their outputs
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
+# make guard  the same, but two minutes of it, and fails if a ratio fell by a fifth
 # make docs   installs torch and keras too, writes the tables of README.md and docs/, and
 #             docs/claims.md, docs/results.md and the plot of docs/numerics.md
 # make site   installs Sphinx too, builds the site of docs/ and the docstrings: build/site
@@ -19,8 +20,9 @@ extras = $(EXTRAS)$(if $(filter-out cpu,$(JAX)),$(comma)$(JAX))
 comma := ,
 installed = $(VENV)/installed-$(subst $(comma),-,$(extras))
 
-.PHONY: run test lint notebooks checks bench docs site clean
-.PHONY: build-site with-peers-checks with-peers-bench with-peers-docs
+.PHONY: run test lint notebooks checks bench guard docs site clean
+.PHONY: build-site with-peers-checks with-peers-bench with-peers-guard
+.PHONY: with-peers-docs
 run: $(installed)
 	$(VENV)/bin/python launch.py --config=configs/quickstart.py --workdir=$(WORKDIR)
 
@@ -42,8 +44,8 @@ build-site: $(installed)
 notebooks: $(installed)
 	$(VENV)/bin/python notebooks/execute.py
 
-# the peers are installed for these three
-checks bench docs:
+# the peers are installed for these four
+checks bench guard docs:
 	$(MAKE) EXTRAS=dev,torch,keras with-peers-$@
 
 with-peers-checks: $(installed)
@@ -52,6 +54,9 @@ with-peers-checks: $(installed)
 with-peers-bench: $(installed)
 	$(VENV)/bin/python -m benchmarks.training
 	$(VENV)/bin/python -m benchmarks.optimizers
+
+with-peers-guard: $(installed)
+	$(VENV)/bin/python -m benchmarks.training --short --against benchmarks/baseline.json
 
 with-peers-docs: $(installed)
 	$(VENV)/bin/python -m normjax.checks --write docs

@@ -1,258 +1,209 @@
-"""Seconds per network and epoch: ours over lanes against a plain PyTorch loop.
+"""Seconds per network and epoch: ours over lanes against the fastest way of a peer.
 
-python -m benchmarks.training [--json] [--repeats 5] [--only cnn]
+python -m benchmarks.training [--short] [--only cnn-5x5-sgd] [--repeats 5]
+    [--json [FILE]] [--against benchmarks/baseline.json]
 
-Both train the same network on the same Fashion-MNIST arrays (random bytes where the set
-is not prepared: the time does not depend on them), a new permutation each epoch,
-float32, on all cores. Epochs of the two alternate in one process, after one of each to
-warm up; compile time is apart. The limit is the epoch's matrix products at the speed of
-a large one, measured in the same run.
+The peers are PyTorch, eager and compiled, and a flax loop with optax, each in one
+process on all cores, and in one process per core with one thread each, all at once.
+All train the same networks on the same images (random bytes where the set is not
+prepared), a new permutation each epoch, in float32. A way's seconds per network are
+those of the clock, divided by the networks that are finished then; a single network has
+one process only. Core seconds are those in which cores worked, of all threads; they
+change less than the clock's where other work gets in between.
+
+Processes are started, compiled and warmed up before; then epochs of ours and of every
+way take turns. A way that takes more than three times as long as the fastest while it
+warms up takes no further turns: its seconds are those of the warm-up.
+
+The limit is the epoch's matrix products at the speed of a large one, measured in the
+same run on the same cores. CPUs only.
 """
 
 import argparse
+import contextlib
+import importlib.metadata
 import importlib.util
-import itertools
 import json
-import statistics
+import pathlib
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from normjax import layers, models
-from normjax.data import sources
+from benchmarks import guard, ours, processes, training_rows
+from benchmarks.processes import WAYS, Failed
+from benchmarks.training_rows import Spent, Times
+from benchmarks.workloads import SHORT, WORKLOADS, Workload
 from normjax.errors import InputError
-from normjax.optimizers import recipes
-from normjax.study import plan
-from normjax.study.environment import environment, timed
-from normjax.training import devices, lanes
-from normjax.types import Data, Program, Scaling, Split
+from normjax.study.environment import environment
+from normjax.training import devices
+
+SLOW = 3  # times the fastest way in the warm-up
+WARM_UP = 3  # tenths of an epoch, of which the fastest counts
 
 
-class Workload(NamedTuple):
-    """One row: what is trained, and how much of it is an epoch here."""
+class Peers:
+    """The processes of all ways, for one workload after the other."""
 
-    model: str  # a row of normjax.models.MODELS
-    widths: tuple[int, ...]
-    norm: str
-    placement: str
-    optimizer: str
-    learning_rate: float
-    batch_size: int
-    lanes: int
-    num_examples: int
-    kernel_size: int = 3  # of a CNN, as the next
-    convs_per_pool: int = 1
+    def __init__(self, started: dict[str, list], left_out: dict[str, str]):
+        self.started, self.left_out = started, left_out
 
+    def load(self, work: Workload, folder: str) -> tuple[dict[str, float], Times]:
+        """Compiles and warms up: compile seconds, and those of an epoch, by way."""
+        compile_seconds, warm = {}, {}
+        for way, started in self.started.items():
+            try:
+                compile_seconds[way] = processes.load(started, work, folder)
+            except Failed as error:
+                if not WAYS[way].compiled:
+                    raise
+                self.left_out[way] = str(error)
+                continue
+            few = max(1, work.num_steps // 10)
+            tried = min(self.spent(way, few) for _ in range(WARM_UP))
+            warm[way] = [Spent(*(x * work.num_steps / few for x in tried))]
+            progress(f"{way}: {compile_seconds[way]:.1f} s to compile")
+        return compile_seconds, warm
 
-WORKLOADS = {
-    "mlp-sgd": Workload("mlp", (128, 128), "none", "pre", "sgd", 0.1, 128, 10, 60_000),
-    "mlp-adam": Workload(
-        "mlp", (128, 128), "none", "pre", "adam", 1e-3, 128, 10, 60_000
-    ),
-    "cnn-5x5-sgd": Workload(
-        *("cnn", (16, 32), "batch", "pooled", "sgd", 0.04, 32, 10, 6_016),
-        kernel_size=5,
-    ),
-    "cnn-3x3-sgd": Workload(
-        *("cnn", (64,) * 4, "batch", "pre", "sgd", 0.1, 128, 3, 1_280),
-        convs_per_pool=2,
-    ),
-}
+    def spent(self, way: str, num_steps: int) -> Spent:
+        """Seconds of a network, when each process of a way takes so many steps."""
+        started = self.started[way]
+        seconds = processes.train(started, num_steps)
+        return Spent(*(x / len(started) for x in seconds))
 
 
-def arrays() -> tuple[np.ndarray, np.ndarray, str]:
-    """60,000 training images as bytes, their labels, and the name of the source."""
-    try:
-        source = sources.data_set("fashion_mnist")
-        return source.x_train, source.y_train, "fashion_mnist"
-    except InputError:
-        draw = np.random.default_rng(0)
-        x = draw.integers(0, 256, (60_000, 28, 28, 1), np.uint8)
-        return x, draw.integers(0, 10, 60_000, np.int32), "random bytes"
+@contextlib.contextmanager
+def peers(ways: list[str]) -> Iterator[Peers]:
+    """Starts the processes of these ways."""
+    left_out = {}
+    if len(processes.cores()) == 1:
+        left_out = {way: "there is one core" for way in ways if WAYS[way].per_core}
+    with contextlib.ExitStack() as stack:
+        start = lambda way: stack.enter_context(processes.processes_of(WAYS[way]))
+        started = {way: start(way) for way in ways if way not in left_out}
+        yield Peers(started, left_out)
 
 
-def network(work: Workload) -> models.Model:
-    """The network of a workload in flax."""
-    cnn = {"kernel_size": work.kernel_size, "convs_per_pool": work.convs_per_pool}
-    return models.MODELS[work.model](
-        widths=work.widths,
-        num_classes=10,
-        norm=layers.NORMS[work.norm],
-        placement=work.placement,
-        **(cnn if work.model == "cnn" else {}),
-    )
-
-
-def ours(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[tuple]:
-    """Yields the seconds per network and those to compile, of epoch after epoch."""
-    train = Split(jnp.asarray(x), jnp.asarray(y))
-    one = Split(train.inputs[:1], train.labels[:1])  # nothing to evaluate
-    scaling = Scaling(jnp.zeros(x.shape[1:]), jnp.full(x.shape[1:], 1 / 255))
-    recipe = recipes.RECIPES[work.optimizer]
-    program = Program(
-        model=network(work),
-        optimizer=recipe,
-        batch_size=work.batch_size,
-        steps_per_epoch=len(y) // work.batch_size,
-        mapping=plan.mapping("auto"),
-    )
-    keys = jax.random.split(jax.random.key(0), work.lanes)
-    values = recipes.settings_of(recipe) | {"learning_rate": work.learning_rate}
-    settings = {
-        name: np.full(work.lanes, value, np.float32) for name, value in values.items()
-    }
-    epochs = lanes.train(
-        keys, settings, Data(train, one, one, scaling), program=program, num_epochs=99
-    )
-    for _, _, seconds, compiling in timed(epochs):
-        yield seconds / work.lanes, compiling
-
-
-def peer_network(work: Workload):
-    """The same network in PyTorch."""
-    from torch import nn as torch_nn
-
-    if work.model == "mlp":
-        sizes = (784, *work.widths)
-        hidden = [
-            part
-            for n, m in itertools.pairwise(sizes)
-            for part in (torch_nn.Linear(n, m), torch_nn.ReLU())
-        ]
-        return torch_nn.Sequential(
-            torch_nn.Flatten(), *hidden, torch_nn.Linear(sizes[-1], 10)
-        )
-    parts, size = [], 28
-    for i, (n, m) in enumerate(itertools.pairwise((1, *work.widths))):
-        norm, relu, pool = torch_nn.BatchNorm2d(m), torch_nn.ReLU(), []
-        if (i + 1) % work.convs_per_pool == 0:
-            pool, size = [torch_nn.MaxPool2d(2)], size // 2
-        parts.append(
-            torch_nn.Conv2d(n, m, work.kernel_size, padding=work.kernel_size // 2)
-        )
-        pooled = work.placement == "pooled"
-        parts += [relu, *pool, norm] if pooled else [norm, relu, *pool]
-    return torch_nn.Sequential(
-        *parts, torch_nn.Flatten(), torch_nn.Linear(m * size * size, 10)
-    )
-
-
-def peer(x: np.ndarray, y: np.ndarray, work: Workload) -> Iterator[float]:
-    """Yields the seconds of epoch after epoch of one network in PyTorch."""
-    import torch
-
-    images = x.astype(np.float32).transpose(0, 3, 1, 2) / 255
-    inputs = torch.from_numpy(np.ascontiguousarray(images))
-    labels = torch.from_numpy(y.astype(np.int64))
-    model = peer_network(work)
-    momentum = recipes.settings_of(recipes.RECIPES["sgd"])["momentum"]
-    tx = {
-        "sgd": lambda p: torch.optim.SGD(p, lr=work.learning_rate, momentum=momentum),
-        "adam": lambda p: torch.optim.Adam(p, lr=work.learning_rate),
-    }[work.optimizer](model.parameters())
-    loss_of = torch.nn.CrossEntropyLoss()
-    size = work.batch_size
-    while True:
-        start = time.perf_counter()
-        order = torch.randperm(len(y))
-        total = torch.zeros(())
-        for i in range(0, len(y) // size * size, size):
-            rows = order[i : i + size]
-            tx.zero_grad()
-            loss = loss_of(model(inputs[rows]), labels[rows])
-            loss.backward()
-            tx.step()
-            total += loss.detach()
-        assert torch.isfinite(total)
-        yield time.perf_counter() - start
-
-
-def limit(work: Workload) -> float:
-    """Seconds of the matrix products of an epoch at the speed of one of 2048^3.
-
-    Forward, kernel gradient and input gradient: three products a layer, but two in
-    the first, whose inputs need no gradient. A convolution counts as one product.
-    """
-    model = network(work)
-    shape = jax.ShapeDtypeStruct((1, 28, 28, 1), np.float32)
-    products = []
-
-    def note(call, args, kwargs, context):
-        y = call(*args, **kwargs)
-        kernels = isinstance(context.module, layers.Dense | layers.Conv)
-        if kernels and context.method_name == "__call__":
-            kernel = context.module.variables["params"]["kernel"]
-            products.append(y.size // y.shape[-1] * kernel.size)
-        return y
-
-    with nn.intercept_methods(note):
-        init = lambda key, x: model.init(key, x, train=False)
-        jax.eval_shape(init, jax.random.key(0), shape)
-    operations = 2 * work.num_examples * (3 * sum(products) - products[0])
-    a = np.ones((2048, 2048), np.float32)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ a
-        seconds.append(time.perf_counter() - start)
-    return operations / (2 * 2048**3 / min(seconds))
-
-
-def row(name: str, repeats: int) -> dict:
-    """Measures one workload and its peer."""
-    work = WORKLOADS[name]
-    x, y, data = arrays()
-    x, y = x[: work.num_examples], y[: work.num_examples]
-    pairs = zip(ours(x, y, work), peer(x, y, work), strict=False)
-    (_, compiling), _ = next(pairs)
-    times = [(run, other) for _, ((run, _), other) in zip(range(repeats), pairs)]
-    seconds, peer_seconds = (statistics.median(t) for t in zip(*times))
-    return {
-        "workload": name,
+def measure(
+    work: Workload, peers: Peers, *, repeats: int, folder: str
+) -> list[dict[str, Any]]:
+    """The rows of a workload, one for each number of lanes."""
+    x, y, data = ours.arrays(work)
+    for name, values in (("x", x), ("y", y)):
+        np.save(f"{folder}/{name}.npy", values)
+    left_out = peers.left_out
+    peers.left_out = dict(left_out)
+    compile_seconds, times = peers.load(work, folder)
+    least = min(warm.seconds for (warm,) in times.values())
+    turns = [way for way, (warm,) in times.items() if warm.seconds <= SLOW * least]
+    times |= {way: [] for way in turns}
+    trained = {n: ours.epochs(work, n, x, y, 1 + repeats) for n in work.lanes}
+    compiling = {n: next(epochs)[1] for n, epochs in trained.items()}
+    for n, seconds in compiling.items():
+        progress(f"ours, {n} lanes: {seconds:.1f} s to compile")
+    own: dict[int, list[Spent]] = {n: [] for n in work.lanes}
+    products = [ours.product_seconds()]
+    for _ in range(repeats):
+        for n, epochs in trained.items():
+            before = time.process_time()
+            seconds, _ = next(epochs)
+            own[n].append(Spent(seconds, (time.process_time() - before) / n))
+        for way in turns:
+            times[way].append(peers.spent(way, work.num_steps))
+        products.append(ours.product_seconds())
+    speed = 2 * ours.PRODUCT**3 / min(products)
+    shared = {
         "data": data,
-        "lanes": work.lanes,
-        "seconds": seconds,
-        "peer": "torch",
-        "peer_seconds": peer_seconds,
-        "ratio": peer_seconds / seconds,
-        "limit_seconds": limit(work),
-        "images_per_second": len(y) / seconds,
-        "peer_images_per_second": len(y) / peer_seconds,
-        "compile_seconds": compiling,
+        "limit_seconds": ours.operations(work) / speed,
+        "left_out": peers.left_out,
+        "peer_compile_seconds": compile_seconds,
     }
+    peers.left_out = left_out
+    return [
+        training_rows.row(work, n, own[n], times)
+        | shared
+        | {"compile_seconds": compiling[n]}
+        for n in work.lanes
+    ]
+
+
+def progress(text: str) -> None:
+    """A line for who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parsed = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parsed.add_argument("--short", action="store_true", help="few rows: two minutes")
+    parsed.add_argument("--only", choices=WORKLOADS, help="one workload alone")
+    parsed.add_argument(
+        "--repeats", type=int, default=5, choices=range(2, 90), help="epochs of each"
+    )
+    parsed.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="as JSON, on the terminal"
+    )
+    parsed.add_argument("--against", metavar="FILE", help="exit 1 if a ratio fell")
+    return parsed
+
+
+def chosen(options: argparse.Namespace) -> dict[str, Workload]:
+    """The workloads that are asked for."""
+    works = SHORT if options.short else WORKLOADS
+    if options.only and options.only not in works:
+        rule = f"must be one of {', '.join(works)} with --short"
+        raise InputError("only", options.only, rule, "leave --short out")
+    return {options.only: works[options.only]} if options.only else works
+
+
+def run(works: dict[str, Workload], ways: list[str], repeats: int, show) -> list:
+    """Measures all rows; `show` gets each as soon as it is there."""
+    about, rows = environment() | {"torch": importlib.metadata.version("torch")}, []
+    with tempfile.TemporaryDirectory() as folder, peers(ways) as started:
+        for name, work in works.items():
+            for one in measure(work, started, repeats=repeats, folder=folder):
+                rows.append({"workload": name} | one | {"environment": about})
+                show(rows[-1])
+    return rows
 
 
 def main() -> None:
-    """Prints the rows as a table or as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="rows and versions as JSON")
-    parser.add_argument(
-        "--repeats", type=int, default=5, choices=range(1, 90), help="epochs of each"
-    )
-    parser.add_argument("--only", choices=WORKLOADS, help="one row alone")
-    options = parser.parse_args()
+    """Prints rows or JSON; exits with 1 if a ratio fell against the baseline."""
+    parsed = parser()
+    options = parsed.parse_args()
     if importlib.util.find_spec("torch") is None:
-        parser.error("PyTorch is not installed: pip install -e '.[torch]' brings it")
+        parsed.error("PyTorch is not installed: pip install -e '.[torch]' brings it")
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)  # compile time is shown
     devices.configure()
-    names = [options.only] if options.only else WORKLOADS
-    rows = [row(name, options.repeats) for name in names]
-    if options.json:
-        import torch
+    # with --short nothing waits for the compiler of PyTorch
+    ways = [name for name, way in WAYS.items() if not (options.short and way.compiled)]
+    try:
+        works = chosen(options)
+        baseline = guard.read(pathlib.Path(options.against)) if options.against else []
+    except InputError as error:
+        parsed.error(str(error))
+    to_terminal = options.json == "-"
 
-        about = environment() | {"torch": torch.__version__}
-        print(json.dumps({"environment": about, "rows": rows}, indent=2))
+    def show(row: guard.Row) -> None:
+        if not to_terminal:
+            print(*training_rows.lines(row), sep="\n", flush=True)
+        if options.json and not to_terminal:
+            guard.write(pathlib.Path(options.json), [row])
+
+    rows = run(works, ways, options.repeats, show)
+    if to_terminal:
+        print(json.dumps({"rows": rows}, indent=1))
+    if not options.against:
         return
-    columns = [name for name in rows[0] if name != "data"]
-    print("  ".join(f"{name:>22}" for name in columns))
-    for one in rows:
-        cells = (one[name] for name in columns)
-        text = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in cells)
-        print("  ".join(f"{x:>22}" for x in text))
+    told = guard.comparison(rows, baseline)
+    for line in filter(None, [guard.conditions(rows, baseline), *(t for _, t in told)]):
+        print(line, file=sys.stderr)
+    sys.exit(any(fell for fell, _ in told))
 
 
 if __name__ == "__main__":
