@@ -135,7 +135,14 @@ def test_names_are_unique_and_every_mapping_and_convolution_is_trained(monkeypat
         names = [one.name for one in plan.measurements(size, "")]
         assert len(names) == len(set(names))
         words = {word for name in names for word in name.split("/")}
-        assert words >= {"lax", "patches", "float32", "bfloat16", *new, *training.CASES}
+        assert words >= {
+            "lax",
+            "patches",
+            "float32",
+            "bfloat16",
+            *new,
+            *training.WORKLOADS,
+        }
         assert words >= {"optimizers", "init_scale", *parts.NORMS, *parts.CONVOLUTIONS}
 
 
@@ -148,7 +155,7 @@ def test_the_ways_that_are_worth_most_fit_nine_minutes_as_expected():
     assert {"ceilings", "agreement/mlp", "agreement/cnn"} <= first
     assert {"study/optimizers", "study/init_scale", "pytorch/default/default"} <= first
     assert {f"norm/{name}" for name in parts.NORMS} <= first
-    lanes = {f"training/mlp-none-sgd/{10**i}/vmap/auto/default" for i in range(4)}
+    lanes = {f"training/mlp-sgd/{10**i}/vmap/auto/default" for i in range(4)}
     assert lanes <= first
 
 
@@ -157,7 +164,7 @@ def smoke(tmp_path_factory):
     """What a run at the small size leaves, of one measurement of each kind."""
     folder = tmp_path_factory.mktemp("smoke")
     kinds = "ceilings", "agreement/mlp", "norm/rms", "convolution/patches"
-    kinds += ("training/mlp-none-sgd/2/map/auto/float32", "training/mlp-none-sgd/2")
+    kinds += ("training/mlp-sgd/2/map/auto/float32", "training/mlp-sgd/2")
     wanted = [x for x in plan.measurements(SMOKE, "") if x.name.startswith(kinds)]
     with jax.numpy_rank_promotion("allow"):  # flax' norms
         measured(folder, *wanted)
@@ -227,10 +234,10 @@ def test_a_device_that_rounds_more_is_outside_of_the_budget(monkeypatch):
         again = "float32" if len(runs) == 1 else "bfloat16"
         return right(keys, settings, data, program._replace(precision=again), *where)
 
-    exact, _ = agreement.agreement_rows("mlp-none-sgd", SMOKE)
+    exact, _ = agreement.agreement_rows("mlp-sgd", SMOKE)
     assert exact["within"]
     monkeypatch.setattr(agreement, "second_epoch", rounded)
-    row, _ = agreement.agreement_rows("mlp-none-sgd", SMOKE)
+    row, _ = agreement.agreement_rows("mlp-sgd", SMOKE)
     assert row["loss_difference"] > row["loss_budget"] == exact["loss_budget"]
     assert row["weights_difference"] > row["weights_budget"]
     assert not row["within"]
@@ -258,7 +265,7 @@ def test_the_error_of_products_tells_how_they_are_multiplied():
 
 
 def test_operations_are_those_of_the_products():
-    work = training.CASES["mlp-none-sgd"]
+    work = training.WORKLOADS["mlp-sgd"]
     program = training.program_for(work, training.Way(1), 1, FULL)
     products = 784 * 128, 128 * 128, 128 * 10
     operations = training.image_operations(program.model, (28, 28, 1))
@@ -268,7 +275,7 @@ def test_operations_are_those_of_the_products():
 def test_pytorch_trains_the_network_of_the_workload():
     torch = pytest.importorskip("torch")
     program = training.program_for(
-        training.CASES["resnet20-sgd"], training.Way(1), 1, FULL
+        training.WORKLOADS["resnet20-sgd"], training.Way(1), 1, FULL
     )
     init = lambda key, x: program.model.init(key, x, train=False)["params"]
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)

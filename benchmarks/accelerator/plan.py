@@ -87,12 +87,12 @@ def telling(found: list[Measurement]) -> list[Measurement]:
 
 def mlp_lanes(size: Size) -> list[Measurement]:
     """How the time of an MLP grows with its lanes, vmapped and mapped."""
-    name = "mlp-none-sgd"
+    name = "mlp-sgd"
     lanes = (10, 1, 100, 1_000)
     return [
         *(trained(name, Way(number), size) for number in lanes),
         trained(name, Way(MOST_MAPPED, "map"), size),
-        trained("mlp-none-adam", Way(100), size),
+        trained("mlp-adam", Way(100), size),
     ]
 
 
@@ -125,7 +125,7 @@ def new_mappings(size: Size) -> list[Measurement]:
     new = [name for name in MAPPINGS if name not in ("map", "vmap")]
     return [
         *(
-            trained("mlp-none-sgd", Way(lanes, mapping), size)
+            trained("mlp-sgd", Way(lanes, mapping), size)
             for mapping in new
             for lanes in (10, 100, 1_000)
         ),
@@ -140,11 +140,11 @@ def new_mappings(size: Size) -> list[Measurement]:
 def others(size: Size) -> list[Measurement]:
     """Other optimizers, numbers of lanes and precisions."""
     ways = [
-        ("mlp-none-adam", Way(10)),
-        ("mlp-none-third_moment", Way(100)),
+        ("mlp-adam", Way(10)),
+        ("mlp-third-moment", Way(100)),
         ("mlp-batch-sgd", Way(100)),
-        ("mlp-none-sgd", Way(100, products="float32")),
-        ("mlp-none-sgd", Way(100, products="bfloat16")),
+        ("mlp-sgd", Way(100, products="float32")),
+        ("mlp-sgd", Way(100, products="bfloat16")),
         ("cnn-5x5-sgd", Way(100, "vmap", "patches")),
         ("cnn-5x5-sgd", Way(1, "vmap", "lax")),
         ("cnn-3x3-sgd", Way(10, "map", "lax", "bfloat16")),
@@ -153,11 +153,12 @@ def others(size: Size) -> list[Measurement]:
         ("resnet20-sgd", Way(1, "vmap", "lax")),
         ("resnet20-sgd", Way(10, "vmap", "lax")),
         ("resnet20-sgd", Way(10, "vmap", "patches", "bfloat16")),
-        ("deep-mlp-batch-sgd", Way(100)),
-        ("deep-mlp-batch-sgd", Way(1_000)),
+        ("deep-mlp-adam", Way(100)),
+        ("deep-mlp-adam", Way(1_000)),
         ("mlp-batch-adam", Way(100)),
-        ("mlp-none-third_moment", Way(10)),
-        ("mlp-none-adam", Way(1_000)),
+        ("mlp-batch-third-moment", Way(100)),
+        ("mlp-third-moment", Way(10)),
+        ("mlp-adam", Way(1_000)),
         ("cnn-5x5-sgd", Way(10, "map", "patches")),
         ("cnn-3x3-sgd", Way(10, "map", "patches")),
         ("cnn-3x3-sgd", Way(1, "vmap", "lax")),
@@ -171,7 +172,7 @@ def trained(name: str, way: Way, size: Size) -> Measurement:
     """A row of training."""
     way = way._replace(lanes=min(way.lanes, size.most_lanes))
     parts = map(str, ("training", name, *way))
-    seconds = COMPILING[training.CASES[name].model]
+    seconds = COMPILING[training.WORKLOADS[name].model]
     measure = functools.partial(training.training_row, name, way, size)
     return Measurement("/".join(parts), "training", seconds, measure)
 

@@ -17,31 +17,16 @@ import numpy as np
 from benchmarks.accelerator.clock import more, summary
 from benchmarks.accelerator.ledger import Row
 from benchmarks.accelerator.sizes import Size
-from benchmarks.training import WORKLOADS, Workload, network
+from benchmarks.ours import network
+from benchmarks.workloads import WORKLOADS, Workload
 from normjax import layers
 from normjax.optimizers import recipes
 from normjax.study.environment import timed
 from normjax.training import devices, lanes
 from normjax.types import Data, Program, Scaling, Split
 
-IMAGES = {"resnet20": (32, 32, 3)}  # model -> shape of an image; others as below
-USUAL_IMAGES = (28, 28, 1)
 EPOCH = 60_000  # examples, for seconds per network and epoch
 
-SGD = WORKLOADS["mlp-sgd"]
-CASES = {
-    "mlp-none-sgd": SGD,
-    "mlp-none-adam": WORKLOADS["mlp-adam"],
-    "mlp-batch-sgd": SGD._replace(norm="batch"),
-    "mlp-batch-adam": WORKLOADS["mlp-adam"]._replace(norm="batch"),
-    "mlp-none-third_moment": WORKLOADS["mlp-adam"]._replace(optimizer="third_moment"),
-    "deep-mlp-batch-sgd": SGD._replace(widths=(100,) * 5, norm="batch"),
-    "cnn-5x5-sgd": WORKLOADS["cnn-5x5-sgd"],
-    "cnn-3x3-sgd": WORKLOADS["cnn-3x3-sgd"],
-    "resnet20-sgd": WORKLOADS["cnn-3x3-sgd"]._replace(
-        model="resnet20", widths=(16, 32, 64)
-    ),
-}
 # model -> how many times as long as that of an MLP a step takes, about
 HEAVIER = {"cnn": 20, "resnet20": 20}
 PRODUCTS = {  # how factors are multiplied -> jax's name, and precision of the program
@@ -61,14 +46,9 @@ class Way(NamedTuple):
 
 
 def workload_for(name: str, size: Size) -> Workload:
-    """A row of `CASES`, with smaller batches if the size has them."""
-    case = CASES[name]
+    """A row of `WORKLOADS`, with smaller batches if the size has them."""
+    case = WORKLOADS[name]
     return case._replace(batch_size=min(case.batch_size, size.most_batch))
-
-
-def image_shape(work: Workload) -> tuple[int, ...]:
-    """Height, width and channels of the images that a workload trains on."""
-    return IMAGES.get(work.model, USUAL_IMAGES)
 
 
 @functools.cache
@@ -82,7 +62,7 @@ def examples(shape: tuple[int, ...]) -> Split:
 
 def data_for(work: Workload, steps: int) -> Data:
     """The examples of an epoch of so many steps, and one to evaluate on."""
-    shape = image_shape(work)
+    shape = work.image
     number = steps * work.batch_size
     train = jax.tree.map(lambda x: x[:number], examples(shape))
     one = jax.tree.map(lambda x: x[:1], train)
@@ -135,7 +115,7 @@ def training_row(name: str, way: Way, size: Size) -> Iterator[Row]:
     timing = summary(spent)
     images = way.lanes * steps * work.batch_size
     rate = images / timing["seconds"]
-    operations = images * image_operations(program.model, image_shape(work))
+    operations = images * image_operations(program.model, work.image)
     yield {
         "workload": name,
         **way._asdict(),
