@@ -1,5 +1,8 @@
 """What the picture of a claim shows is what its rows in the table of claims say."""
 
+import pathlib
+import runpy
+
 import numpy as np
 import pytest
 from test_audit_claims import AS_PUBLISHED, CLAIMS, OUTCOMES, made, named
@@ -89,6 +92,16 @@ def test_a_ratio_stands_on_a_log_axis_with_its_line_at_one(monkeypatch):
     assert (decided.logarithmic, decided.reference) == (True, 1.0)
     assert decided.centre == "geometric mean"
     assert measures.STATISTICS[claim["statistic"]].logarithmic
+
+
+def test_placements_are_compared_in_the_order_of_their_claims():
+    """Before minus after: in the sentence, and in the picture of accuracies."""
+    own = [c for c in CLAIMS if c["study"] == "batch_norm_placement"]
+    of_accuracy = [c for c in own if c["statistic"] == "test_accuracy"]
+    path = pathlib.Path(__file__).parents[1] / "configs/batch_norm_placement.py"
+    baseline = runpy.run_path(str(path))["get_config"]().baseline.to_dict()
+    assert len(of_accuracy) == 3
+    assert [c["against"] for c in of_accuracy] == [[baseline]] * 3
 
 
 def test_a_study_without_an_answering_claim_has_no_evidence():

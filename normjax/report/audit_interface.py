@@ -9,7 +9,8 @@ compares a study with what was claimed about it. The module has
 A section with a `Verdict` among its numbers is shown as claims: a line for each row,
 and the rows that are parts of it when it is opened. The page reads these columns if
 there are any: `sentence` (of the claim), `comparison`, `source`, `place`, `why` and
-`choice`.
+`choice`. A section may name the claim that answers the question of the study, by
+its sentence (`answer`), with what decided it (`evidence`): they lead the page.
 """
 
 import enum
