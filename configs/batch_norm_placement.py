@@ -79,6 +79,6 @@ def get_config(text: str = "") -> ConfigDict:
             "kernel_init": INITS if unstated == "yes" else (),
         },
         unstated=("kernel_init",) if unstated == "yes" else (),
-        baseline={"placement": "pre"},
+        baseline={"placement": "post"},
         settings={"learning_rate": (0.1,), "momentum": (0.9,)},
     )

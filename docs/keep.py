@@ -19,7 +19,7 @@ from normjax.report import page
 
 KEPT = ("config.json", "record.json", "networks.csv", "trials.csv")
 PICTURES = (  # of the figures; the others are built from the record
-    *("differences", "seeds", "test_accuracy", "train_loss"),
+    *("claim", "differences", "seeds", "test_accuracy", "train_loss"),
     *("train_accuracy_evaluated", "against_*", "final_train_loss_against_*"),
     *("map_*", "smoothness*", "tuning_*"),
 )

@@ -816,8 +816,10 @@ def test_a_study_has_one_claim_at_most_that_answers_it():
         "data": {"name": "cifar10"},
         "model": {"name": "mlp"},
     }
-    assert claim_data.answering(config) == "BN trains faster"
-    assert claim_data.answering(config | {"data": {"name": "mnist"}}) == ""
+    found = claim_data.answering(config)
+    assert found is not None
+    assert found["sentence"] == "BN trains faster"
+    assert claim_data.answering(config | {"data": {"name": "mnist"}}) is None
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from normjax.report import (
     formats,
     networks,
     page,
+    stale_files,
     tables,
 )
 from normjax.report.audit_interface import Section
@@ -573,7 +574,7 @@ def test_tables_that_no_longer_exist_are_removed_and_nothing_else(tmp_path):
     page.build(tmp_path, stills=False)
     left = {x.name: x.read_text() for x in folder.glob("[!.]*")}
     assert left == own
-    (folder / tables.WRITTEN).unlink()  # as a report of an older version left it
+    (folder / stale_files.WRITTEN).unlink()  # as a report of an older version left it
     page.build(tmp_path, stills=False)
     assert {x.name for x in folder.glob("[!.]*")} == own.keys()
 

@@ -24,6 +24,13 @@ from normjax.report import (
     networks,
     searches,
 )
+from normjax.report.audit_interface import (
+    Comparison,
+    Evidence,
+    Kind,
+    Reason,
+    Verdict,
+)
 from normjax.report.chart import Chart, Charts, Series, as_json
 from normjax.statistics import Interval
 from normjax.study.record import FINAL, Record
@@ -185,6 +192,77 @@ def test_what_was_probed_is_drawn():
     assert names(record) == [*ALWAYS, *more, *SPREADS, "cost"]
     nothing = {k: np.full_like(x, np.nan) for k, x in record.probes.items()}
     assert names(record._replace(probes=nothing)) == [*ALWAYS, *SPREADS, "cost"]
+
+
+# the claim that answers
+
+
+def evidence(record: Record, **about: Any) -> Evidence:
+    """Two comparisons of the first arm: one holds, the other has no number by seed."""
+    values = np.array([1.0, 2.0, 4.0])
+    one = Comparison(
+        panel="",
+        label="depth 2",
+        arm=record.record["arm_order"][0],
+        seeds=np.arange(3),
+        values=values,
+        interval=Interval(2.0, 0.5, 8.0, 3),
+        text="2.00 [0.500, 8.00]",
+        verdict=Verdict(Kind.FAILS),
+    )
+    other = one._replace(
+        label="depth 4", values=None, verdict=Verdict(Kind.UNDECIDED, Reason.ONE_RUN)
+    )
+    fields = {
+        "title": "Loss: a divided by b",
+        "measure": "ratio",
+        "centre": "geometric mean",
+        "holds": "above the line at 1",
+        "reference": 1.0,
+        "logarithmic": True,
+        "comparisons": [one, other],
+    }
+    return Evidence(**fields | about)
+
+
+def test_the_claim_that_answers_is_the_picture_and_accuracies_come_after(penalties):
+    found = figures.charts(penalties, evidence(penalties)).charts
+    alone = figures.charts(penalties).charts
+    assert [x.name for x in found] == ["claim", *[x.name for x in alone]]
+    assert [x.name for x in found if x.group == "answer"] == ["claim"]
+    after = [x._replace(group="") for x in found[1:]]
+    assert repr(after) == repr([x._replace(group="") for x in alone])
+    assert {x.name for x in found if x.group == "seeds"} == {"differences", "seeds"}
+    no_baseline = make(PENALTIES)
+    found = figures.charts(no_baseline, evidence(no_baseline)).charts
+    assert [x.name for x in found if x.group == "answer"] == ["claim"]
+
+
+def test_a_claim_is_drawn_with_its_bound_its_verdicts_and_its_colour(penalties):
+    given = evidence(penalties)
+    found = figures.charts(penalties, given).charts[0]
+    assert (found.title, found.x.label) == (given.title, given.measure)
+    assert (found.x.logarithmic, found.x.reference) == (True, 1.0)
+    (panel,) = found.panels
+    one, other = panel.marks
+    assert (one.label, one.key, one.kind) == ("depth 2", "sgd", "fails")
+    assert (one.estimate, one.low, one.high) == (2.0, 0.5, 8.0)
+    assert list(one.values) == [1.0, 2.0, 4.0]
+    assert one.text == given.comparisons[0].text
+    assert (other.kind, other.seeds, other.values) == ("undecided", [], None)
+    assert found.note.startswith("Dots: seeds; bars: geometric mean and 95% interval.")
+    assert "lies above the line at 1: \u2713 holds," in found.note
+    assert found.note.endswith("The claim holds if all of them do.")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"), [([1.0, 1.0, 2.0], True), ([1.0, np.nan, np.nan], False)]
+)
+def test_seeds_that_lie_on_each_other_are_told_of(penalties, values, told):
+    given = evidence(penalties)
+    one = given.comparisons[0]._replace(values=np.array(values))
+    found = figures.charts(penalties, given._replace(comparisons=[one])).charts[0]
+    assert ("equal numbers are one dot" in found.note) == told
 
 
 # differences and seeds

@@ -29,6 +29,7 @@ from normjax.report import (
     networks,
     openings,
     page,
+    still_files,
     tables,
     wide_tables,
 )
@@ -689,6 +690,25 @@ def test_stills_are_drawn_once_and_again_where_a_chart_changed(tmp_path):
     assert changed == ["seeds"]
     text = page.build(tmp_path, stills=False).read_text()
     assert 'href="figures/seeds.pdf"' in text
+
+
+def test_stills_of_charts_that_no_longer_exist_are_removed_and_nothing_else(tmp_path):
+    """What a report drew goes, unless somebody changed it; other files stay."""
+    record = make(tmp_path, NORMS, num_seeds=2, baseline={"norm": "none"})
+    folder = tmp_path / "figures"
+    whole = figures.charts(record)
+    first, second, *_ = whole.charts
+    still_files.update(whole._replace(charts=[first, second]), folder)
+    still_files.update(whole._replace(charts=[first, second]), folder)  # all are kept
+    own = {"mine.svg": "a", f"{first.name}.svg": "redrawn by hand"}
+    for name, text in own.items():
+        (folder / name).write_text(text)
+    still_files.update(whole._replace(charts=[second]), folder)
+    kept = {f"{second.name}.{x}" for x in ("svg", "pdf", "png")}
+    assert {x.name for x in folder.glob("[!.]*")} == kept | own.keys()
+    still_files.update(whole._replace(charts=[]), folder)
+    left = {x.name: x.read_text() for x in folder.glob("[!.]*")}
+    assert left == own
 
 
 def test_an_arm_that_has_diverged_as_a_whole_leads_nobody(norms):

@@ -69,10 +69,10 @@ def applies(claim: Claim, config: Mapping[str, Any]) -> bool:
     return all(fields.get(name) in values for name, values in where.items())
 
 
-def answering(config: Mapping[str, Any]) -> str:
-    """The sentence of the claim that answers the question of a study; may be empty."""
+def answering(config: Mapping[str, Any]) -> Claim | None:
+    """The claim whose verdict answers the question of a study, if there is one."""
     found = (x for x in all_claims() if x.get("answers") and applies(x, config))
-    return next((claim["sentence"] for claim in found), "")
+    return next(found, None)
 
 
 def statistic_name(claim: Claim, protocol: str) -> str:

@@ -16,7 +16,8 @@ import pandas as pd
 from normjax.audit import (
     choices,
     claim_data,
-    measures,
+    evidence,
+    judgements,
     presentation,
     published_numbers,
     verdicts,
@@ -24,7 +25,6 @@ from normjax.audit import (
 from normjax.audit.claim_data import Claim, Side, statistic_name
 from normjax.audit.measures import STATISTICS
 from normjax.audit.published_numbers import AS_PUBLISHED, CORRECTED, PROTOCOLS
-from normjax.audit.verdicts import Claimed, Judgement
 from normjax.report import estimates, networks
 from normjax.report.audit_interface import Section, Verdict
 from normjax.report.networks import Cell
@@ -41,9 +41,7 @@ def sections(record: Record) -> list[Section]:
     lacks = published_numbers.departures(record)
     base = {"protocol": AS_PUBLISHED}
     return [
-        presentation.claims_section(
-            verdict_table(record), lacks, claim_data.answering(record.config)
-        ),
+        _claims_section(record, lacks),
         differences_section("protocols", base, estimates.arm_differences(record, base)),
         Section(
             "published",
@@ -62,6 +60,14 @@ def sections(record: Record) -> list[Section]:
             presentation.THIRD_MOMENT_NOTE,
         ),
     ]
+
+
+def _claims_section(record: Record, lacks: str) -> Section:
+    """The claims, and what decided the one that answers the question."""
+    section = presentation.claims_section(verdict_table(record), lacks)
+    claim = claim_data.answering(record.config)
+    sentence = claim["sentence"] if claim else ""
+    return section._replace(answer=sentence, evidence=evidence.of_answer(record))
 
 
 documents = published_numbers.stats_documents
@@ -94,26 +100,20 @@ def verdict_table(record: Record) -> pd.DataFrame:
 
 def _rows(claim: Claim, record: Record, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """A claim's rows; none if no protocol has all of its arms."""
-    if isinstance(claim["statistic"], str):
-        name = measures.evaluated_statistic(claim["statistic"], cells)
-        claim = claim | {"statistic": name}
+    claim = judgements.evaluated_claim(claim, cells)
     comparisons = claim_data.comparisons(claim)
     published = _published(claim, record, comparisons)
     rows = [_comparison_row(claim, *x) for x in zip(comparisons, published)]
-    level = estimates.level_of(record)
     found = {}
-    for protocol in (CORRECTED,) if claim_data.is_of_paper(claim) else PROTOCOLS:
-        tried = [
-            _judge(claim, cells, x, protocol, len(rows), level) for x in comparisons
-        ]
-        judged = [one for one in tried if one is not None]
-        if len(judged) == len(rows):
-            found[protocol] = verdicts.family_verdict(judged)
-            for row, one in zip(rows, judged):
-                row["left_out"] = max(row["left_out"], one.left_out)
-                row |= _columns(protocol, one.interval, one.verdict)
-                if one.trimmed:
-                    row |= estimates.three_columns(f"{protocol}_trimmed", one.trimmed)
+    by_protocol = judgements.by_protocol(claim, cells, estimates.level_of(record))
+    for protocol, comparisons_judged in by_protocol.items():
+        judged = [x.judgement for x in comparisons_judged]
+        found[protocol] = verdicts.family_verdict(judged)
+        for row, one in zip(rows, judged):
+            row["left_out"] = max(row["left_out"], one.left_out)
+            row |= _columns(protocol, one.interval, one.verdict)
+            if one.trimmed:
+                row |= estimates.three_columns(f"{protocol}_trimmed", one.trimmed)
     if not found or len(rows) == 1:
         return rows if found else []
     head = rows[0] | {"comparison": "", "left_out": max(x["left_out"] for x in rows)}
@@ -179,39 +179,3 @@ def _published(
         numbers = [published_numbers.numbers_at(path) for path in paths]
         found.append(compare(*map(statistic.reduce, numbers)))
     return found
-
-
-def _judge(
-    claim: Claim,
-    cells: Sequence[Cell],
-    sides: Sequence[Side],
-    protocol: str,
-    num: int,
-    level: float,
-) -> Judgement | None:
-    """Judges one of the `num` comparisons of a claim; None if it was not run.
-
-    If each protocol has a statistic of its own, both are measured in one run.
-    """
-    statistic = STATISTICS[statistic_name(claim, protocol)]
-    run = protocol if isinstance(claim["statistic"], str) else CORRECTED
-    arms = [_arm(cells, {"protocol": run} | claim["arms"] | side) for side in sides]
-    measured = [statistic.measure(arm) for arm in arms if arm]
-    numbers = [x for x in measured if x is not None]
-    if len(numbers) < len(sides):
-        return None
-    found = [statistic.grid_ends(arm) for arm in arms] if statistic.grid_ends else []
-    ends = [x for x in found if x is not None]
-    if statistic.over == "seeds" and len(arms) == 2:
-        places = networks.shared_seeds(arms[0][0], arms[1][0])
-        numbers, ends = ([x[i] for x, i in zip(y, places)] for y in (numbers, ends))
-    claimed = Claimed(claim["direction"], claim.get("margin"))
-    reduced = [statistic.reduce(x) for x in numbers]
-    return verdicts.judge(reduced, statistic, claimed, num, level, ends)
-
-
-def _arm(cells: Sequence[Cell], levels: Side) -> list[Cell]:
-    """The grid of the one arm with these levels; empty if none or several have them."""
-    default: Side = {"protocol": CORRECTED}
-    grid = [x for x in cells if levels.items() <= {**default, **x.factors}.items()]
-    return grid if len({cell.arm for cell in grid}) == 1 else []

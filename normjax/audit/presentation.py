@@ -66,13 +66,12 @@ FEW_SEEDS = (
 MOST_NAMED = 5  # arms on one side of a claim, in its line
 
 
-def claims_section(table: pd.DataFrame, lacks: str, answer: str = "") -> Section:
+def claims_section(table: pd.DataFrame, lacks: str) -> Section:
     """The claims, each with its comparisons below; in the terminal without these.
 
     Args:
         table: of `claims.verdict_table`.
         lacks: what the study does not do as the source did.
-        answer: the sentence of the claim that answers the question of the study.
     """
     if table.empty:
         return Section("claims", "", table, {}, {})
@@ -100,7 +99,6 @@ def claims_section(table: pd.DataFrame, lacks: str, answer: str = "") -> Section
         leads=True,
         parts=list(parts),
         brief=brief,
-        answer=answer,
     )
 
 
@@ -119,9 +117,12 @@ def _arms(sides: Sequence[Side]) -> str:
     """The arms of one side of a claim, or how many they are."""
     if len(sides) > MOST_NAMED:
         return f"{len(sides)} arms"
-    return numerals.listed(
-        [" with ".join(names.level(*x) for x in side.items()) for side in sides]
-    )
+    return numerals.listed([arm(side) for side in sides])
+
+
+def arm(side: Side) -> str:
+    """`group with batch size 2`."""
+    return " with ".join(names.level(*x) for x in side.items())
 
 
 def _remark(row: TableRow) -> str:

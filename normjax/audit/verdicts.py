@@ -147,6 +147,12 @@ def _at_the_end(one: Verdict, claimed: Claimed, ends: Sequence[np.ndarray]) -> V
     return one
 
 
+def seed_values(sides: Sequence[np.ndarray], statistic: Statistic) -> np.ndarray:
+    """[seeds], of what `statistic.compare` takes the mean: differences or ratios."""
+    values, _ = _differences(sides, statistic)
+    return np.exp(values) if statistic.logarithmic else values
+
+
 def _differences(
     sides: Sequence[np.ndarray], statistic: Statistic
 ) -> tuple[np.ndarray, float]:

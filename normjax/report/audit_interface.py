@@ -9,7 +9,8 @@ compares a study with what was claimed about it. The module has
 A section with a `Verdict` among its numbers is shown as claims: a line for each row,
 and the rows that are parts of it when it is opened. The page reads these columns if
 there are any: `sentence` (of the claim), `comparison`, `source`, `place`, `why` and
-`choice`.
+`choice`. A section may name the claim that answers the question of the study, by
+its sentence (`answer`), with what decided it (`evidence`): they lead the page.
 """
 
 import enum
@@ -94,6 +95,31 @@ class Column(NamedTuple):
     best: Literal["", "highest", "lowest"] = ""  # which number the page marks
 
 
+class Comparison(NamedTuple):
+    """What decided one comparison of a claim: a row of its picture."""
+
+    panel: str  # `as published`; empty if all of them stand in one panel
+    label: str  # what tells it from the others: `depth 4`
+    arm: str  # that of the first side, whose colour the row has
+    seeds: np.ndarray  # [seeds]
+    values: np.ndarray | None  # [seeds], whose mean was judged; None if it is no mean
+    interval: Interval
+    text: str  # the interval as the tables have it
+    verdict: Verdict
+
+
+class Evidence(NamedTuple):
+    """What decided a claim: the numbers of the picture that shows it."""
+
+    title: str  # what was compared: `Final train loss: batch minus no norm`
+    measure: str  # the label of the axis, with the unit
+    centre: str  # what an estimate is: `mean`
+    holds: str  # where the interval of a comparison that holds lies: `above 0`
+    reference: float  # a line: the bound, or where there is no difference
+    logarithmic: bool  # ratios, on a logarithmic axis
+    comparisons: Sequence[Comparison]
+
+
 class Section(NamedTuple):
     """A table of a report: its numbers, how they are written, what is said of them."""
 
@@ -109,6 +135,7 @@ class Section(NamedTuple):
     parts: Sequence[bool] = ()  # which rows are parts of a row above them
     brief: pd.DataFrame | None = None  # the rows of the terminal, if not all numbers
     answer: str = ""  # the claim whose verdict is the answer, by its `sentence`
+    evidence: Evidence | None = None  # what decided that claim: the picture of it
 
 
 def interval_of(row: TableRow, key: str) -> Interval:

@@ -12,6 +12,7 @@ from normjax.report.layout import Layout
 from normjax.report.networks import Cell
 from normjax.statistics import Interval
 
+GROUP = "seeds"
 POINTS = "difference in test accuracy, percentage points"
 ALONE = (
     " Each comparison stands alone, not adjusted for their number; the table of"
@@ -133,7 +134,7 @@ def seeds(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
         panels=panels,
         note=" ".join(x for x in sentences if x),
         same_y=False,
-        group="seeds",
+        group=GROUP,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from normjax.report import (
+    claim_charts,
     comparisons,
     costs,
     curves,
@@ -15,17 +16,23 @@ from normjax.report import (
     profiles,
     searches,
 )
+from normjax.report.audit_interface import Evidence
 from normjax.report.chart import Chart, Charts
 from normjax.report.networks import Cell
 from normjax.study import trials
 from normjax.study.record import Record
 
 
-def charts(record: Record) -> Charts:
+def charts(record: Record, evidence: Evidence | None = None) -> Charts:
     """The charts that a record has the numbers for, in the order of the page.
 
     Each arm is shown at its best setting, except against a setting. While every arm
     still lacks its setting, there are the charts of tuning alone.
+
+    Args:
+        record: the study.
+        evidence: of the claim that answers its question, if there is one: then that is
+            the picture of the answer, in place of the test accuracies.
     """
     plan = layout.of_record(record)
     tuning = searches.charts(record, plan)
@@ -34,8 +41,12 @@ def charts(record: Record) -> Charts:
     level, cells = estimates.level_of(record), networks.load(record)
     best = networks.best_of_arms(cells)
     baseline = record.record.get("baseline") or {}
+    accuracies = comparisons.charts(best, baseline, plan, level)
+    claim = [claim_charts.chart(evidence, plan, level)] if evidence else []
+    if claim:
+        accuracies = [x._replace(group=comparisons.GROUP) for x in accuracies]
     found = [
-        *comparisons.charts(best, baseline, plan, level),
+        *accuracies,
         *curves.charts(best, plan, level),
         *profiles.charts(best, plan, level),
     ]
@@ -47,7 +58,7 @@ def charts(record: Record) -> Charts:
     shown = [*(noted(x, remarks) for x in found), *of_grid, *cost]
     return layout.assembled(
         plan,
-        [*(noted(x, lacks) for x in shown), *tuning],
+        [*(noted(x, lacks) for x in (*claim, *shown)), *tuning],
     )
 
 

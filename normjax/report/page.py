@@ -66,7 +66,7 @@ def _build(record: Record, stills: bool) -> Path:
     """What `build` does of a record in a folder that it has claimed."""
     write_tables(record)
     sections = tables.write_tables(record, record.workdir / "tables")
-    charts = _charts(record)
+    charts = _charts(record, sections)
     documents = {} if record.networks.empty else audit_documents(record)
     for name, content in documents.items():
         files.write_json(record.workdir / name, content)
@@ -96,7 +96,7 @@ def write(
         parts: the studies by name, whose claims are shown under their names.
     """
     sections = [] if record.networks.empty else tables.all_sections(record)
-    charts = _charts(record)
+    charts = _charts(record, sections)
     picture, still = _picture(charts), ""
     if picture:
         still = still_files.inline(still_files.svg(picture, charts), picture.title)
@@ -110,10 +110,11 @@ def lacks(record: Record) -> list[str]:
     return lines + [f"notice: {x}" for x in conditions.notices(record)]
 
 
-def _charts(record: Record) -> Charts:
+def _charts(record: Record, sections: Sequence[Section]) -> Charts:
     if record.networks.empty and not trials.is_tuning(record.record):
         return Charts({}, [], "")
-    return figures.charts(record)
+    found = [x.evidence for x in sections if x.evidence]
+    return figures.charts(record, found[0] if found else None)
 
 
 def _picture(charts: Charts) -> Chart | None:

@@ -10,7 +10,7 @@ import matplotlib
 
 from normjax import files
 from normjax.errors import InputError
-from normjax.report import stills
+from normjax.report import stale_files, stills
 from normjax.report.chart import Chart, Charts, as_json
 
 DRAWN = ".drawn.json"  # chart -> digest of what was drawn, and how
@@ -19,6 +19,8 @@ DRAWN = ".drawn.json"  # chart -> digest of what was drawn, and how
 def update(charts: Charts, folder: Path) -> None:
     """Draws the charts whose files are missing or show something else.
 
+    Files of a chart that there is no more are removed, unless somebody changed them.
+
     Raises:
         InputError: if the folder cannot be made or written.
     """
@@ -26,6 +28,9 @@ def update(charts: Charts, folder: Path) -> None:
     there = current(charts, folder)
     stale = [chart for chart in charts.charts if chart.name not in there]
     stills.write(charts._replace(charts=stale), folder)
+    written = [f"{x.name}.{end}" for x in stale for end in stills.METADATA]
+    kept = [f"{name}.{end}" for name in there for end in stills.METADATA]
+    stale_files.remove_stale(folder, written, kept)
     digests = {chart.name: _digest(chart, charts) for chart in charts.charts}
     files.write_json(folder / DRAWN, digests)
 

@@ -1,18 +1,17 @@
 """The tables of a study: the numbers of `estimates` with headers, digits and order."""
 
-import contextlib
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from normjax import files, numerals, p_values
-from normjax.errors import InputError
 from normjax.report import (
     estimates,
     formats,
     names,
+    stale_files,
     terminal,
     tuning_tables,
     wide_tables,
@@ -28,7 +27,6 @@ from normjax.study import trials
 from normjax.study.columns import Level
 from normjax.study.record import Record
 
-WRITTEN = ".written.json"  # file -> digest of what a report wrote into it
 SUMMARY_NOTE = (
     "Test accuracy is that after the last epoch, the variance that of the train loss"
     " between seeds, seconds are those of a network; see the definitions. Intervals of"
@@ -174,30 +172,8 @@ def write_tables(record: Record, folder: Path) -> list[Section]:
         texts["curves.csv"] = files.table_text(estimates.curves(record))
     for name, text in texts.items():
         files.write_text(folder / name, text)
-    remove_stale(folder, texts)
-    digests = {name: files.text_digest({"text": x}) for name, x in texts.items()}
-    files.write_json(folder / WRITTEN, digests)
+    stale_files.remove_stale(folder, texts)
     return shown
-
-
-def remove_stale(folder: Path, names: Collection[str]) -> None:
-    """Removes what an earlier report wrote, and this one did not.
-
-    A file that was changed since then is somebody's own and stays.
-
-    Args:
-        folder: that of the tables.
-        names: of the files that were written now.
-    """
-    try:
-        known = files.read_json(folder / WRITTEN)
-    except InputError:  # there was no report yet, or the file is damaged
-        return
-    for name in known.keys() - set(names):
-        path = folder / name
-        with contextlib.suppress(OSError, UnicodeDecodeError):  # it is gone, or other
-            if files.text_digest({"text": path.read_text("utf-8")}) == known[name]:
-                path.unlink()
 
 
 def text(record: Record) -> str:
