@@ -2,11 +2,14 @@ r"""Does a ResNet need batch norm?
 
 Run    python launch.py --config=configs/resnet.py --workdir=runs/resnet
 Smoke  the same with --config=configs/resnet.py:size=smoke
+Takes  two and a half hours on two busy CPU cores: 100 networks
+Finds  batch norm is ahead of group norm by 12.3 [9.7, 14.9] points of test accuracy, of
+       layer norm by 19.6 [16.4, 22.9]; without a norm nothing is learned; ten seeds
 
 ResNet-20 (He et al., 2016, arXiv:1512.03385) on CIFAR-10 with random flips and crops
 and a cosine schedule: batch, group, layer and RMS norm, and none, each at its own
-learning rate. `size=half`, which two cores train in an hour, has half the widths and
-4,000 images, drawn anew by each seed; `size=full`, as the paper has it but for the
+learning rate. `size=half`, which two cores can train, has half the widths and 4,000
+images, drawn anew by each seed; `size=full`, as the paper has it but for the
 schedule, is for an accelerator.
 """
 

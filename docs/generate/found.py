@@ -46,6 +46,7 @@ TUNED = "Which optimizer is best at its own best rate and schedule?"
 PLACEMENT = "Batch normalization before or after the activation?"
 NORMS = "Batch, layer or weight normalization: which, and why?"
 CATALOGUE = "Which of all norms is best, each at its own rate?"
+RESNET = "Does a ResNet need batch norm?"
 RATE = "Which norm trains at which learning rate, and how deep?"
 ADAM = "third_moment-none against adam-none"
 BEST = "third_moment is the most accurate"
@@ -182,6 +183,22 @@ FOUND = (
         "DyT - layer, points",
         "catalogue",
         claim("dyt against layer", "test_accuracy"),
+    ),
+    Finding(
+        RESNET,
+        "In a short training yes: group norm is the next, far behind",
+        "below",
+        "group - batch, points",
+        "resnet",
+        difference("group", "batch"),
+    ),
+    Finding(
+        RESNET,
+        "Without a norm it does not train",
+        "below",
+        "none - batch, points",
+        "resnet",
+        difference("none", "batch"),
     ),
 )
 
