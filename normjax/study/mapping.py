@@ -22,7 +22,7 @@ from normjax.study import checkpoints, claims, groups, memory, timings
 from normjax.study.environment import environment
 from normjax.study.groups import LOCKS
 from normjax.study.plan import FASTEST, Arm, Study
-from normjax.study.timings import MARGIN, SHARE, Timing, Way, arm_in
+from normjax.study.timings import SHARE, Timing, Way, arm_in
 from normjax.study.work import Work, epochs_left, units, work_of
 from normjax.training import mappings
 
@@ -117,10 +117,7 @@ def is_valid(way: Way, arm: Arm) -> bool:
 def fastest(
     study: Study, workdir: str | pathlib.Path, arm: Arm, measure: bool
 ) -> tuple[Way | None, dict[str, float]]:
-    """The fastest way of an arm, and the seconds of each; None if it is the usual.
-
-    The usual way is left only for one that is faster by more than MARGIN.
-    """
+    """The fastest way of an arm, and the seconds of each; None if it is not known."""
     work = work_of(study, workdir, units(study, [arm], shared=False))
     if not work or not is_worth_it(study, work):
         return None, {}
@@ -139,9 +136,9 @@ def fastest(
         remember(path, key, found, whole)
     if not found:
         return None, {}
-    usual, best = next(iter(found)), min(found, key=lambda way: found[way].step)
-    way = best if found[usual].step > MARGIN * found[best].step else usual
-    return way, {str(each): timing.step for each, timing in found.items()}
+    return timings.chosen(found), {
+        str(each): timing.step for each, timing in found.items()
+    }
 
 
 def is_worth_it(study: Study, work: Iterable[Work]) -> bool:

@@ -7,7 +7,7 @@ run.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -108,6 +108,12 @@ def measured(
         missing += len(more) - len(others)
         found |= others
     return found, not missing
+
+
+def chosen(found: Mapping[Way, Timing]) -> Way:
+    """The first way, or the fastest if that is faster by more than MARGIN."""
+    usual, best = next(iter(found)), min(found, key=lambda way: found[way].step)
+    return best if found[usual].step > MARGIN * found[best].step else usual
 
 
 def timed(
