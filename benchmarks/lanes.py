@@ -4,8 +4,8 @@ Run    python -m benchmarks.lanes [--short] [--only mlp] [--lanes 10,100]
            [--out lanes.json] [--plot docs/images/lanes.svg]
 
 Every mapping trains the same lanes in one process, a few steps of each in turn, after
-two of each that compile and warm up; `share` is the ratio to the fastest of them, round
-by round, as median, least and most. Beside the fixed mappings stand `auto` and
+two of each that compile and warm up; `share` is the ratio to the fastest of them, of
+the medians and of the least. Beside the fixed mappings stand `auto` and
 `fastest`: what a study takes, by a timing of its own (`normjax.study.timings`). Peak
 memory is that of a process for each mapping, of which most is that of jax itself.
 Inputs are random bytes: the time does not depend on them. --out is read again, and what
@@ -15,7 +15,6 @@ is in it is not measured again.
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import numpy as np
 
 import normjax
 from benchmarks import lanes_plot
+from benchmarks.memory import resident
 from normjax.study import plan, timings
 from normjax.study.environment import environment
 from normjax.study.plan import Arm, Study
@@ -99,7 +99,8 @@ def measured(name: str, number: int, repeats: int) -> dict[str, Any]:
     for run in runs.values():
         next(run)
     rounds = [{way: next(run) for way, run in runs.items()} for _ in range(repeats)]
-    best = [min(turn[Way(x)] for x in fixed) for turn in rounds]
+    seconds = {way: spread([turn[way] for turn in rounds]) for way in runs}
+    best = {of: min(seconds[Way(x)][of] for x in fixed) for of in ("median", "min")}
     on_cpu = jax.default_backend() == "cpu"
     chosen = {"auto": Way(arm.program.mapping) if on_cpu else fastest}
     chosen["fastest"] = fastest
@@ -111,8 +112,8 @@ def measured(name: str, number: int, repeats: int) -> dict[str, Any]:
         "mappings": {
             x: {
                 "way": str(way),
-                "seconds": spread([turn[way] for turn in rounds]),
-                "share": spread([turn[way] / b for turn, b in zip(rounds, best)]),
+                "seconds": seconds[way],
+                "share": {of: seconds[way][of] / x for of, x in best.items()},
                 "first_seconds": round(compiling[way], 2),
             }
             for x, way in rows.items()
@@ -132,8 +133,7 @@ def peak(name: str, number: int, mapping: str) -> None:
     steps = steps_of(study, arm_in(study.arms[0], Way(mapping)), 2)
     next(steps), next(steps)
     stats = jax.devices()[0].memory_stats() or {}
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(round(stats.get("peak_bytes_in_use", resident) / 2**20))
+    print(round(stats.get("peak_bytes_in_use", 2**20 * resident("VmHWM")) / 2**20))
 
 
 def peak_of(name: str, number: int, mapping: str) -> int:
@@ -170,7 +170,7 @@ def line_of(row: dict[str, Any]) -> str:
     for name, found in row["mappings"].items():
         share = found["share"]
         told = f" ({found['way']})" if name in ("auto", "fastest") else ""
-        spans = f"{share['median']:.2f} [{share['min']:.2f}, {share['max']:.2f}]"
+        spans = f"{share['median']:.2f} (least: {share['min']:.2f})"
         memory = f" {found['peak_mib']} MiB" if "peak_mib" in found else ""
         micro = 1e6 * found["seconds"]["median"]
         each.append(f"  {name + told:16} {micro:9,.1f} us  x {spans}{memory}")
