@@ -65,9 +65,9 @@ def with_ways(
     for arm in {arm.id: arm for arm in arms}.values():
         way, steps = kept(workdir, arm, device), dict[str, float]()
         if way is None and is_measured(asked):
-            locks = files.folder(pathlib.Path(workdir) / LOCKS)
-            claim = claims.claim(locks, f"way-{arm.id}", wait=True)
-            with claim if shared else contextlib.nullcontext():
+            locks = pathlib.Path(workdir) / LOCKS
+            claim = claims.claim(locks, f"way-{arm.id}", wait=True) if shared else None
+            with claim or contextlib.nullcontext():
                 way, steps = fastest(study, workdir, arm, measure)
             if steps:
                 lines[arm.id] = f"mapping: {arm.name}: {way} ({told(steps)})"
