@@ -38,6 +38,7 @@ from normjax.training import devices, lanes, mappings
 PROGRAMS: dict[str, dict[str, Any]] = {
     "mlp": {"model": {"widths": (128, 128)}},
     "deep-mlp": {"model": {"widths": (50,) * 7}},
+    "narrow-mlp": {"model": {"widths": (16, 16)}, "batch_size": 16},
     "cnn": {
         "model": {"name": "cnn", "widths": (16, 32), "kernel_size": 5},
         "batch_size": 32,
@@ -46,7 +47,7 @@ PROGRAMS: dict[str, dict[str, Any]] = {
 LANES = 1, 2, 4, 10, 32, 100, 320, 1_000
 MOST = {"cnn": 32}  # lanes of a program; others have all
 FIXED = "map", "map-4", "map-8", "map-32", "vmap"
-SHORT = {"only": "mlp,deep-mlp", "lanes": "1,10,100", "repeats": 3}
+SHORT = {"only": "mlp,narrow-mlp", "lanes": "1,10,100", "repeats": 3}
 EXAMPLES = 4_096
 LONG = 10**9  # steps of all networks, of which no timing is a noteworthy share
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 TITLES = {
     "mlp": "MLP 784-128-128-10, batch 128",
     "deep-mlp": "seven layers of 50, batch 128",
+    "narrow-mlp": "two layers of 16, batch 16",
     "cnn": "two 5x5 convolutions, batch 32",
 }
 COLOURS = {

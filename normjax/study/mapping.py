@@ -29,6 +29,7 @@ from normjax.training import mappings
 LEAST_SECONDS = 60.0  # that training takes by `guess`, below which nothing is measured
 STEP, BANDWIDTH = 2e-3, 2e10  # of the guess: seconds of any step, bytes per second
 FOLDER = "mappings"  # in the cache
+SECONDS = "compile_seconds", "step_seconds", "least_step_seconds"  # of a Timing
 
 
 def is_measured(asked: str) -> bool:
@@ -192,7 +193,7 @@ def remembered(
             return {}, False
         found = {
             Way(x["mapping"], x["convolution"]): Timing(
-                float(x["compile_seconds"]), float(x["step_seconds"])
+                *(float(x[name]) for name in SECONDS)
             )
             for x in content["ways"]
         }
@@ -212,8 +213,7 @@ def remember(
         {
             "mapping": way.mapping,
             "convolution": way.convolution,
-            "compile_seconds": round(timing.compiling, 3),
-            "step_seconds": timing.step,
+            **dict(zip(SECONDS, timing)),
         }
         for way, timing in found.items()
     ]
