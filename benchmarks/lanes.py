@@ -1,7 +1,7 @@
 """Seconds per network and step, and peak memory, of 1 to 1,000 lanes by mapping.
 
 Run    python -m benchmarks.lanes [--short] [--only mlp] [--lanes 10,100]
-           [--out lanes.json] [--plot docs/images/lanes.svg]
+           [--rise] [--memory] [--out lanes.json] [--plot docs/images/lanes.svg]
 
 Every mapping trains the same lanes in one process, a few steps of each in turn, after
 two of each that compile and warm up; `share` is the ratio to the fastest of them, of
@@ -13,6 +13,7 @@ is in it is not measured again.
 """
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -27,7 +28,8 @@ import jax
 import numpy as np
 
 import normjax
-from benchmarks import lanes_plot
+from benchmarks import lanes_report
+from benchmarks.lanes_report import FIXED
 from benchmarks.memory import resident
 from normjax.study import plan, timings
 from normjax.study.environment import environment
@@ -46,7 +48,6 @@ PROGRAMS: dict[str, dict[str, Any]] = {
 }
 LANES = 1, 2, 4, 10, 32, 100, 320, 1_000
 MOST = {"cnn": 32}  # lanes of a program; others have all
-FIXED = "map", "map-4", "map-8", "map-32", "vmap"
 SHORT = {"only": "mlp,narrow-mlp", "lanes": "1,10,100", "repeats": 3}
 EXAMPLES = 4_096
 LONG = 10**9  # steps of all networks, of which no timing is a noteworthy share
@@ -82,7 +83,7 @@ def steps_of(study: Study, arm: Arm, steps: int) -> Iterator[float]:
 
 
 def sensible(mapping: str, number: int) -> bool:
-    """Whether a group of that size has at least as many lanes as it is padded by."""
+    """Whether a bundle of that size has at least as many lanes as it is padded by."""
     return 2 * number >= mappings.together(mapping)
 
 
@@ -122,6 +123,25 @@ def measured(name: str, number: int, repeats: int) -> dict[str, Any]:
     }
 
 
+def by_number(name: str, repeats: int) -> dict[str, Any]:
+    """Seconds per network and step of 10, 100 and 1,000 lanes as usual, in turn."""
+    runs = {}
+    for number in (10, 100, 1_000):
+        study = study_of(name, number)
+        runs[number] = steps_of(study, study.arms[0], 8)
+    for run in runs.values():
+        next(run), next(run)
+    often = {10: 5, 100: 2, 1_000: 1}  # in a round, for calls of few lanes are short
+    rounds = [
+        {
+            number: statistics.mean(next(run) for _ in range(often[number]))
+            for number, run in runs.items()
+        }
+        for _ in range(repeats)
+    ]
+    return {str(number): spread([turn[number] for turn in rounds]) for number in runs}
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, least and most."""
     middle = statistics.median(values)
@@ -145,79 +165,56 @@ def peak_of(name: str, number: int, mapping: str) -> int:
     return int(ran.stdout.split()[-1])
 
 
-def crossovers(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each program: which fixed mapping is fastest from how many lanes on.
-
-    And by how much a network of 1,000 costs more than one of ten.
-    """
-    lines = []
-    for name in dict.fromkeys(row["program"] for row in rows):
-        mine = [row for row in rows if row["program"] == name]
-        seconds = lambda row, x: row["mappings"][x]["seconds"]["median"]
-        names = lambda row: [x for x in FIXED if x in row["mappings"]]
-        best = [min(names(row), key=lambda x, r=row: seconds(r, x)) for row in mine]
-        changes = [i for i, x in enumerate(best) if not i or best[i - 1] != x]
-        told = ", ".join(f"{best[i]} from {mine[i]['lanes']} lanes" for i in changes)
-        by_lanes = {row["lanes"]: seconds(row, "auto") for row in mine}
-        few, many = by_lanes.get(10), by_lanes.get(1_000)
-        rise = f"; 1,000 lanes against 10: {many / few:.2f}" if few and many else ""
-        lines.append(f"{name}: {told}{rise}")
-    return lines
-
-
-def line_of(row: dict[str, Any]) -> str:
-    """A row in words."""
-    each = []
-    for name, found in row["mappings"].items():
-        share = found["share"]
-        told = f" ({found['way']})" if name in ("auto", "fastest") else ""
-        spans = f"{share['median']:.2f} (least: {share['min']:.2f})"
-        memory = f" {found['peak_mib']} MiB" if "peak_mib" in found else ""
-        micro = 1e6 * found["seconds"]["median"]
-        each.append(f"  {name + told:16} {micro:9,.1f} us  x {spans}{memory}")
-    return "\n".join([f"{row['program']}, {row['lanes']:,} lanes", *each])
-
-
-def main() -> None:
-    """Prints a block for each program and number of lanes, and writes what is asked."""
+def flags() -> argparse.Namespace:
+    """What the command says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=",".join(PROGRAMS))
     parser.add_argument("--lanes", default=",".join(map(str, LANES)))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--short", action="store_true", help="a minute")
+    parser.add_argument("--rise", action="store_true", help="1,000 lanes against ten")
     parser.add_argument("--memory", action="store_true", help="peaks too")
     parser.add_argument("--out", type=Path, help="JSON")
     parser.add_argument("--plot", type=Path, help="SVG")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.short:
+        vars(given).update(SHORT)
+    return given
+
+
+def main() -> None:
+    """Prints a block for each program and number of lanes, and writes what is asked."""
+    given = flags()
     devices.configure()
     if given.peak:
         return peak(given.peak[0], int(given.peak[1]), given.peak[2])
-    if given.short:
-        vars(given).update(SHORT)
     content: dict[str, Any] = {"environment": environment(), "rows": []}
     if given.out and given.out.exists():
         content = json.loads(given.out.read_text())
+    names = given.only.split(",")
+    for name in names if given.rise else ():
+        found = by_number(name, given.repeats)
+        content.setdefault("by_number", {})[name] = found
+        print(lanes_report.rise(name, found), flush=True)
     rows = {(row["program"], row["lanes"]): row for row in content["rows"]}
-    for name in given.only.split(","):
-        for number in map(int, given.lanes.split(",")):
-            if number > MOST.get(name, math.inf):
-                continue
-            key = name, number
-            if key not in rows:
-                rows[key] = measured(*key, given.repeats)
-                lanes.forget_programs()
-            for x, found in rows[key]["mappings"].items():
-                if given.memory and x in FIXED and "peak_mib" not in found:
-                    found["peak_mib"] = peak_of(*key, x)
-            print(line_of(rows[key]), flush=True)
-            order = lambda key: (list(PROGRAMS).index(key[0]), key[1])
-            content["rows"] = [rows[key] for key in sorted(rows, key=order)]
-            if given.out:
-                given.out.write_text(json.dumps(content, indent=2) + "\n")
-    print("\n".join(crossovers(content["rows"])))
+    for key in itertools.product(names, map(int, given.lanes.split(","))):
+        if key[1] > MOST.get(key[0], math.inf):
+            continue
+        if key not in rows:
+            rows[key] = measured(*key, given.repeats)
+            lanes.forget_programs()
+        for x, found in rows[key]["mappings"].items():
+            if given.memory and x in FIXED and "peak_mib" not in found:
+                found["peak_mib"] = peak_of(*key, x)
+        print(lanes_report.block(rows[key]), flush=True)
+        order = lambda key: (list(PROGRAMS).index(key[0]), key[1])
+        content["rows"] = [rows[key] for key in sorted(rows, key=order)]
+        if given.out:
+            given.out.write_text(json.dumps(content, indent=2) + "\n")
+    print("\n".join(lanes_report.crossovers(content["rows"])))
     if given.plot:
-        lanes_plot.write(content["rows"], given.plot)
+        lanes_report.write_plot(content["rows"], given.plot)
 
 
 if __name__ == "__main__":

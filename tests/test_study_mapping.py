@@ -17,14 +17,14 @@ from normjax.study.work import Work, units, work_of
 
 SMALL = {"num_seeds": 2, "num_epochs": 1, "batch_size": 256, "model": {"widths": (8,)}}
 CNN = {"model": {"name": "cnn", "widths": (4,), "convolution": "auto"}}
-GROUPED = Way("map-2")
+BUNDLED = Way("map-2")
 
 
 class Clock:
     """Says what is fastest, and notes who asked."""
 
     def __init__(self):
-        self.steps = {Way("map"): 2.0, GROUPED: 1.0}  # seconds by way
+        self.steps = {Way("map"): 2.0, BUNDLED: 1.0}  # seconds by way
         self.whole = True
         self.asked: list[int] = []  # lanes
 
@@ -222,11 +222,11 @@ def test_a_dry_run_measures_nothing_and_knows_what_was(clock, tmp_path):
 
 @pytest.mark.parametrize(
     ("step", "least", "way"),
-    [(1.06, 1.06, GROUPED), (1.04, 1.06, Way("map")), (1.06, 1.04, Way("map"))],
+    [(1.06, 1.06, BUNDLED), (1.04, 1.06, Way("map")), (1.06, 1.04, Way("map"))],
 )
 def test_a_way_must_be_faster_by_more_than_a_margin(step, least, way):
     """In the median and in the least."""
-    found = {Way("map"): Timing(1.0, step, least), GROUPED: Timing(1.0, 1.0, 1.0)}
+    found = {Way("map"): Timing(1.0, step, least), BUNDLED: Timing(1.0, 1.0, 1.0)}
     assert timings.chosen(found) == way
 
 
@@ -258,8 +258,8 @@ def test_on_an_accelerator_more_ways_are_timed(monkeypatch):
     assert others == ["map-8, images", "map-8, lax"]
 
 
-def test_memory_and_the_forecast_know_groups(monkeypatch):
-    """A group works at once on each device, and one that is not full is padded."""
+def test_memory_and_the_forecast_know_bundles(monkeypatch):
+    """A bundle works at once on each device, and one that is not full is padded."""
     study = plan.study(normjax.config(**SMALL | {"num_seeds": 5}, mapping="map-4"))
     (arm,), num_devices = study.arms, len(jax.devices())
     needs = memory.lane_needs(arm, study.data)

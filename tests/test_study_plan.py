@@ -181,7 +181,7 @@ MISTAKES = {
     "mapping": (
         {"mapping": "vmaps"},
         "mapping='vmaps': must be one of auto, fastest, map, map-8, vmap; map-8 stands"
-        " for any group of 2 to 1,000 lanes; did you mean 'vmap'?",
+        " for any bundle of 2 to 1,000 lanes; did you mean 'vmap'?",
     ),
     "preset": (
         {"model": {"batch_norm": "kers"}, "arms": {"norm": "batch"}},

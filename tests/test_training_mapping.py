@@ -96,7 +96,7 @@ def test_mapped_lanes_report_what_vmapped_lanes_report(name, mapping):
 
 
 def test_mapped_lanes_are_a_loop_on_each_device():
-    """Their products are not batched; those of vmapped lanes, or a group, are one."""
+    """Their products are not batched; those of vmapped lanes, or a bundle, are one."""
     kept, kernels = np.ones((4, 2, 3), np.float32), np.ones((3, 5), np.float32)
     product = lambda x, kernel: (x, x @ kernel)
     dots = {"map": "2x3", "map-2": "2x2x3", "vmap": "2x2x3"}
@@ -133,17 +133,17 @@ def test_a_mapped_lane_alone_is_the_lane_among_others(k):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_lane_of_a_group_does_not_depend_on_the_others(name):
+def test_a_lane_of_a_bundle_does_not_depend_on_the_others(name):
     """To the bit: not on its place, nor on who is beside it, nor on how many are.
 
-    Nor does what is padded out train: a device without a real lane skips its group.
+    Nor does what is padded out train: a device without a real lane skips its bundle.
     """
-    group = "map-4"
-    together, reports = run(name, group, (0, 1, 2))
+    bundle = "map-4"
+    together, reports = run(name, bundle, (0, 1, 2))
     assert list(together.step) == [2 * NUM_STEPS] * 4 + [0] * 4
     same = lambda a, b: np.array_equal(a[0], b[2])
     for numbers in ((2,), (2, 1), (2, 0, 0, 1, 1, 0, 1, 0, 1)):
-        other, own = run(name, group, numbers)
+        other, own = run(name, bundle, numbers)
         assert jax.tree.all(jax.tree.map(same, (other, own), (together, reports)))
 
 
@@ -154,7 +154,7 @@ def test_what_is_no_mapping_is_refused(mapping):
         mappings.together(mapping)
     assert str(caught.value) == (
         f"mapping={mapping!r}: must be one of map, map-8, vmap; map-8 stands for any"
-        f" group of 2 to 1,000 lanes; did you mean {near!r}?"
+        f" bundle of 2 to 1,000 lanes; did you mean {near!r}?"
     )
 
 

@@ -25,7 +25,7 @@ REPEATS = 5  # of them, in turn with those of the other ways
 TURNS = 2  # of a device, at most, that are timed where lanes take turns
 SHARE = 0.05  # of the seconds of a run, at most, goes into choosing
 MARGIN = 1.05  # the usual way is left for one that is faster by more
-GROUPS = {"cpu": (4, 8), "others": (32, 8)}  # of lanes, what is tried first
+BUNDLES = {"cpu": (4, 8), "others": (32, 8)}  # of lanes, what is tried first
 
 
 class Way(NamedTuple):
@@ -72,7 +72,7 @@ def mapped_ways(arm: Arm, number: int) -> list[Way]:
     on_cpu = jax.default_backend() == "cpu"
     if on_cpu and arm.convolutions:
         return [usual]
-    sizes = [x for x in GROUPS["cpu" if on_cpu else "others"] if x < each or on_cpu]
+    sizes = [x for x in BUNDLES["cpu" if on_cpu else "others"] if x < each or on_cpu]
     found = [Way(f"map-{size}") for size in sizes if size <= each]
     return [usual, *found, *([] if on_cpu or each == 1 else [Way("map")])]
 

@@ -110,14 +110,14 @@ def mesh_for(
 ) -> Mesh:
     """One axis over the fewest devices of which none gets more lanes than from all.
 
-    Lanes are counted in groups of `size`. Those of two or more lanes have two devices
+    Lanes are counted in bundles of `size`. Those of two or more lanes have two devices
     at least, if there are two: XLA compiles another program for one.
     """
     devices = list(devices or jax.devices())
-    groups = -(-num_lanes // size)
-    groups_each = -(-groups // len(devices))
+    bundles = -(-num_lanes // size)
+    bundles_each = -(-bundles // len(devices))
     least = 1 if size == 1 else 2
-    used = np.array(devices[: max(least, -(-groups // groups_each))])
+    used = np.array(devices[: max(least, -(-bundles // bundles_each))])
     return Mesh(used, ("lanes",), axis_types=(AxisType.Auto,))
 
 

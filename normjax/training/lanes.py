@@ -2,7 +2,7 @@
 
 A lane is a pure function of its key and its settings. Lanes are divided over the
 devices and vmapped on each, so the same code fills the cores of a CPU, one GPU or a TPU
-slice; or they are mapped, one after the other or in groups on each device, which suits
+slice; or they are mapped, one after the other or in bundles on each device, which suits
 networks that fill a core by themselves. The host sees only what an epoch reports.
 """
 
@@ -176,7 +176,7 @@ def train(
     """Trains all lanes, and yields after each epoch: their state and their report.
 
     Lanes are padded with copies of the first one to a multiple of the number of
-    devices, and of the lanes of a group where they are mapped in groups. The state
+    devices, and of the lanes of a bundle where they are mapped in bundles. The state
     holds the padding too, the report only the lanes that were asked for, as NumPy
     arrays `[lanes]`. What was yielded stays valid.
 

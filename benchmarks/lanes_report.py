@@ -1,4 +1,4 @@
-"""The plot of `benchmarks.lanes`: microseconds per network and step against lanes."""
+"""What `benchmarks.lanes` prints, and its plot: time of a network against lanes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +20,44 @@ COLOURS = {
     "map-32": "#009e73",
     "vmap": "#d55e00",
 }
+FIXED = tuple(COLOURS)
 
 
-def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def crossovers(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each program: the fastest fixed mapping, from how many lanes on."""
+    lines = []
+    for name in dict.fromkeys(row["program"] for row in rows):
+        mine = [row for row in rows if row["program"] == name]
+        seconds = lambda row, x: row["mappings"][x]["seconds"]["median"]
+        names = lambda row: [x for x in FIXED if x in row["mappings"]]
+        best = [min(names(row), key=lambda x, r=row: seconds(r, x)) for row in mine]
+        changes = [i for i, x in enumerate(best) if not i or best[i - 1] != x]
+        told = ", ".join(f"{best[i]} from {mine[i]['lanes']} lanes" for i in changes)
+        lines.append(f"{name}: {told}")
+    return lines
+
+
+def block(row: dict[str, Any]) -> str:
+    """A row in words."""
+    each = []
+    for name, found in row["mappings"].items():
+        share = found["share"]
+        told = f" ({found['way']})" if name in ("auto", "fastest") else ""
+        spans = f"{share['median']:.2f} (least: {share['min']:.2f})"
+        memory = f" {found['peak_mib']} MiB" if "peak_mib" in found else ""
+        micro = 1e6 * found["seconds"]["median"]
+        each.append(f"  {name + told:16} {micro:9,.1f} us  x {spans}{memory}")
+    return "\n".join([f"{row['program']}, {row['lanes']:,} lanes", *each])
+
+
+def rise(name: str, found: dict[str, Any]) -> str:
+    """What a network of 1,000 costs more than one of ten, in words."""
+    few, many = found["10"], found["1000"]
+    each = (f"{many[x] / few[x]:.2f} ({x})" for x in ("median", "min"))
+    return f"{name}: a network of 1,000 costs {', '.join(each)} of one of ten"
+
+
+def write_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """A panel for each program; bars from the fastest round to the slowest."""
     names = list(dict.fromkeys(row["program"] for row in rows))
     options = {"svg.hashsalt": "lanes", "svg.fonttype": "none", "font.size": 9}
