@@ -28,7 +28,7 @@ def crossovers(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for name in dict.fromkeys(row["program"] for row in rows):
         mine = [row for row in rows if row["program"] == name]
-        seconds = lambda row, x: row["mappings"][x]["seconds"]["median"]
+        seconds = lambda row, x: row["mappings"][x]["seconds"]["min"]
         names = lambda row: [x for x in FIXED if x in row["mappings"]]
         best = [min(names(row), key=lambda x, r=row: seconds(r, x)) for row in mine]
         changes = [i for i, x in enumerate(best) if not i or best[i - 1] != x]
