@@ -16,6 +16,7 @@ from normjax.study import (
     distribute,
     folder,
     forecast,
+    mapping,
     plan,
     run,
     trials,
@@ -110,6 +111,7 @@ def failures(failed: Mapping[str, str], workdir: str | Path) -> list[str]:
 def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list[str]:
     """What a run would train, and what it takes; measured on lanes thrown away."""
     stage, chosen = next(tuning.stages(study, workdir, run.chosen_arms(study, arms)))
+    stage, chosen, _ = mapping.with_ways(stage, workdir, chosen, measure=False)
     work = work_of(stage, workdir, units(stage, chosen, shared=False))
     lines = headline(stage, environment()) + tuning.lines(stage)
     lines += folder.progress_lines(stage, held(workdir), work)

@@ -93,6 +93,6 @@ class Program(NamedTuple):
     augmentation: Augmentation | None = None  # a module-level function, as above
     precision: str = "float32"  # a row of precision.PRECISIONS
     last_batch: int = 0  # examples of an epoch's last, smaller step; 0: there is none
-    mapping: str = "vmap"  # of the lanes on a device: a row of lanes.MAPPINGS
+    mapping: str = "vmap"  # of the lanes on a device: see training.mappings
     num_train: int = 0  # examples that each seed draws for itself; 0: all, shared
     l2_count: int = 0  # the n of the penalty l2; 0: the examples trained on

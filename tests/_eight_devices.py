@@ -157,7 +157,7 @@ def resident() -> dict:
     x = jnp.arange(2**24, dtype=np.float32)
     mesh = devices.mesh_for(NUM_DEVICES)
     row = lambda lane, x: x[lane]  # compiled with all of x as an argument
-    read = jax.jit(devices.divide(row, mesh, (0, None)))
+    read = jax.jit(devices.divide(jax.vmap(row, (0, None)), mesh, (0, None)))
     lanes = np.arange(NUM_DEVICES)
     jax.block_until_ready(read(lanes, devices.place(x[:8], mesh)))  # starts all devices
     before = mib("VmHWM")

@@ -81,7 +81,7 @@ def test_the_record_is_complete(run):
         *("batch_size", "seed"),
         *("init_scale", "learning_rate", "momentum", "train_loss", "train_accuracy"),
         *("validation_accuracy", "test_loss", "test_accuracy", "diverged_at_step"),
-        "seconds",
+        *("seconds", "mapping"),
     ]
     assert len(record.epochs) == 2 * 2 * 2
     arm = record.record["arms"]["batch"]

@@ -113,6 +113,16 @@ def test_the_size_of_a_group_changes_no_bit(whole, tmp_path, size):
     assert same(record, whole)
 
 
+def test_lanes_in_bundles_grow_to_the_same_bits_too(tmp_path):
+    """A bundle of two that lacks a lane is padded: it is the same program."""
+    bundled = {"arms": {"norm": ("batch",)}, "mapping": "map-2"}
+    at_once, _ = complete(tmp_path / "at_once", **bundled)
+    for number in (1, 3):
+        record, _ = complete(tmp_path / "grown", **bundled, num_seeds=number)
+    assert same(record, at_once)
+    assert list(record.networks["mapping"]) == ["map-2"] * 3
+
+
 def test_what_decides_no_number_is_no_reason_to_train_again(tmp_path, monkeypatch):
     complete(tmp_path, **TWO)
     monkeypatch.setattr(run, "train_group", None)  # a call would raise

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from normjax import layers, models
+from normjax.errors import InputError
 from normjax.optimizers import recipes
-from normjax.training import devices, lanes
+from normjax.training import devices, lanes, mappings
 from normjax.types import Data, Program, Scaling, Split
 
 pytestmark = pytest.mark.compiled_as_users_do
@@ -75,12 +76,13 @@ def run(name, mapping, numbers=(0, 1, 2)):
     return jax.tree.map(np.asarray, state), reports
 
 
+@pytest.mark.parametrize("mapping", ["map", "map-2"])
 @pytest.mark.parametrize("name", MODELS)
-def test_mapped_lanes_report_what_vmapped_lanes_report(name):
+def test_mapped_lanes_report_what_vmapped_lanes_report(name, mapping):
     """Budget: 8 steps, each rounding numbers of size 1 by a few eps; what came before
     shrinks (a change of the kernels to 0.8 of it), so 32 eps. Measured: 0 to 1.
     """
-    (state, reports), (right, rights) = run(name, "map"), run(name, "vmap")
+    (state, reports), (right, rights) = run(name, mapping), run(name, "vmap")
     assert jax.tree.all(
         jax.tree.map(
             lambda a, b: a.shape == b.shape and np.max(np.abs(a - b)) <= 32 * EPS32,
@@ -94,13 +96,19 @@ def test_mapped_lanes_report_what_vmapped_lanes_report(name):
 
 
 def test_mapped_lanes_are_a_loop_on_each_device():
-    """Their products are not batched; those of vmapped lanes are one."""
-    args = np.ones((4, 2, 3), np.float32), np.ones((3, 5), np.float32)
-    for mapping, loops in (("map", 1), ("vmap", 0)):
-        mesh = devices.mesh_for(4)
-        product = jax.jit(devices.divide(jnp.matmul, mesh, (0, None), mapping))
-        assert product.lower(*args).as_text().count("stablehlo.while") == loops
-        assert np.array_equal(product(*args), np.full((4, 2, 5), 3))
+    """Their products are not batched; those of vmapped lanes, or a bundle, are one."""
+    kept, kernels = np.ones((4, 2, 3), np.float32), np.ones((3, 5), np.float32)
+    product = lambda x, kernel: (x, x @ kernel)
+    dots = {"map": "2x3", "map-2": "2x2x3", "vmap": "2x2x3"}
+    for mapping, shape in dots.items():
+        mesh, axes = devices.mesh_for(4), (0, None)
+        lanes_of = mappings.mapped(product, axes, mapping)
+        every = jax.jit(devices.divide(lanes_of, mesh, (0, *axes)))
+        real = np.ones(4, bool)
+        text = every.lower(real, kept, kernels).as_text()
+        assert text.count("stablehlo.while") == (mapping != "vmap")
+        assert f"(tensor<{shape}xf32>, tensor<3x5xf32>)" in text
+        assert np.array_equal(every(real, kept, kernels)[1], np.full((4, 2, 5), 3))
 
 
 def test_padding_does_nothing_where_lanes_are_mapped():
@@ -122,6 +130,32 @@ def test_a_mapped_lane_alone_is_the_lane_among_others(k):
     alone, own = run("cnn", "map", (k,))
     same = lambda a, b: np.array_equal(a[0], b[k])
     assert jax.tree.all(jax.tree.map(same, (alone, own), (together, reports)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_lane_of_a_bundle_does_not_depend_on_the_others(name):
+    """To the bit: not on its place, nor on who is beside it, nor on how many are.
+
+    Nor does what is padded out train: a device without a real lane skips its bundle.
+    """
+    bundle = "map-4"
+    together, reports = run(name, bundle, (0, 1, 2))
+    assert list(together.step) == [2 * NUM_STEPS] * 4 + [0] * 4
+    same = lambda a, b: np.array_equal(a[0], b[2])
+    for numbers in ((2,), (2, 1), (2, 0, 0, 1, 1, 0, 1, 0, 1)):
+        other, own = run(name, bundle, numbers)
+        assert jax.tree.all(jax.tree.map(same, (other, own), (together, reports)))
+
+
+@pytest.mark.parametrize("mapping", ["map-1", "map-01", "map-1001", "map-", "vmaps"])
+def test_what_is_no_mapping_is_refused(mapping):
+    near = "vmap" if mapping == "vmaps" else "map-8"
+    with pytest.raises(InputError) as caught:
+        mappings.together(mapping)
+    assert str(caught.value) == (
+        f"mapping={mapping!r}: must be one of map, map-8, vmap; map-8 stands for any"
+        f" bundle of 2 to 1,000 lanes; did you mean {near!r}?"
+    )
 
 
 def test_a_second_grid_of_settings_does_not_compile_again():

@@ -24,13 +24,14 @@ FINAL = (  # measurements of a network, in networks.csv
     "diverged_at_step",
     "seconds",
 )
+WAY = "mapping", "convolution", "step_seconds"  # how lanes were computed: see timings
 
 
 def columns(record: Mapping[str, Any], table: str) -> tuple[str, ...]:
     """The columns of `networks.csv` or `epochs.csv`, in their order."""
     identity = ("arm", *record["factors"], "seed", *record["settings"])
     if table == "networks.csv":
-        return (*identity, *FINAL)
+        return (*identity, *FINAL, "mapping")
     return (*identity, "epoch", "step", *CURVES)
 
 
@@ -45,7 +46,7 @@ def cast(table: "pd.DataFrame", record: Mapping[str, Any], name: str) -> "pd.Dat
         values = table[key].to_numpy()
         if key in INTEGER_COLUMNS:
             return values.astype(np.int64)
-        if key in ("arm", *record["factors"]):
+        if key in ("arm", "mapping", *record["factors"]):
             return [str(value) for value in values]
         single = values.dtype == np.float32
         return files.shortest(values) if single else values.astype(np.float64)
@@ -92,6 +93,7 @@ def rows(
         **{name: there[name][:, -1] for name in FINAL if name in CURVES},
         diverged_at_step=[group.diverged_at_step[i] for group, i in found],
         seconds=[sum(group.about["epoch_seconds"]) for group, _ in found],
+        mapping=[group.about["mapping"] for group, _ in found],
     )
     numbers = np.tile(np.arange(1, num_epochs + 1), len(places))
     epochs = identity.loc[identity.index.repeat(num_epochs)].reset_index(drop=True)
@@ -132,7 +134,7 @@ def summary(
     if about:
         spent = [np.array(group.about["epoch_seconds"]) for group, _ in found]
         entry |= {
-            "mapping": about[0]["mapping"],
+            **{name: about[0][name] for name in WAY if name in about[0]},
             "environment": about[0]["environment"],
             "compile_seconds": sum(x["compile_seconds"] for x in about),
             "epoch_seconds": np.mean(spent, axis=0).tolist(),

@@ -14,6 +14,7 @@ from normjax.study.plan import Arm, Study
 from normjax.study.train import settings_of
 from normjax.study.work import Work, epochs_left
 from normjax.training import lanes
+from normjax.training.mappings import together
 
 STEPS = 2, 12  # at most, of the two short epochs whose difference times a step
 
@@ -40,22 +41,24 @@ def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]
         totals += compiling, seconds
         needs = memory.lane_needs(arm, study.data)
         most = max(len(each.lanes) for each in mine)
-        at_work = most if arm.program.mapping == "vmap" else len(jax.devices())
-        size = most * needs.kept + min(most, at_work) * needs.working
+        size = together(arm.program.mapping)  # 0: all at once
+        at_work = size * len(jax.devices()) or most
+        kept = math.ceil(most / size) * size if size else most
+        taken = kept * needs.kept + min(kept, at_work) * needs.working
         rows.append(
             [
                 arm.name,
                 f"{arm.num_parameters:,}",
                 f"{sum(len(each.lanes) for each in mine):,}",
                 f"{len(mine):,}",
-                f"{size / 2**20:,.0f} MiB",
+                f"{taken / 2**20:,.0f} MiB",
                 duration(compiling),
                 duration(seconds),
             ]
         )
     number = sum(len(each.lanes) for each in work)
-    together = ["together", "", f"{number:,}", f"{len(work):,}", ""]
-    return header, [*rows, [*together, *map(duration, totals.tolist())]]
+    last = ["together", "", f"{number:,}", f"{len(work):,}", ""]
+    return header, [*rows, [*last, *map(duration, totals.tolist())]]
 
 
 def measured_seconds(
@@ -65,13 +68,12 @@ def measured_seconds(
 
     An epoch takes `e + s * steps`, an evaluation and the steps; two lengths give both.
     """
-    num_devices = len(jax.devices())
-    mapped = arm.program.mapping == "map"
+    at_once = together(arm.program.mapping) * len(jax.devices())  # 0: all
     times, compiling, whole = [], [], arm.program.steps_per_epoch
     short, long = (min(steps, whole) for steps in STEPS)
     for steps in (short, long):
         program = arm.program._replace(steps_per_epoch=steps)
-        wanted = work[0].lanes[:num_devices] if mapped else work[0].lanes
+        wanted = work[0].lanes[: at_once or None]
         few = Work(arm._replace(program=program), wanted)
         spent = _epoch_seconds(study, few)
         compiling.append(spent[0] - spent[1])
@@ -80,7 +82,7 @@ def measured_seconds(
     epoch = max(0.0, times[0] - short * step) + whole * step
     total = 0.0
     for each in work:
-        turns = math.ceil(len(each.lanes) / num_devices) if mapped else 1
+        turns = math.ceil(len(each.lanes) / at_once) if at_once else 1
         total += turns * epoch * epochs_left(study, each)
     return max(compiling), total
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ from ml_collections import ConfigDict
 
 from normjax import files
 from normjax.data import splits
-from normjax.errors import InputError, pick
+from normjax.errors import InputError
 from normjax.optimizers.penalties import PENALTIES
 from normjax.study import given, grids, levels, search
 from normjax.study.config import resolve
@@ -25,7 +26,7 @@ from normjax.study.identity import identity
 from normjax.study.levels import Factors
 from normjax.study.network import check_init_scale, network, unused_fields
 from normjax.study.tracing import trace
-from normjax.training import devices
+from normjax.training import mappings
 from normjax.types import Data, Program
 
 USUAL = {  # factor -> the level that needs no mention
@@ -35,6 +36,8 @@ USUAL = {  # factor -> the level that needs no mention
     "optimizer": "sgd",
     "penalty": "none",
 }
+
+FASTEST = "fastest"  # a mapping: measured, on a CPU too
 
 Build = Callable[[Mapping[str, Any], Factors], nn.Module]  # (config, levels) -> model
 
@@ -50,6 +53,8 @@ class Arm(NamedTuple):
     settings: dict[str, np.ndarray]  # traced, float32, leaves [settings]
     num_parameters: int  # of one network
     convolutions: dict[str, str]  # layer -> row of ops.conv.IMPLEMENTATIONS
+    convolution: str = ""  # that row, if a measurement chose it for all layers
+    step_seconds: Mapping[str, float] = MappingProxyType({})  # by `timings.Way`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,14 +218,14 @@ def program_of(
 
 
 def mapping(asked: str) -> str:
-    """How lanes share a device, a row of `devices.MAPPINGS`.
+    """How lanes share a device before anything is measured: see `training.mappings`.
 
-    On a CPU they are mapped, one after the other. That is as fast as vmap there, and
-    the numbers of a network do not depend on which others train beside it, nor on how
-    many devices they share: see docs/performance.md.
+    Unless it is given they are mapped on a CPU, one after the other: then the numbers
+    of a network depend neither on which others train beside it nor on how many. See
+    `study.mapping` for what is measured, and docs/performance.md.
     """
-    pick("mapping", {"auto": None, **devices.MAPPINGS}, asked)
-    if asked != "auto":
+    if asked not in ("auto", FASTEST):
+        mappings.together(asked, known=("auto", FASTEST, *mappings.KNOWN))
         return asked
     return "map" if jax.default_backend() == "cpu" else "vmap"
 

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from normjax.errors import InputError, pick, reason
 from normjax.looks import Look
-from normjax.study import claims, groups, memory, plan, trials, tuning
+from normjax.study import claims, groups, mapping, memory, plan, trials, tuning
 from normjax.study.display import Display
 from normjax.study.environment import environment
 from normjax.study.folder import check_path, finish, prepare
@@ -144,8 +144,11 @@ def complete_stage(
     looks: Sequence[Look],
 ) -> dict[str, str]:
     """What `complete` does in a folder that it has claimed, of one stage of tuning."""
-    wanted = units(study, arms, shared=process is not None)
-    lines, missing = prepare(study, workdir, wanted, looks, process is None)
+    shared = process is not None
+    study, arms, measured = mapping.with_ways(study, workdir, arms, shared=shared)
+    wanted = units(study, arms, shared=shared)
+    lines, missing = prepare(study, workdir, wanted, looks, not shared)
+    lines += measured
     if not quiet:
         print("\n".join(lines), flush=True)
     study = dataclasses.replace(study, data=devices.place(study.data))

@@ -14,9 +14,9 @@ from normjax.study.display import Display
 from normjax.study.environment import environment, timed
 from normjax.study.groups import Group
 from normjax.study.interrupts import Interrupts
-from normjax.study.plan import Study
+from normjax.study.plan import Arm, Study
 from normjax.study.work import Work
-from normjax.training import devices, lanes
+from normjax.training import devices, lanes, mappings
 from normjax.types import EpochMetrics, Settings, TrainState
 
 EPOCH = "epoch_lanes"  # in `lanes`: of the programs of an arm the last to compile
@@ -108,6 +108,7 @@ def write_group(
 ) -> None:
     """Writes a finished group, with the variables of its networks."""
     arm, num_lanes = work.arm, len(work.lanes)
+    size = mappings.together(arm.program.mapping) or 1
     final = jax.tree.map(lambda x: np.asarray(x)[:num_lanes], state)
     reports = {k: np.stack([x[k] for x in done.reports], 1) for k in done.reports[0]}
     of_kind = lambda kind: {
@@ -118,8 +119,8 @@ def write_group(
             "id": arm.id,
             "identity": arm.identity,
             "environment": environment(),
-            "mapping": arm.program.mapping,
-            "num_devices": devices.mesh_for(num_lanes).size,
+            **way_of(arm),
+            "num_devices": devices.mesh_for(num_lanes, size=size).size,
             "lanes": num_lanes,
             "compile_seconds": round(done.compile_seconds, 3),
             "epoch_seconds": [round(s / num_lanes, 6) for s in done.seconds],
@@ -132,6 +133,16 @@ def write_group(
     )
     tree: Any = {"params": final.params, **final.stats}
     groups.write(workdir, group, flatten_dict(tree, sep="/"))
+
+
+def way_of(arm: Arm) -> dict[str, Any]:
+    """How the lanes of an arm are computed, and what was measured to choose it."""
+    about: dict[str, Any] = {"mapping": arm.program.mapping}
+    if arm.convolution:
+        about["convolution"] = arm.convolution
+    if arm.step_seconds:
+        about["step_seconds"] = dict(arm.step_seconds)
+    return about
 
 
 def keep(
@@ -147,7 +158,9 @@ def keep(
         epoch=len(done.reports),
         arrays={f"state/{i:05}": x for i, x in enumerate(leaves)}
         | {k: np.stack([x[k] for x in done.reports]) for k in done.reports[0]},
-        about={"seconds": done.seconds, "compile_seconds": done.compile_seconds},
+        about={"seconds": done.seconds, "compile_seconds": done.compile_seconds}
+        | {"environment": environment()}
+        | way_of(work.arm),
     )
 
 

@@ -105,43 +105,35 @@ def free_bytes() -> int:
     return room.host_bytes()
 
 
-def mesh_for(num_lanes: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """One axis over the fewest devices of which none gets more lanes than from all."""
+def mesh_for(
+    num_lanes: int, devices: Sequence[jax.Device] | None = None, size: int = 1
+) -> Mesh:
+    """One axis over the fewest devices of which none gets more lanes than from all.
+
+    Lanes are counted in bundles of `size`. Those of two or more lanes have two devices
+    at least, if there are two: XLA compiles another program for one.
+    """
     devices = list(devices or jax.devices())
-    lanes_each = -(-num_lanes // len(devices))
-    used = np.array(devices[: -(-num_lanes // lanes_each)])
+    bundles = -(-num_lanes // size)
+    bundles_each = -(-bundles // len(devices))
+    least = 1 if size == 1 else 2
+    used = np.array(devices[: max(least, -(-bundles // bundles_each))])
     return Mesh(used, ("lanes",), axis_types=(AxisType.Auto,))
 
 
-def divide(
-    function: Callable,
-    mesh: Mesh,
-    in_axes: tuple[int | None, ...],
-    mapping: str = "vmap",
-) -> Callable:
-    """`function` of one lane as a function of all lanes, divided over the mesh evenly.
+def divide(function: Callable, mesh: Mesh, in_axes: tuple[int | None, ...]) -> Callable:
+    """`function` of one device's lanes as one of all lanes, divided over the mesh.
 
     `in_axes` is that of `jax.vmap`: 0 for an argument that has lanes, None for one that
-    all lanes share. `mapping`, a row of `MAPPINGS`, is that of the lanes on a device.
+    all lanes share. Each device gets as many lanes as the others.
     """
     return jax.shard_map(
-        MAPPINGS[mapping](function, in_axes),
+        function,
         mesh=mesh,
         in_specs=tuple(SHARED if axis is None else LANES for axis in in_axes),
         out_specs=LANES,
         check_vma=False,  # what is shared is replicated, nothing is reduced
     )
-
-
-def loop(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
-    """`jax.vmap(function, in_axes)`, but one lane after the other."""
-
-    def all_lanes(*args):
-        lanes = {i: x for i, x in enumerate(args) if in_axes[i] == 0}
-        arguments = lambda lane: (lane.get(i, x) for i, x in enumerate(args))
-        return jax.lax.map(lambda lane: function(*arguments(lane)), lanes)
-
-    return all_lanes
 
 
 def place(data: Data, mesh: Mesh | None = None) -> Data:
@@ -168,6 +160,3 @@ def _replicate(x: Array, sharding: NamedSharding) -> Array:
         return jax.device_put(x, sharding)
     copies = [held[device] for device in devices]
     return jax.make_array_from_single_device_arrays(x.shape, sharding, copies)
-
-
-MAPPINGS: dict[str, Callable] = {"map": loop, "vmap": jax.vmap}

@@ -1,11 +1,10 @@
 """An epoch of one lane: its steps, its last batch, and what is measured after it."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Int, Key
 
 from normjax.training import lane, last_batch, probes, steps
 from normjax.types import Data, EpochMetrics, Metrics, Program, Settings, TrainState
@@ -64,20 +63,3 @@ def epoch(
         test=lane.evaluate(state, data.test, **fixed),
         probes=probes.measure_all(state, context),
     )
-
-
-def epoch_unless_padding(
-    real: Bool[Array, ""], state: TrainState, *args, program: Program
-) -> tuple[TrainState, EpochMetrics]:
-    """`epoch` of a lane that is real; where lanes are mapped, the others do nothing.
-
-    Then a core that is done early leaves its threads to the others. If lanes are
-    vmapped both branches would be computed, so there the padding trains too.
-    """
-    # traced once, not for its shapes and again for the branch
-    train = jax.jit(functools.partial(epoch, program=program), inline=True)
-    if program.mapping == "vmap":
-        return train(state, *args)
-    _, report = jax.eval_shape(train, state, *args)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), report)
-    return jax.lax.cond(real, train, lambda state, *_: (state, zeros), state, *args)

@@ -2,12 +2,12 @@
 
 A lane is a pure function of its key and its settings. Lanes are divided over the
 devices and vmapped on each, so the same code fills the cores of a CPU, one GPU or a TPU
-slice; or they are mapped, one after the other on each device, which suits networks that
-fill a core by themselves. The host sees only what an epoch reports.
+slice; or they are mapped, one after the other or in bundles on each device, which suits
+networks that fill a core by themselves. The host sees only what an epoch reports.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,7 +19,8 @@ from jaxtyping import Array, Int, Key, PyTree
 from normjax.data import splits
 from normjax.training import lane, last_batch
 from normjax.training.devices import LANES, divide, mesh_for, place
-from normjax.training.epoch import StepKeys, epoch_unless_padding
+from normjax.training.epoch import StepKeys, epoch
+from normjax.training.mappings import mapped, together
 from normjax.types import (
     Data,
     EpochMetrics,
@@ -82,6 +83,11 @@ def first_input(inputs, scaling: Scaling) -> Array:
     return splits.scale_inputs(inputs[:1], scaling)
 
 
+def _vmapped(function: Callable, mesh: Mesh, in_axes: tuple) -> Callable:
+    """`function` of one lane as one of all lanes, divided over the mesh evenly."""
+    return divide(jax.vmap(function, in_axes), mesh, in_axes)
+
+
 @functools.partial(
     jax.jit,
     static_argnames=("model", "mesh"),
@@ -91,7 +97,7 @@ def first_input(inputs, scaling: Scaling) -> Array:
 def init_lanes(keys, init_scale, example, *, model: nn.Module, mesh: Mesh) -> PyTree:
     """Parameters and collections; compiled once for all arms with this model."""
     one = functools.partial(lane.init, model=model)
-    return divide(one, mesh, (0, 0, None))(keys, init_scale, example)
+    return _vmapped(one, mesh, (0, 0, None))(keys, init_scale, example)
 
 
 @functools.partial(jax.jit, static_argnames=("program", "num_train", "mesh"))
@@ -104,7 +110,7 @@ def start_lanes(
         tx = lane.optimizer(program, settings, num_train=num_train)
         return lane.start(params, stats, tx)
 
-    return divide(one, mesh, (0, 0, 0))(params, stats, settings)
+    return _vmapped(one, mesh, (0, 0, 0))(params, stats, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "num_examples", "size"))
@@ -119,7 +125,7 @@ def order_lanes(keys, number, *, num_examples: int, size: tuple, mesh: Mesh) -> 
     def one(key, number):
         return splits.order(jax.random.fold_in(key, number), num_examples, **sizes)
 
-    return divide(one, mesh, (0, None))(keys, number)
+    return _vmapped(one, mesh, (0, None))(keys, number)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "num_examples", "num_train"))
@@ -129,7 +135,7 @@ def subset_lanes(keys, *, num_examples: int, num_train: int, mesh: Mesh) -> Arra
     def one(key):
         return splits.own_rows(subset_key(key), num_examples, num_train)
 
-    return divide(one, mesh, (0,))(keys)
+    return _vmapped(one, mesh, (0,))(keys)
 
 
 @functools.partial(jax.jit, static_argnames=("program", "mesh"))
@@ -151,8 +157,8 @@ def epoch_lanes(
     copy of it per epoch and the memory of a second state while one runs: 14 MB for ten
     lanes of the MLP 784-128-128-10 under Adam.
     """
-    one = functools.partial(epoch_unless_padding, program=program)
-    lanes = divide(one, mesh, (0, 0, 0, 0, 0, None, 0), program.mapping)
+    one, in_axes = functools.partial(epoch, program=program), (0, 0, 0, 0, None, 0)
+    lanes = divide(mapped(one, in_axes, program.mapping), mesh, (0, *in_axes))
     return lanes(real, state, rows, keys, settings, data, subset)
 
 
@@ -170,8 +176,9 @@ def train(
     """Trains all lanes, and yields after each epoch: their state and their report.
 
     Lanes are padded with copies of the first one to a multiple of the number of
-    devices. The state holds the padding too, the report only the lanes that were
-    asked for, as NumPy arrays `[lanes]`. What was yielded stays valid.
+    devices, and of the lanes of a bundle where they are mapped in bundles. The state
+    holds the padding too, the report only the lanes that were asked for, as NumPy
+    arrays `[lanes]`. What was yielded stays valid.
 
     Args:
         keys: one per lane; equal keys mean equal kernels and equal batches.
@@ -184,8 +191,10 @@ def train(
         devices: all of them by default.
     """
     num_lanes, num_train = len(keys), lane.num_train(program, data)
-    mesh = mesh_for(num_lanes, devices)
-    padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, -num_lanes % mesh.size))
+    size = together(program.mapping) or 1
+    mesh = mesh_for(num_lanes, devices, size)
+    padding = -num_lanes % (mesh.size * size)
+    padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, padding))
     given, own = padded_keys(keys, padded)
     real, own, traced = jax.device_put(
         (
@@ -202,10 +211,10 @@ def train(
         now = jax.device_put([x[padded] for x in leaves], NamedSharding(mesh, LANES))
         state = jax.tree.unflatten(jax.tree.structure(state), now)
     subset = _subsets(given, data, **compiled) if program.num_train else None
-    size = last_batch.order_size(program)
+    steps = last_batch.order_size(program)
     for number in range(first_epoch, num_epochs):
         rows = order_lanes(
-            own.order, np.int32(number), num_examples=num_train, size=size, mesh=mesh
+            own.order, np.int32(number), num_examples=num_train, size=steps, mesh=mesh
         )
         state, report = epoch_lanes(
             *(state, real, rows, step_keys(own, program), traced, data),
