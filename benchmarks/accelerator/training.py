@@ -40,7 +40,7 @@ class Way(NamedTuple):
     """How the lanes of a workload are trained."""
 
     lanes: int
-    mapping: str = "vmap"  # a row of devices.MAPPINGS
+    mapping: str = "vmap"  # as normjax.training.mappings has it
     convolution: str = "auto"  # a row of ops.conv.IMPLEMENTATIONS
     products: str = "default"  # a row of PRODUCTS
 
