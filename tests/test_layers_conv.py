@@ -111,7 +111,9 @@ def test_equal_keys_give_the_parameters_of_flax():
         assert np.any(ours[name] != 0)
 
 
-@pytest.mark.parametrize("implementation", ["images", "lax", "patches"])
+@pytest.mark.parametrize(
+    "implementation", ["images", "lax", "patches", "planes", "winograd"]
+)
 def test_the_implementation_that_is_named_is_used(implementation):
     """Told by the convolutions of the value and of the kernel's gradient."""
     layer = layers.Conv(4, (3, 3), implementation=implementation)
@@ -124,23 +126,27 @@ def test_the_implementation_that_is_named_is_used(implementation):
 
     text = jax.jit(jax.value_and_grad(total)).lower(kernel).as_text()
     count = text.count("stablehlo.convolution")
-    assert count == {"images": 1, "lax": 2, "patches": 0}[implementation]
+    assert count == {"images": 1, "lax": 2}.get(implementation, 0)
 
 
 @pytest.mark.parametrize(
     ("size", "inputs", "given", "name"),
     [
-        ((3, 3), 7, {}, "patches"),
+        ((3, 3), 7, {}, "planes"),
         ((3, 3), 8, {}, "images"),
-        ((8,), 8, {}, "patches"),
+        ((8,), 8, {}, "planes"),
         (9, 8, {}, "images"),
+        ((3, 3), 64, {"features": 64}, "winograd"),
+        ((3, 3), 64, {"features": 64, "strides": 2}, "images"),
+        ((3, 3), 64, {"features": 64, "strides": None}, "winograd"),
         ((3, 3), 8, {"feature_group_count": 2}, "lax"),
         ((3, 3), 8, {"input_dilation": (1, 2)}, "lax"),
         ((3, 3), 8, {"input_dilation": None}, "images"),
     ],
 )
 def test_the_layer_knows_what_convolves(size, inputs, given, name):
-    assert layers.Conv(16, size, **given).implementation_for(inputs) == name
+    fields = {"features": 16, "kernel_size": size} | given
+    assert layers.Conv(**fields).implementation_for(inputs) == name
 
 
 # ---- norms of the kernel -------------------------------------------------------------
@@ -262,8 +268,8 @@ def test_data_dependent_init_sees_the_pixels_of_a_convolution():
         (
             (3, 3),
             {"implementation": "fft"},
-            "implementation='fft': must be one of images, lax, patches; choose one of"
-            " them.",
+            "implementation='fft': must be one of images, lax, patches, planes,"
+            " winograd; choose one of them.",
         ),
         (
             (7, 3),

@@ -175,8 +175,8 @@ MISTAKES = {
     ),
     "convolution": (
         {"model": {"convolution": "image"}},
-        "model.convolution='image': must be one of auto, images, lax, patches;"
-        " did you mean 'images'?",
+        "model.convolution='image': must be one of auto, images, lax, patches,"
+        " planes, winograd; did you mean 'images'?",
     ),
     "mapping": (
         {"mapping": "vmaps"},
@@ -717,7 +717,7 @@ def test_steps_with_replacement_are_rounded():
 def test_networks_are_mapped_on_a_cpu():
     model = {"name": "cnn", "widths": (4, 8), "kernel_size": 5}
     (conv,) = plan.study(normjax.config(model=model)).arms
-    assert conv.convolutions == {"conv_0": "patches", "conv_1": "images"}
+    assert conv.convolutions == {"conv_0": "planes", "conv_1": "images"}
     assert conv.program.mapping == "map"
     (forced,) = plan.study(normjax.config(model=model, mapping="vmap")).arms
     assert forced.program.mapping == "vmap"

@@ -92,6 +92,7 @@ class Conv(Linear):
         y = conv.conv(
             images,
             kernel,
+            bias,
             strides=strides,
             padding=padding,
             kernel_dilation=dilation,
@@ -99,16 +100,17 @@ class Conv(Linear):
             feature_group_count=self.feature_group_count,
             implementation=self.implementation_for(x.shape[-1]),
         )
-        y = y.reshape(*lead, *y.shape[3 - len(size) :])
-        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
+        return y.reshape(*lead, *y.shape[3 - len(size) :])
 
     def implementation_for(self, num_inputs: int) -> str:
         """The implementation that convolves inputs of so many features."""
         if self.implementation != "auto":
             return self.implementation
         dense = {self.feature_group_count, *self._each(self.input_dilation or 1)} == {1}
-        size = self._each(self.kernel_size)
-        return conv.choose((*size, num_inputs, self.features), dense=dense)
+        shape = (*self._each(self.kernel_size), num_inputs, self.features)
+        steps = {"strides": self._each(self.strides or 1)}
+        steps["kernel_dilation"] = self._each(self.kernel_dilation or 1)
+        return conv.choose(shape, dense=dense, **steps)
 
     def _rank(self) -> int:
         """The number of dimensions of the kernel, 1 or 2."""

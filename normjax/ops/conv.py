@@ -5,24 +5,30 @@ they cost. Nothing here owns a parameter.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from normjax.errors import InputError, pick
 from normjax.ops import windows
-from normjax.ops.conv_implementations import IMPLEMENTATIONS, by_lax
+from normjax.ops.conv_images import by_images
+from normjax.ops.conv_implementations import by_lax, by_patches, by_planes
+from normjax.ops.conv_winograd import by_winograd
 from normjax.ops.windows import Pair, Window
 
-# Columns of the matrix of patches, up to which it costs less than it saves.
+# Numbers that an output sees, up to which a matrix of them costs less than it saves.
 FEW_COLUMNS = 64
+# Inputs and features, from which the products that tiles save cost more than the sums.
+MANY_CHANNELS = 64
 
 
 def conv(
     x: Float[Array, "batch height width inputs"],
     kernel: Float[Array, "rows columns per_group features"],
+    bias: Float[Array, " features"] | None = None,
     *,
     strides: int | Sequence[int] = 1,
     padding: windows.Padding = "SAME",
@@ -38,6 +44,7 @@ def conv(
 
     with strides s, kernel dilation d and padding p; 0 outside of the image. It is a
     correlation, as everywhere in deep learning: the kernel is not turned around.
+    `bias[f]` is added if there is one.
 
         >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
         >>> conv(x, jnp.ones((2, 2, 1, 1)), padding="VALID").ravel().tolist()
@@ -46,6 +53,7 @@ def conv(
     Args:
         x: images, channels last.
         kernel: `per_group` is `inputs / feature_group_count`.
+        bias: `None` means 0.
         strides: of both dimensions, or of each.
         padding: "SAME", "SAME_LOWER", "VALID" (or in lower case), a number, or a
             number or a pair of them for each dimension.
@@ -53,8 +61,8 @@ def conv(
         input_dilation: 1 is dense; others only by `lax`.
         feature_group_count: 1 is dense; others only by `lax`.
         implementation: a row of IMPLEMENTATIONS, or "auto" for that of `choose`.
-            "images", which auto takes on a CPU, has no forward mode (`jax.jvp`,
-            `jax.jacfwd`, forward over reverse); "lax" and "patches" have.
+            "images" and "winograd", which auto takes on a CPU, have no forward mode
+            (`jax.jvp`, `jax.jacfwd`, forward over reverse); the others have.
 
     Raises:
         InputError: the implementation is unknown or cannot do what is asked, or the
@@ -64,7 +72,8 @@ def conv(
     groups = feature_group_count
     dense = (between, groups) == ((1, 1), 1)
     if implementation == "auto":
-        implementation = choose(kernel.shape, dense=dense)
+        steps = {"strides": strides, "kernel_dilation": kernel_dilation}
+        implementation = choose(kernel.shape, dense=dense, **steps)
     apply = pick("implementation", IMPLEMENTATIONS, implementation)
     if not dense and implementation != "lax":
         rule = "needs input_dilation=1 and feature_group_count=1,"
@@ -80,26 +89,44 @@ def conv(
     )
     x, window, between = _without_odd_padding(x, kernel.shape[:2], window, between)
     if not dense or 0 in (*x.shape, *kernel.shape):
-        return by_lax(x, kernel, window, between, groups)
+        return _plus(by_lax(x, kernel, window, between, groups), bias)
     # Under `shard_map` either may differ between devices: then both do from here on,
     # and JAX sums the gradient of the one that they share.
     zero_of = lambda a, dtype: jnp.zeros_like(a, dtype, shape=())
     x, kernel = x + zero_of(kernel, x.dtype), kernel + zero_of(x, kernel.dtype)
-    return apply(x, kernel, window)
+    if apply is by_planes:
+        return by_planes(x, kernel, window, bias)
+    return _plus(apply(x, kernel, window), bias)
 
 
-def choose(kernel_shape: Sequence[int], *, dense: bool = True) -> str:
+def _plus(y, bias):
+    return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+
+
+def choose(
+    kernel_shape: Sequence[int],
+    *,
+    dense: bool = True,
+    strides: int | Sequence[int] = 1,
+    kernel_dilation: int | Sequence[int] = 1,
+) -> str:
     """The implementation for a kernel `[*size, inputs, features]`.
 
-    `patches` where an output has few entries, as in the first layer: its matrix is
-    small. Otherwise `images` on a CPU. On a GPU or TPU always `patches`, because
-    vmapped kernels are one batched matrix product there; this was not measured.
+    On a CPU `planes` where an output sees few numbers, as in the first layer: their
+    matrix is small. `winograd` for three by three pixels of many channels, `images` for
+    the others. On a GPU or TPU always `patches`, because vmapped kernels are one
+    batched matrix product there; this was not measured.
     """
+    *size, inputs, features = kernel_shape
+    steps = {*np.ravel(strides).tolist(), *np.ravel(kernel_dilation).tolist()}
+    tiles = [*size] == [3, 3] and steps == {1}
     if not dense:
         return "lax"
-    if jax.default_backend() == "cpu" and math.prod(kernel_shape[:-1]) > FEW_COLUMNS:
-        return "images"
-    return "patches"
+    if jax.default_backend() != "cpu":
+        return "patches"
+    if math.prod(kernel_shape[:-1]) <= FEW_COLUMNS:
+        return "planes" if math.prod(size) > 1 else "patches"
+    return "winograd" if tiles and min(inputs, features) >= MANY_CHANNELS else "images"
 
 
 def _without_odd_padding(x, size: Sequence[int], window: Window, between: Pair):
@@ -118,3 +145,13 @@ def _without_odd_padding(x, size: Sequence[int], window: Window, between: Pair):
     rest = [(p[0] - e[0], p[1] - e[1]) for p, e in zip(window.padding, edges)]
     x = windows.pad(x, rest, between=(between[0] - 1, between[1] - 1))
     return x, window._replace(padding=edges), (1, 1)
+
+
+# Name -> (x, kernel, Window -> y).
+IMPLEMENTATIONS: dict[str, Callable] = {
+    "images": by_images,
+    "lax": by_lax,
+    "patches": by_patches,
+    "planes": by_planes,
+    "winograd": by_winograd,
+}

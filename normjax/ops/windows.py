@@ -81,12 +81,14 @@ def patches(
 ) -> Float[Array, "batch new_height new_width columns"]:
     """`[batch, height, width, rows * columns * inputs]`, ordered as a kernel is."""
     x = pad(x, window.padding)
-    parts = [
-        entries(x, (r * window.dilation[0], c * window.dilation[1]), size, window)
-        for r in range(size[0])
-        for c in range(size[1])
-    ]
+    parts = [entries(x, start, size, window) for start in starts(size, window)]
     return jnp.concatenate(parts, axis=-1)
+
+
+def starts(size: Sequence[int], window: Window) -> list[Pair]:
+    """Where each entry of a window starts in the padded images, row by row."""
+    down, right = window.dilation
+    return [(r * down, c * right) for r in range(size[0]) for c in range(size[1])]
 
 
 def entries(
@@ -108,3 +110,8 @@ def pad(
     """Pads before, after and between the rows and columns; less than 0 crops."""
     config = [(0, 0, 0), *((*p, b) for p, b in zip(edges, between)), (0, 0, 0)]
     return lax.pad(x, jnp.full((), value, x.dtype), config)
+
+
+def divisor(number: int, most: int) -> int:
+    """The greatest divisor of `number` that is at most `most`, but at least 1."""
+    return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(most, 1))
