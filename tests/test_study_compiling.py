@@ -1,5 +1,6 @@
 """Which choices compile a program, and which share those that are there."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -31,7 +32,11 @@ def compiled(workdir, **changed) -> set[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def first(tmp_path_factory) -> set[str]:
-    """The programs of the plain study, which is trained before all others."""
+    """The programs of the plain study, which is trained before all others.
+
+    Other tests of this process may have compiled some of them.
+    """
+    jax.clear_caches()
     return compiled(tmp_path_factory.mktemp("first"))
 
 

@@ -18,8 +18,8 @@ from normjax.types import Metrics, Program, TrainState
 
 Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
 
-# Attempts at the steps of an epoch, in their order.
-TRAIN, SEARCH, TRAIN_AGAIN, DONE = range(4)
+# What an attempt at the steps of an epoch is for.
+TRAIN, SEARCH, DONE = range(3)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -89,40 +89,60 @@ def scan_and_look_back(
     state, which is looked at in each step. If there are none at the end there were none
     before. Otherwise the lane takes its steps again from the state in which it began,
     and looks at everything to find the step that lost it; then those before it. All
-    three are one loop of the program, so they give the same bits and compile once.
+    are one loop of the program: it compiles once, and where a device gives the same
+    bits each time these are the numbers of looking in each step. Where it does not, the
+    lane searches until the steps before the lost one leave a finite state.
     """
     num_steps = len(jax.tree.leaves(inputs)[0])
-    take = lambda i: jax.tree.map(lambda x: x[i], inputs)
-    _, shapes = jax.eval_shape(step, state, take(0))
+    step = jax.jit(step, inline=True)  # traced once for its shapes and for the loop
+    _, shapes = jax.eval_shape(step, state, _row(inputs, jnp.int32(0)))
     blank = jax.tree.map(lambda x: jnp.full(num_steps, jnp.nan, x.dtype), shapes)
     begun = Attempt(jnp.int32(0), state, blank, jnp.array(True))
-
-    def attempt(limit: Array, looking: Array) -> Attempt:
-        def one(now: Attempt) -> Attempt:
-            new, one_metrics = step(now.state, take(now.taken))
-            new = jax.tree.map(lambda x, past: x.astype(past.dtype), new, state)
-            put = lambda every, x: every.at[now.taken].set(x)
-            metrics = jax.tree.map(put, now.metrics, one_metrics)
-            every = lambda: all_finite(new)
-            finite = jax.lax.cond(looking, every, lambda: jnp.array(True))
-            finite &= all_finite((fleeting(new), one_metrics.loss))
-            return Attempt(now.taken + 1, new, metrics, finite)
-
-        going = lambda now: now.finite & (now.taken < limit)
-        return jax.lax.while_loop(going, one, begun)
+    attempt = functools.partial(_attempt, step, begun, inputs, fleeting)
 
     def next_attempt(carry):
         which, limit, _ = carry
         now = attempt(limit, which == SEARCH)
-        whole = now.finite & all_finite(now.state)
-        after_training = jnp.where(whole, DONE, SEARCH)
+        whole = now.finite & (now.taken == limit)
+        whole &= (limit == 0) | all_finite(now.state)
         limit = jnp.where(which == SEARCH, now.taken - ~now.finite, limit)
-        return jnp.where(which == TRAIN, after_training, which + 1), limit, now
+        following = jnp.where(whole, DONE, SEARCH)
+        return jnp.where(which == SEARCH, TRAIN, following), limit, now
 
     alive = state.diverged_at_step < 0
-    first = jnp.where(alive, TRAIN, TRAIN_AGAIN), jnp.where(alive, num_steps, 0), begun
+    limit = jnp.where(alive, num_steps, 0)
     undone = lambda carry: carry[0] != DONE
+    first = jnp.int32(TRAIN), limit, begun
     _, taken, last = jax.lax.while_loop(undone, next_attempt, first)
     lost = alive & (taken < num_steps)
     at = jnp.where(lost, state.step + taken + 1, state.diverged_at_step)
     return last.state._replace(diverged_at_step=at), last.metrics
+
+
+def _attempt(
+    step: Step,
+    begun: Attempt,
+    inputs: PyTree,
+    fleeting: Callable[[TrainState], PyTree],
+    limit: Int[Array, ""],
+    looking: Bool[Array, ""],
+) -> Attempt:
+    """At most `limit` steps; if it is `looking`, until one is lost."""
+
+    def one(now: Attempt) -> Attempt:
+        new, one_metrics = step(now.state, _row(inputs, now.taken))
+        new = jax.tree.map(lambda x, past: x.astype(past.dtype), new, begun.state)
+        put = lambda every, x: every.at[now.taken].set(x)
+        metrics = jax.tree.map(put, now.metrics, one_metrics)
+        every = lambda: all_finite(new)
+        finite = jax.lax.cond(looking, every, lambda: jnp.array(True))
+        finite &= all_finite((fleeting(new), one_metrics.loss))
+        return Attempt(now.taken + 1, new, metrics, finite)
+
+    going = lambda now: now.finite & (now.taken < limit)
+    return jax.lax.while_loop(going, one, begun)
+
+
+def _row(inputs: PyTree, i: Int[Array, ""]) -> PyTree:
+    """The inputs of one step."""
+    return jax.tree.map(lambda x: x[i], inputs)
