@@ -7,9 +7,13 @@ told what to do in lines of JSON, and sleeps in between:
     {"steps": 100}                         -> {"loss": 0.5, "core_seconds": 0.2}
 
 Where each core has a process of its own, that one is bound to its core before it
-imports anything, so that no library starts more than one thread. The threads of
-PyTorch on all cores sleep while they wait, unless OMP_WAIT_POLICY says otherwise: by
-default they spin, and where other work gets in between, a step takes ten times as long.
+imports anything, so that no library starts more than one thread.
+
+The threads of PyTorch on all cores wait for each other in two ways. By default they
+spin, which is the fastest where nothing else runs; where other work gets in between, a
+step takes ten times as long, and with OMP_WAIT_POLICY=passive they sleep. Threads that
+spin would take the cores from whoever has the next turn. They do so only for a while
+after their last work, and so `rest` waits for that while.
 """
 
 import contextlib
@@ -32,16 +36,27 @@ class Way(NamedTuple):
     framework: str  # the module benchmarks.peers_<framework>
     per_core: bool = False  # one process for each core; or one on all of them
     compiled: bool = False  # by torch.compile
+    spinning: bool = False  # threads wait as OpenMP has them by default; or they sleep
 
 
 WAYS = {
     "torch": Way("torch"),
     "torch compiled": Way("torch", compiled=True),
+    "torch spinning": Way("torch", spinning=True),
+    "torch spinning compiled": Way("torch", compiled=True, spinning=True),
     "torch per core": Way("torch", per_core=True),
     "torch per core compiled": Way("torch", per_core=True, compiled=True),
     "flax": Way("flax"),
     "flax per core": Way("flax", per_core=True),
 }
+
+# OpenMP of GNU spins 300,000 times, some ms (libgomp, GOMP_SPINCOUNT); that of LLVM
+# and Intel 200 ms (KMP_BLOCKTIME).
+REST_SECONDS = 0.3
+NOT_INHERITED = (
+    *("XLA_FLAGS", "JAX_NUM_CPU_DEVICES"),  # what is set for ours
+    *("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"),  # what a way decides
+)
 
 
 class Failed(Exception):
@@ -59,23 +74,13 @@ def cores() -> list[int]:
 def processes_of(way: Way) -> Iterator[list[subprocess.Popen]]:
     """The processes of a way, which wait to be told; they end with the context."""
     places = [[core] for core in cores()] if way.per_core else [cores()]
-    drop = {"XLA_FLAGS", "JAX_NUM_CPU_DEVICES"}  # what is set for ours
-    inherited = {name: x for name, x in os.environ.items() if name not in drop}
-    paths = [str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     with contextlib.ExitStack() as stack:
         started = []
         for place in places:
-            variables = {
-                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-                "OMP_NUM_THREADS": str(len(place)),
-                "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
-                "TORCHINDUCTOR_COMPILE_THREADS": "1",  # it would keep a pool of them
-                "JAX_PLATFORMS": "cpu",
-            }
             command = [sys.executable, "-m", "benchmarks.processes", json.dumps(way)]
             process = subprocess.Popen(
                 [*command, json.dumps(place)],
-                env=inherited | variables,
+                env=environment_of(way, len(place)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -85,9 +90,33 @@ def processes_of(way: Way) -> Iterator[list[subprocess.Popen]]:
         yield started
 
 
+def environment_of(way: Way, num_threads: int) -> dict[str, str]:
+    """The variables of a process of a way."""
+    paths = [str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    inherited = {name: x for name, x in os.environ.items() if name not in NOT_INHERITED}
+    waiting = {} if way.spinning else {"OMP_WAIT_POLICY": "passive"}
+    return (
+        inherited
+        | waiting
+        | {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "OMP_NUM_THREADS": str(num_threads),
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # it would keep a pool of them
+            "JAX_PLATFORMS": "cpu",
+        }
+    )
+
+
+def rest(way: Way) -> None:
+    """Waits until no thread of a way that had its turn spins any more."""
+    if way.spinning:
+        time.sleep(REST_SECONDS)
+
+
 def end(process: subprocess.Popen) -> None:
     """Closes its input, at which it ends, and waits."""
-    process.stdin.close()  # type: ignore[union-attr]
+    with contextlib.suppress(BrokenPipeError):  # it ended by itself
+        process.stdin.close()  # type: ignore[union-attr]
     try:
         process.wait(timeout=5)
     except subprocess.TimeoutExpired:
@@ -98,17 +127,27 @@ def end(process: subprocess.Popen) -> None:
 
 def tell(process: subprocess.Popen, **order: Any) -> None:
     """Sends an order, without waiting for what comes of it."""
-    process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]
-    process.stdin.flush()  # type: ignore[union-attr]
+    with contextlib.suppress(BrokenPipeError):  # `answers` says that it ended
+        process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
 
 
-def answer(process: subprocess.Popen) -> dict[str, Any]:
-    """Waits until the order is carried out."""
-    line = process.stdout.readline()  # type: ignore[union-attr]
-    result = json.loads(line) if line else {"error": "the process ended"}
-    if "error" in result:
-        raise Failed(result["error"])
-    return result
+def answers(started: list[subprocess.Popen]) -> list[dict[str, Any]]:
+    """Waits until each has carried out its order.
+
+    All answers are read, also after one that is an error: none is left to be taken for
+    that to the next order.
+
+    Raises:
+        Failed: if one could not, or ended.
+    """
+    lines = [process.stdout.readline() for process in started]  # type: ignore[union-attr]
+    ended = {"error": "the process ended"}
+    found = [json.loads(line) if line.endswith("\n") else ended for line in lines]
+    for result in found:
+        if "error" in result:
+            raise Failed(result["error"])
+    return found
 
 
 def load(started: list[subprocess.Popen], work: Workload, folder: str) -> float:
@@ -119,21 +158,24 @@ def load(started: list[subprocess.Popen], work: Workload, folder: str) -> float:
     """
     order = {"load": work, "data": folder}
     tell(started[0], **order)
-    seconds = answer(started[0])["compile_seconds"]
+    (first,) = answers(started[:1])
     for process in started[1:]:  # afterwards: they find what the first one compiled
         tell(process, **order)
-    for process in started[1:]:
-        answer(process)
-    return seconds
+    answers(started[1:])
+    return first["compile_seconds"]
 
 
 def train(started: list[subprocess.Popen], num_steps: int) -> tuple[float, float]:
-    """Seconds until each process has taken these steps, all at once; core seconds."""
+    """Seconds until each process has taken these steps, all at once; core seconds.
+
+    Raises:
+        Failed: if one of them cannot, or its loss is not finite.
+    """
     start = time.perf_counter()
     for process in started:
         tell(process, steps=num_steps)
-    core_seconds = sum(answer(process)["core_seconds"] for process in started)
-    return time.perf_counter() - start, core_seconds
+    found = answers(started)
+    return time.perf_counter() - start, sum(x["core_seconds"] for x in found)
 
 
 def serve(way: Way, replies: TextIO) -> None:

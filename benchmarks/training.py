@@ -5,22 +5,24 @@ python -m benchmarks.training [--short] [--only cnn-5x5-sgd] [--repeats 5]
 
 The peers are PyTorch, eager and compiled, and a flax loop with optax, each in one
 process on all cores, and in one process per core with one thread each, all at once.
-All train the same networks on the same images (random bytes where the set is not
-prepared), a new permutation each epoch, in float32. A way's seconds per network are
-those of the clock, divided by the networks that are finished then; a single network has
-one process only. Core seconds are those in which cores worked, of all threads; they
-change less than the clock's where other work gets in between.
+On all cores PyTorch is timed with threads that sleep while they wait, and with those of
+its default, which spin. All train the same networks on the same images (random bytes
+where the set is not prepared), a new permutation each epoch, in float32. A way's
+seconds per network are those of the clock until all are finished, divided by their
+number: three networks on two cores take two rounds. A single network has one process
+only. Core seconds are those in which cores worked, of all threads; they change less
+than the clock's where other work gets in between.
 
 Processes are started, compiled and warmed up before; then epochs of ours and of every
-way take turns. A way that takes more than three times as long as the fastest while it
-warms up takes no further turns: its seconds are those of the warm-up.
+way take turns, with a pause after threads that spin. A way that takes more than three
+times as long as the fastest while it warms up takes no further turns: its seconds are
+those of the warm-up.
 
 The limit is the epoch's matrix products at the speed of a large one, measured in the
 same run on the same cores. CPUs only.
 """
 
 import argparse
-import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -28,64 +30,20 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks import guard, ours, processes, training_rows
-from benchmarks.processes import WAYS, Failed
-from benchmarks.training_rows import Spent, Times
+from benchmarks import guard, ours, training_rows
+from benchmarks.peers import Peers, peers, progress
+from benchmarks.processes import WAYS
+from benchmarks.training_rows import Spent, Times, Turn
 from benchmarks.workloads import SHORT, WORKLOADS, Workload
 from normjax.errors import InputError
 from normjax.study.environment import environment
 from normjax.training import devices
-
-SLOW = 3  # times the fastest way in the warm-up
-WARM_UP = 3  # tenths of an epoch, of which the fastest counts
-
-
-class Peers:
-    """The processes of all ways, for one workload after the other."""
-
-    def __init__(self, started: dict[str, list], left_out: dict[str, str]):
-        self.started, self.left_out = started, left_out
-
-    def load(self, work: Workload, folder: str) -> tuple[dict[str, float], Times]:
-        """Compiles and warms up: compile seconds, and those of an epoch, by way."""
-        compile_seconds, warm = {}, {}
-        for way, started in self.started.items():
-            try:
-                compile_seconds[way] = processes.load(started, work, folder)
-            except Failed as error:
-                if not WAYS[way].compiled:
-                    raise
-                self.left_out[way] = str(error)
-                continue
-            few = max(1, work.num_steps // 10)
-            tried = min(self.spent(way, few) for _ in range(WARM_UP))
-            warm[way] = [Spent(*(x * work.num_steps / few for x in tried))]
-            progress(f"{way}: {compile_seconds[way]:.1f} s to compile")
-        return compile_seconds, warm
-
-    def spent(self, way: str, num_steps: int) -> Spent:
-        """Seconds of a network, when each process of a way takes so many steps."""
-        started = self.started[way]
-        seconds = processes.train(started, num_steps)
-        return Spent(*(x / len(started) for x in seconds))
-
-
-@contextlib.contextmanager
-def peers(ways: list[str]) -> Iterator[Peers]:
-    """Starts the processes of these ways."""
-    left_out = {}
-    if len(processes.cores()) == 1:
-        left_out = {way: "there is one core" for way in ways if WAYS[way].per_core}
-    with contextlib.ExitStack() as stack:
-        start = lambda way: stack.enter_context(processes.processes_of(WAYS[way]))
-        started = {way: start(way) for way in ways if way not in left_out}
-        yield Peers(started, left_out)
 
 
 def measure(
@@ -95,45 +53,48 @@ def measure(
     x, y, data = ours.arrays(work)
     for name, values in (("x", x), ("y", y)):
         np.save(f"{folder}/{name}.npy", values)
-    left_out = peers.left_out
-    peers.left_out = dict(left_out)
-    compile_seconds, times = peers.load(work, folder)
-    least = min(warm.seconds for (warm,) in times.values())
-    turns = [way for way, (warm,) in times.items() if warm.seconds <= SLOW * least]
-    times |= {way: [] for way in turns}
+    loaded = peers.load(work, folder)
     trained = {n: ours.epochs(work, n, x, y, 1 + repeats) for n in work.lanes}
     compiling = {n: next(epochs)[1] for n, epochs in trained.items()}
     for n, seconds in compiling.items():
         progress(f"ours, {n} lanes: {seconds:.1f} s to compile")
-    own: dict[int, list[Spent]] = {n: [] for n in work.lanes}
-    products = [ours.product_seconds()]
-    for _ in range(repeats):
-        for n, epochs in trained.items():
-            before = time.process_time()
-            seconds, _ = next(epochs)
-            own[n].append(Spent(seconds, (time.process_time() - before) / n))
-        for way in turns:
-            times[way].append(peers.spent(way, work.num_steps))
-        products.append(ours.product_seconds())
-    speed = 2 * ours.PRODUCT**3 / min(products)
+    turns = training_rows.fast_turns(loaded.warm, work.lanes)
+    turn = lambda turn: peers.spent(turn, work.num_steps)
+    own, times, product_seconds = in_turn(trained, turns, turn, repeats)
+    speed = 2 * ours.PRODUCT**3 / product_seconds
     shared = {
         "data": data,
         "limit_seconds": ours.operations(work) / speed,
-        "left_out": peers.left_out,
-        "peer_compile_seconds": compile_seconds,
+        "left_out": loaded.left_out,
+        "peer_compile_seconds": loaded.compile_seconds,
     }
-    peers.left_out = left_out
     return [
-        training_rows.row(work, n, own[n], times)
+        training_rows.row(work, n, own[n], loaded.warm | times)
         | shared
         | {"compile_seconds": compiling[n]}
         for n in work.lanes
     ]
 
 
-def progress(text: str) -> None:
-    """A line for who waits."""
-    print(text, file=sys.stderr, flush=True)
+def in_turn(
+    trained: dict[int, Iterator[tuple[float, float]]],
+    turns: list[Turn],
+    spent: Callable[[Turn], Spent],
+    repeats: int,
+) -> tuple[dict[int, list[Spent]], Times, float]:
+    """Epochs of ours, by lanes, those of each turn, and the least of the product."""
+    own: dict[int, list[Spent]] = {n: [] for n in trained}
+    times: Times = {turn: [] for turn in turns}
+    products = [ours.product_seconds()]
+    for _ in range(repeats):
+        for n, epochs in trained.items():
+            before = time.process_time()
+            seconds, _ = next(epochs)
+            own[n].append(Spent(seconds, (time.process_time() - before) / n))
+        for turn in turns:
+            times[turn].append(spent(turn))
+        products.append(ours.product_seconds())
+    return own, times, min(products)
 
 
 def parser() -> argparse.ArgumentParser:

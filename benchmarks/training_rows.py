@@ -1,27 +1,90 @@
-"""Rows of `benchmarks.training`: from seconds to what is told of them."""
+"""Rows of `benchmarks.training`: from seconds to what is told of them.
 
+A way with one process trains one network after the other. One with a process for each
+core trains as many at once as it has cores, in `ceil(lanes / cores)` rounds, so that
+`T` seconds of a round make `T * ceil(lanes / cores) / lanes` per network. The last
+round counts in full also where it leaves cores idle. Fewer networks than cores are
+trained in one round by as many processes, which is timed by itself, as more of them
+would share the caches and the memory.
+"""
+
+import itertools
+import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from benchmarks import processes
 from benchmarks.processes import WAYS
 from benchmarks.workloads import Workload
 
+SLOW = 3  # times the fastest way in the warm-up
+
 
 class Spent(NamedTuple):
-    """What a network and epoch took."""
+    """What an epoch took."""
 
     seconds: float  # of the clock
     core_seconds: float  # in which cores worked, of all threads
 
 
-Times = dict[str, list[Spent]]  # by way
+class Turn(NamedTuple):
+    """What is timed at once: processes of a way, each with an epoch of its network."""
+
+    way: str
+    num_processes: int
+
+
+Times = dict[Turn, list[Spent]]  # of all processes of a turn
+
+
+def turns(ways: Iterable[str], *all_lanes: int) -> list[Turn]:
+    """The turns of these ways in which so many networks, or so many, can be trained."""
+    found: dict[Turn, None] = {}
+    for way, lanes in itertools.product(ways, all_lanes):
+        if not WAYS[way].per_core:
+            found[Turn(way, 1)] = None
+        elif lanes > 1:
+            found[Turn(way, min(lanes, len(processes.cores())))] = None
+    return list(found)
+
+
+def spent_by_way(times: Times, lanes: int) -> dict[str, list[Spent]]:
+    """What one of so many networks took in each way."""
+    possible = turns((turn.way for turn in times), lanes)
+    return {
+        turn.way: [of_network(x, lanes, turn.num_processes) for x in times[turn]]
+        for turn in possible
+    }
+
+
+def of_network(spent: Spent, lanes: int, num_processes: int) -> Spent:
+    """What one network of so many took, from what a round of all processes took."""
+    rounds = math.ceil(lanes / num_processes)
+    return Spent(spent.seconds * rounds / lanes, spent.core_seconds / num_processes)
+
+
+def fast_turns(warm: Times, all_lanes: Iterable[int]) -> list[Turn]:
+    """Those that in one row take at most `SLOW` times as long as the fastest."""
+    found: dict[Turn, None] = {}
+    for lanes in all_lanes:
+        seconds = {w: s.seconds for w, (s,) in spent_by_way(warm, lanes).items()}
+        most = SLOW * min(seconds.values())
+        fast = [way for way, each in seconds.items() if each <= most]
+        found |= dict.fromkeys(turns(fast, lanes))
+    return list(found)
 
 
 def row(work: Workload, lanes: int, own: list[Spent], times: Times) -> dict[str, Any]:
-    """What is told of ours and of the ways that so many networks can be trained in."""
-    possible = {w: t for w, t in times.items() if lanes > 1 or not WAYS[w].per_core}
+    """What is told of ours and of the ways that so many networks can be trained in.
+
+    Args:
+        work: what was trained.
+        lanes: how many networks.
+        own: what an epoch of ours took, per network.
+        times: what the turns of `turns` took, with all their processes.
+    """
+    possible = spent_by_way(times, lanes)
     name, ours = fastest(possible), summary(own)
     ways = {way: summary(spent) for way, spent in possible.items()}
     seconds, peer_seconds = ours["median"], ways[name]["median"]
@@ -41,9 +104,9 @@ def row(work: Workload, lanes: int, own: list[Spent], times: Times) -> dict[str,
     }
 
 
-def fastest(times: Times) -> str:
+def fastest(ways: dict[str, list[Spent]]) -> str:
     """The way with the smallest median of seconds."""
-    return min(times, key=lambda way: summary(times[way])["median"])
+    return min(ways, key=lambda way: summary(ways[way])["median"])
 
 
 def summary(spent: list[Spent]) -> dict[str, float]:

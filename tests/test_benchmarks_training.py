@@ -1,6 +1,4 @@
-"""The peers train our networks, the fastest way counts, and the guard names a fall."""
-
-import json
+"""The peers train our networks, and rows of a tiny size are measured."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,6 @@ import pytest
 
 from benchmarks import guard, ours, peers_flax, training, training_rows
 from benchmarks.workloads import SHORT, WORKLOADS
-from normjax.errors import InputError
 from normjax.optimizers import recipes
 
 UNIT = 2.0**-24
@@ -125,78 +122,6 @@ def test_examples_are_counted_in_whole_steps():
     assert work.num_steps == 2
     # forward and kernel gradient of 784 x 4, and those of 4 x 10 with the input's
     assert ours.operations(work) == 2 * 256 * (2 * 784 * 4 + 3 * 4 * 10)
-
-
-def spent(*seconds):
-    """On two cores that both work all the time."""
-    return [training_rows.Spent(x, 2 * x) for x in seconds]
-
-
-def test_the_fastest_way_is_that_of_the_smallest_median():
-    times = {"torch": spent(1.0, 9.0, 9.0), "flax": spent(2.0, 2.0, 30.0)}
-    row = training_rows.row(WORKLOADS["mlp-sgd"], 10, spent(1.0, 4.0, 3.0), times)
-    assert (row["peer"], row["peer_seconds"]) == ("flax", 2.0)
-    assert row["seconds"] == 3.0
-    assert row["ratio"] == 2 / 3
-    assert row["ours"] == {
-        "min": 1.0,
-        "median": 3.0,
-        "max": 4.0,
-        "repeats": 3,
-        "core_seconds": 6.0,
-    }
-
-
-def test_one_network_is_not_trained_by_a_process_per_core():
-    times = {"torch": spent(3.0), "torch per core": spent(1.0)}
-    work = WORKLOADS["cnn-3x3-sgd"]
-    rows = [training_rows.row(work, n, spent(2.0), times) for n in (1, 2)]
-    assert [row["peer"] for row in rows] == ["torch", "torch per core"]
-    assert [list(row["peer_ways"]) for row in rows] == [["torch"], list(times)]
-
-
-def made(ratio, workload="mlp-sgd", device="cpu, A"):
-    key = {"workload": workload, "lanes": 10, "num_examples": 128}
-    return key | {"ratio": ratio, "cores": 2, "environment": {"device": device}}
-
-
-def test_a_fall_of_21_percent_is_named_and_one_of_19_is_not():
-    found = guard.comparison([made(0.79), made(0.81)], [made(1.0)])
-    name = "mlp-sgd, 10 lanes, 128 examples"
-    assert found == [
-        (True, f"{name}: FELL, 1.00 to 0.79 (-21%)"),
-        (False, f"{name}: holds, 1.00 to 0.81 (-19%)"),
-    ]
-    new = guard.comparison([made(0.1, "resnet20-sgd")], [made(1.0)])
-    assert new == [(False, "resnet20-sgd, 10 lanes, 128 examples: not in the baseline")]
-
-
-def test_another_machine_is_noticed():
-    assert guard.conditions([made(1.0)], [made(1.0)]) == ""
-    assert guard.conditions([made(1.0)], [made(1.0, device="cpu, B")]) == (
-        "notice: the baseline is of another machine (cpu, B, 2 cores); "
-        "ratios depend on it"
-    )
-
-
-def test_written_rows_replace_those_of_their_key(tmp_path):
-    path = tmp_path / "rows.json"
-    guard.write(path, [made(1.0), made(2.0, "resnet20-sgd")])
-    guard.write(path, [made(3.0)])
-    assert guard.read(path) == [made(3.0), made(2.0, "resnet20-sgd")]
-
-
-def test_a_baseline_that_is_none_is_refused(tmp_path):
-    path = tmp_path / "rows.json"
-    remedy = "write one with python -m benchmarks.training --json FILE."
-    with pytest.raises(InputError) as caught:
-        guard.read(path)
-    assert str(caught.value) == f"against={str(path)!r}: must be a file; {remedy}"
-    path.write_text(json.dumps([1]))
-    with pytest.raises(InputError) as caught:
-        guard.read(path)
-    rule = "must hold the rows of this benchmark"
-    assert str(caught.value) == f"against={str(path)!r}: {rule}; {remedy}"
 
 
 def test_short_rows_are_rows_of_the_whole():
