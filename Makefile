@@ -5,7 +5,8 @@
 #             their outputs
 # make checks installs torch and keras too, compares every norm and optimizer with them
 # make bench  installs torch and keras too, measures against them
-# make guard  the same, but two minutes of it, and fails if a ratio fell by a fifth
+# make guard  the same, but two minutes of it, and fails if a ratio fell by a fifth, or if
+#             the baseline has none of the rows
 # make docs   installs torch and keras too, writes the tables of README.md and docs/, and
 #             docs/claims.md, docs/results.md and the plot of docs/numerics.md
 # make site   installs Sphinx too, builds the site of docs/ and the docstrings: build/site

@@ -1,6 +1,7 @@
 """Rows of a benchmark kept as JSON, and which of their ratios fell since."""
 
 import json
+import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,16 @@ def key(row: Row) -> tuple:
     return tuple(row[name] for name in KEY)
 
 
+def title(key: tuple) -> str:
+    """The key of a row in words."""
+    return "{}, {} lanes, {} examples".format(*key)
+
+
+def place(row: Row) -> tuple[str, int]:
+    """On what a row was measured: the device and its cores."""
+    return row["environment"]["device"], row["cores"]
+
+
 def read(path: pathlib.Path) -> list[Row]:
     """The rows of a file.
 
@@ -26,13 +37,44 @@ def read(path: pathlib.Path) -> list[Row]:
     remedy = "write one with python -m benchmarks.training --json FILE"
     try:
         rows = json.loads(path.read_text())["rows"]
-        _ = [(key(row), row["ratio"]) for row in rows]
+        if not all(row["ratio"] > 0 for row in rows):
+            raise ValueError("a ratio that is none")
+        _ = {(key(row), place(row)) for row in rows}
     except OSError as error:
         raise InputError("against", str(path), "must be a file", remedy) from error
     except (ValueError, KeyError, TypeError) as error:
         rule = "must hold the rows of this benchmark"
         raise InputError("against", str(path), rule, remedy) from error
     return rows
+
+
+def baseline(path: pathlib.Path, keys: Iterable[tuple]) -> list[Row]:
+    """The rows of a file with which those of these keys can be compared.
+
+    Raises:
+        InputError: if it is no file of this benchmark, or has none of these rows.
+    """
+    rows, wanted = read(path), list(keys)
+    if not {key(row) for row in rows} & set(wanted):
+        rule = f"must have one of the rows: {'; '.join(map(title, wanted))}"
+        remedy = "measure them with the same options and --json FILE"
+        raise InputError("against", str(path), rule, remedy)
+    return rows
+
+
+def kept_rows(path: pathlib.Path) -> list[Row]:
+    """The rows of a file that new ones will be written to; none where it is new.
+
+    Raises:
+        InputError: if it holds something else, or cannot be written.
+    """
+    remedy = "name another file"
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError("json", str(path), "must be a file to write to", remedy)
+    try:
+        return read(path) if path.exists() else []
+    except InputError as error:
+        raise InputError("json", str(path), error.rule, remedy) from error
 
 
 def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
@@ -44,33 +86,35 @@ def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
 
 def write(path: pathlib.Path, rows: Iterable[Row]) -> None:
     """Writes rows; those that the file has of other workloads stay."""
-    kept = merge(read(path) if path.exists() else [], rows)
-    path.write_text(json.dumps({"rows": kept}, indent=1) + "\n")
+    merged = merge(kept_rows(path), rows)
+    path.write_text(json.dumps({"rows": merged}, indent=1) + "\n")
 
 
 def comparison(rows: Iterable[Row], baseline: Iterable[Row]) -> list[tuple[bool, str]]:
-    """For each row whether its ratio fell by more than `FALL`, and a sentence."""
-    known = {key(row): row for row in baseline}
-    told = []
+    """For each row whether its ratio fell by more than `FALL`, and a sentence.
+
+    Rows that only one of the two has did not fall, but have a sentence.
+    """
+    before = {key(row): row["ratio"] for row in baseline}
+    told, missing = [], dict(before)
     for row in rows:
-        name = "{}, {} lanes, {} examples".format(*key(row))
-        if key(row) not in known:
-            told.append((False, f"{name}: not in the baseline"))
+        name, ratio = key(row), row["ratio"]
+        missing.pop(name, None)
+        if name not in before:
+            told.append((False, f"{title(name)}: not in the baseline"))
             continue
-        before, now = known[key(row)]["ratio"], row["ratio"]
-        change = now / before - 1
+        change = ratio / before[name] - 1
         fell = change < -FALL
         word = "FELL" if fell else "holds"
-        told.append(
-            (fell, f"{name}: {word}, {before:.2f} to {now:.2f} ({change:+.0%})")
-        )
+        values = f"{before[name]:.2f} to {ratio:.2f} ({change:+.0%})"
+        told.append((fell, f"{title(name)}: {word}, {values}"))
+    told += [(False, f"{title(x)}: in the baseline, not measured") for x in missing]
     return told
 
 
 def conditions(rows: Iterable[Row], baseline: Iterable[Row]) -> str:
     """A notice if the baseline was measured elsewhere, or nothing."""
-    where = lambda rows: {(row["environment"]["device"], row["cores"]) for row in rows}
-    here, there = where(rows), where(baseline)
+    here, there = ({place(row) for row in x} for x in (rows, baseline))
     if here == there:
         return ""
     text = "; ".join(f"{device}, {cores} cores" for device, cores in sorted(there))

@@ -38,7 +38,7 @@ import numpy as np
 
 from benchmarks import guard, ours, training_rows
 from benchmarks.peers import Peers, peers, progress
-from benchmarks.processes import WAYS
+from benchmarks.processes import WAYS, Failed
 from benchmarks.training_rows import Spent, Times, Turn
 from benchmarks.workloads import SHORT, WORKLOADS, Workload
 from normjax.errors import InputError
@@ -121,6 +121,15 @@ def chosen(options: argparse.Namespace) -> dict[str, Workload]:
     return {options.only: works[options.only]} if options.only else works
 
 
+def keys(works: dict[str, Workload]) -> list[tuple]:
+    """By which the rows of these workloads will be found again."""
+    return [
+        (name, lanes, work.num_steps * work.batch_size)
+        for name, work in works.items()
+        for lanes in work.lanes
+    ]
+
+
 def run(works: dict[str, Workload], ways: list[str], repeats: int, show) -> list:
     """Measures all rows; `show` gets each as soon as it is there."""
     about, rows = environment() | {"torch": importlib.metadata.version("torch")}, []
@@ -143,20 +152,24 @@ def main() -> None:
     devices.configure()
     # with --short nothing waits for the compiler of PyTorch
     ways = [name for name, way in WAYS.items() if not (options.short and way.compiled)]
-    try:
-        works = chosen(options)
-        baseline = guard.read(pathlib.Path(options.against)) if options.against else []
-    except InputError as error:
-        parsed.error(str(error))
-    to_terminal = options.json == "-"
+    to_terminal, path = options.json == "-", pathlib.Path(options.json or "-")
+    to_file = options.json and not to_terminal
 
     def show(row: guard.Row) -> None:
         if not to_terminal:
             print(*training_rows.lines(row), sep="\n", flush=True)
-        if options.json and not to_terminal:
-            guard.write(pathlib.Path(options.json), [row])
+        if to_file:
+            guard.write(path, [row])
 
-    rows = run(works, ways, options.repeats, show)
+    try:  # what is wrong is told before anything is measured
+        works, baseline = chosen(options), []
+        if options.against:
+            baseline = guard.baseline(pathlib.Path(options.against), keys(works))
+        if to_file:
+            guard.kept_rows(path)
+        rows = run(works, ways, options.repeats, show)
+    except (InputError, Failed) as error:
+        parsed.exit(2, f"{parsed.prog}: error: {error}\n")
     if to_terminal:
         print(json.dumps({"rows": rows}, indent=1))
     if not options.against:
