@@ -10,8 +10,8 @@ its default, which spin. All train the same networks on the same images (random 
 where the set is not prepared), a new permutation each epoch, in float32. A way's
 seconds per network are those of the clock until all are finished, divided by their
 number: three networks on two cores take two rounds. A single network has one process
-only. Core seconds are those in which cores worked, of all threads; they change less
-than the clock's where other work gets in between.
+only. Core seconds are those in which cores worked, of all threads, also of those that
+spin; they change less than the clock's where other work gets in between.
 
 Processes are started, compiled and warmed up before; then epochs of ours and of every
 way take turns, with a pause after threads that spin. A way that takes more than three
