@@ -17,7 +17,8 @@ from benchmarks.accelerator.clock import call_seconds
 from benchmarks.accelerator.ledger import Row
 from benchmarks.accelerator.sizes import Size
 from normjax import layers
-from normjax.ops import conv_implementations, windows
+from normjax.ops import windows
+from normjax.ops.conv import IMPLEMENTATIONS
 
 # name -> dtype of the factors, and jax's name of how those of float32 are multiplied
 PRODUCTS = {
@@ -111,17 +112,13 @@ def channels_first(x, kernel, window) -> jax.Array:
     )
 
 
-CONVOLUTIONS: dict[str, tuple[Callable, str]] = {
-    "lax": (conv_implementations.by_lax, "last"),
-    "lax, channels first": (channels_first, "first"),
-    "patches": (conv_implementations.by_patches, "last"),
-    "images": (conv_implementations.by_images, "last"),
-}
+CHANNELS_FIRST = "lax, channels first"
+CONVOLUTIONS: dict[str, Callable] = IMPLEMENTATIONS | {CHANNELS_FIRST: channels_first}
 
 
 def convolution_rows(size: Size, name: str) -> Iterator[Row]:
     """A 3x3 convolution and both gradients: one kernel, and lanes of kernels."""
-    apply, channels = CONVOLUTIONS[name]
+    apply = CONVOLUTIONS[name]
     window = windows.window_of(
         size.images,
         (3, 3),
@@ -145,7 +142,7 @@ def convolution_rows(size: Size, name: str) -> Iterator[Row]:
         axes = (lanes,) if way != "one" else ()
         keys = jax.random.split(jax.random.key(0), 3)
         x, dy = (jax.random.normal(key, (*axes, *size.images)) for key in keys[:2])
-        if channels == "first":
+        if name == CHANNELS_FIRST:
             x, dy = jnp.moveaxis(x, -1, -3), jnp.moveaxis(dy, -1, -3)
         kernel = jax.random.normal(keys[2], (*axes, 3, 3, features, features))
         timing = call_seconds(ways[way], x, kernel, dy, size=size)

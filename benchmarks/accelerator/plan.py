@@ -19,8 +19,9 @@ first if compiling is faster than that: further mappings, convolutions alone, ot
 optimizers, precisions, and numbers of lanes.
 
 What is left out as it tells nothing: one lane mapped (it is one lane vmapped), more
-than ten lanes one after the other (their time is proportional), and `images` in a whole
-network, whose strips are for the cache of a core: a convolution alone shows its cost.
+than ten lanes one after the other (their time is proportional), and `images`, `planes`
+and `winograd` in a whole network, which are for the caches of a core: a convolution
+alone shows what each of them costs.
 """
 
 import functools
