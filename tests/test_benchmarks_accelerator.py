@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import ours
 from benchmarks.accelerator import agreement, ledger, parts, plan, tables, training
 from benchmarks.accelerator.ledger import Absent, Budget, Ledger, Measurement
 from benchmarks.accelerator.sizes import SIZES
@@ -266,16 +267,16 @@ def test_the_error_of_products_tells_how_they_are_multiplied():
 
 def test_operations_are_those_of_the_products():
     work = training.WORKLOADS["mlp-sgd"]
-    program = training.program_for(work, training.Way(1), 1, FULL)
+    program = training.program_for(work, training.Setup(1), 1, FULL)
     products = 784 * 128, 128 * 128, 128 * 10
-    operations = training.image_operations(program.model, (28, 28, 1))
+    operations = ours.image_operations(program.model, (28, 28, 1))
     assert operations == 2 * (3 * sum(products) - products[0])
 
 
 def test_pytorch_trains_the_network_of_the_workload():
     torch = pytest.importorskip("torch")
     program = training.program_for(
-        training.WORKLOADS["resnet20-sgd"], training.Way(1), 1, FULL
+        training.WORKLOADS["resnet20-sgd"], training.Setup(1), 1, FULL
     )
     init = lambda key, x: program.model.init(key, x, train=False)["params"]
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from benchmarks.accelerator import agreement, parts, studies, training
 from benchmarks.accelerator.ledger import Absent, Measurement, Row
 from benchmarks.accelerator.sizes import Size
-from benchmarks.accelerator.training import Way
+from benchmarks.accelerator.training import Setup
 from normjax.study import timings
 
 COMPILING = {"mlp": 7, "cnn": 15, "resnet20": 38}  # seconds of a row of training
@@ -66,7 +66,7 @@ def measurements(size: Size, data_dir: str) -> list[Measurement]:
         pytorch(size, "default", "reduce-overhead"),
         pytorch(size, "bfloat16", "default"),
     ]
-    if not size.every_way:
+    if not size.every_setup:
         return telling(found)
     unique: dict[str, Measurement] = {}
     for one in found:
@@ -91,9 +91,9 @@ def mlp_lanes(size: Size) -> list[Measurement]:
     name = "mlp-sgd"
     lanes = (10, 1, 100, 1_000)
     return [
-        *(trained(name, Way(number), size) for number in lanes),
-        trained(name, Way(MOST_MAPPED, "map"), size),
-        trained("mlp-adam", Way(100), size),
+        *(trained(name, Setup(number), size) for number in lanes),
+        trained(name, Setup(MOST_MAPPED, "map"), size),
+        trained("mlp-adam", Setup(100), size),
     ]
 
 
@@ -101,23 +101,23 @@ def resnet(size: Size) -> list[Measurement]:
     """ResNet-20, ten seeds, in the ways that may be fastest, and PyTorch's."""
     name = "resnet20-sgd"
     return [
-        trained(name, Way(10, "vmap", "patches"), size),
-        trained(name, Way(10, "map", "lax"), size),
+        trained(name, Setup(10, "vmap", "patches"), size),
+        trained(name, Setup(10, "map", "lax"), size),
         pytorch(size, "default", "default"),
-        trained(name, Way(10, "map", "lax", "bfloat16"), size),
+        trained(name, Setup(10, "map", "lax", "bfloat16"), size),
     ]
 
 
 def convolutional(size: Size) -> list[Measurement]:
     """The two CNNs, ten lanes: vmapped or mapped, `lax` or `patches`."""
-    ways = {
+    choices = {
         "cnn-5x5-sgd": [("vmap", "patches"), ("map", "lax"), ("vmap", "lax")],
         "cnn-3x3-sgd": [("vmap", "patches"), ("map", "lax")],
     }
     return [
-        trained(name, Way(10, *way), size)
-        for name, those in ways.items()
-        for way in those
+        trained(name, Setup(10, *choice), size)
+        for name, those in choices.items()
+        for choice in those
     ]
 
 
@@ -126,12 +126,12 @@ def new_mappings(size: Size) -> list[Measurement]:
     new = [name for name in MAPPINGS if name not in ("map", "vmap")]
     return [
         *(
-            trained("mlp-sgd", Way(lanes, mapping), size)
+            trained("mlp-sgd", Setup(lanes, mapping), size)
             for mapping in new
             for lanes in (10, 100, 1_000)
         ),
         *(
-            trained("cnn-5x5-sgd", Way(lanes, mapping, "lax"), size)
+            trained("cnn-5x5-sgd", Setup(lanes, mapping, "lax"), size)
             for mapping in new
             for lanes in (10, 100)
         ),
@@ -140,41 +140,41 @@ def new_mappings(size: Size) -> list[Measurement]:
 
 def others(size: Size) -> list[Measurement]:
     """Other optimizers, numbers of lanes and precisions."""
-    ways = [
-        ("mlp-adam", Way(10)),
-        ("mlp-third-moment", Way(100)),
-        ("mlp-batch-sgd", Way(100)),
-        ("mlp-sgd", Way(100, products="float32")),
-        ("mlp-sgd", Way(100, products="bfloat16")),
-        ("cnn-5x5-sgd", Way(100, "vmap", "patches")),
-        ("cnn-5x5-sgd", Way(1, "vmap", "lax")),
-        ("cnn-3x3-sgd", Way(10, "map", "lax", "bfloat16")),
-        ("cnn-3x3-sgd", Way(10, "map", "lax", "float32")),
-        ("cnn-3x3-sgd", Way(10, "vmap", "lax")),
-        ("resnet20-sgd", Way(1, "vmap", "lax")),
-        ("resnet20-sgd", Way(10, "vmap", "lax")),
-        ("resnet20-sgd", Way(10, "vmap", "patches", "bfloat16")),
-        ("deep-mlp-adam", Way(100)),
-        ("deep-mlp-adam", Way(1_000)),
-        ("mlp-batch-adam", Way(100)),
-        ("mlp-batch-third-moment", Way(100)),
-        ("mlp-third-moment", Way(10)),
-        ("mlp-adam", Way(1_000)),
-        ("cnn-5x5-sgd", Way(10, "map", "patches")),
-        ("cnn-3x3-sgd", Way(10, "map", "patches")),
-        ("cnn-3x3-sgd", Way(1, "vmap", "lax")),
-        ("cnn-5x5-sgd", Way(1_000, "vmap", "lax")),
-        ("resnet20-sgd", Way(10, "map", "lax", "float32")),
+    setups = [
+        ("mlp-adam", Setup(10)),
+        ("mlp-third-moment", Setup(100)),
+        ("mlp-batch-sgd", Setup(100)),
+        ("mlp-sgd", Setup(100, products="float32")),
+        ("mlp-sgd", Setup(100, products="bfloat16")),
+        ("cnn-5x5-sgd", Setup(100, "vmap", "patches")),
+        ("cnn-5x5-sgd", Setup(1, "vmap", "lax")),
+        ("cnn-3x3-sgd", Setup(10, "map", "lax", "bfloat16")),
+        ("cnn-3x3-sgd", Setup(10, "map", "lax", "float32")),
+        ("cnn-3x3-sgd", Setup(10, "vmap", "lax")),
+        ("resnet20-sgd", Setup(1, "vmap", "lax")),
+        ("resnet20-sgd", Setup(10, "vmap", "lax")),
+        ("resnet20-sgd", Setup(10, "vmap", "patches", "bfloat16")),
+        ("deep-mlp-adam", Setup(100)),
+        ("deep-mlp-adam", Setup(1_000)),
+        ("mlp-batch-adam", Setup(100)),
+        ("mlp-batch-third-moment", Setup(100)),
+        ("mlp-third-moment", Setup(10)),
+        ("mlp-adam", Setup(1_000)),
+        ("cnn-5x5-sgd", Setup(10, "map", "patches")),
+        ("cnn-3x3-sgd", Setup(10, "map", "patches")),
+        ("cnn-3x3-sgd", Setup(1, "vmap", "lax")),
+        ("cnn-5x5-sgd", Setup(1_000, "vmap", "lax")),
+        ("resnet20-sgd", Setup(10, "map", "lax", "float32")),
     ]
-    return [trained(name, way, size) for name, way in ways]
+    return [trained(name, setup, size) for name, setup in setups]
 
 
-def trained(name: str, way: Way, size: Size) -> Measurement:
+def trained(name: str, setup: Setup, size: Size) -> Measurement:
     """A row of training."""
-    way = way._replace(lanes=min(way.lanes, size.most_lanes))
-    parts = map(str, ("training", name, *way))
+    setup = setup._replace(lanes=min(setup.lanes, size.most_lanes))
+    parts = map(str, ("training", name, *setup))
     seconds = COMPILING[training.WORKLOADS[name].model]
-    measure = functools.partial(training.training_row, name, way, size)
+    measure = functools.partial(training.training_row, name, setup, size)
     return Measurement("/".join(parts), "training", seconds, measure)
 
 
