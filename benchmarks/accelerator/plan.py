@@ -27,12 +27,13 @@ alone shows what each of them costs.
 import functools
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 from benchmarks.accelerator import agreement, parts, studies, training
-from benchmarks.accelerator.ledger import Absent, Measurement, Row
+from benchmarks.accelerator.ledger import Absent, CutOff, Measurement, Row
 from benchmarks.accelerator.sizes import Size
 from benchmarks.accelerator.training import Setup
 from normjax.study import timings
@@ -43,7 +44,12 @@ MAPPINGS = ("vmap", *(f"map-{size}" for size in timings.BUNDLES["others"]), "map
 LONGEST = 240  # seconds of PyTorch's process
 
 
-def measurements(size: Size, data_dir: str) -> list[Measurement]:
+Left = Callable[[], float]  # seconds until the minutes are over
+
+
+def measurements(
+    size: Size, data_dir: str, *, left: Left = lambda: math.inf
+) -> list[Measurement]:
     """All of them, or a few; of equal names only the first is kept."""
     study = lambda name: functools.partial(studies.study_rows, name, size, data_dir)
     agree = lambda name: functools.partial(agreement.agreement_rows, name, size)
@@ -52,7 +58,7 @@ def measurements(size: Size, data_dir: str) -> list[Measurement]:
         Measurement("agreement/mlp", "agreement", 25, agree("mlp-batch-sgd")),
         *mlp_lanes(size),
         Measurement("study/optimizers", "studies", 100, study("optimizers")),
-        *resnet(size),
+        *resnet(size, left),
         *convolutional(size),
         Measurement("agreement/cnn", "agreement", 40, agree("cnn-5x5-sgd")),
         Measurement("study/init_scale", "studies", 30, study("init_scale")),
@@ -63,8 +69,8 @@ def measurements(size: Size, data_dir: str) -> list[Measurement]:
             for name in parts.CONVOLUTIONS
         ),
         *others(size),
-        pytorch(size, "default", "reduce-overhead"),
-        pytorch(size, "bfloat16", "default"),
+        pytorch(size, "default", "reduce-overhead", left),
+        pytorch(size, "bfloat16", "default", left),
     ]
     if not size.every_setup:
         return telling(found)
@@ -97,13 +103,13 @@ def mlp_lanes(size: Size) -> list[Measurement]:
     ]
 
 
-def resnet(size: Size) -> list[Measurement]:
+def resnet(size: Size, left: Left) -> list[Measurement]:
     """ResNet-20, ten seeds, in the ways that may be fastest, and PyTorch's."""
     name = "resnet20-sgd"
     return [
         trained(name, Setup(10, "vmap", "patches"), size),
         trained(name, Setup(10, "map", "lax"), size),
-        pytorch(size, "default", "default"),
+        pytorch(size, "default", "default", left),
         trained(name, Setup(10, "map", "lax", "bfloat16"), size),
     ]
 
@@ -186,35 +192,42 @@ def alone(
     return Measurement(f"{kind}/{name}", f"{kind}s", seconds, rows)
 
 
-def pytorch(size: Size, products: str, mode: str) -> Measurement:
+def pytorch(size: Size, products: str, mode: str, left: Left) -> Measurement:
     """ResNet-20 in PyTorch."""
-    measure = functools.partial(pytorch_row, size, products, mode)
+    measure = functools.partial(pytorch_row, size, products, mode, left)
     return Measurement(f"pytorch/{products}/{mode}", "pytorch", 60, measure)
 
 
-def pytorch_row(size: Size, products: str, mode: str) -> Iterator[Row]:
+def pytorch_row(size: Size, products: str, mode: str, left: Left) -> Iterator[Row]:
     """The row that `peer` prints, in a process of its own.
 
     Raises:
         Absent: PyTorch or its support of this device is not installed.
+        CutOff: it takes longer than LONGEST, or than the minutes.
     """
     if importlib.util.find_spec("torch") is None:
         raise Absent("PyTorch is not installed")
     probe = "import torch; print(torch.cuda.is_available())"
-    if output("-c", probe).strip() != "True":
+    if output("-c", probe, seconds=left()).strip() != "True":
         raise Absent("PyTorch finds no CUDA device")
     work = training.workload_for("resnet20-sgd", size)
     steps = training.num_steps(work, 1, size)
     options = {"steps": steps, "batch": work.batch_size, "repeats": size.repeats}
     options |= {"products": products, "mode": mode}
     flags = [f"--{name}={value}" for name, value in options.items()]
-    yield json.loads(output("-m", "benchmarks.accelerator.peer", *flags))
+    yield json.loads(
+        output("-m", "benchmarks.accelerator.peer", *flags, seconds=left())
+    )
 
 
-def output(*arguments: str) -> str:
-    """What a Python process prints."""
-    command = [sys.executable, *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
+def output(*arguments: str, seconds: float = LONGEST) -> str:
+    """What a Python process prints that may take so long, and LONGEST at most."""
+    command, limit = [sys.executable, *arguments], min(seconds, LONGEST)
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        why = f"its process was not finished after {max(limit, 0):.0f} s"
+        raise CutOff(why) from None
     if ran.returncode:
         raise RuntimeError((ran.stderr.strip().splitlines() or ["no output"])[-1])
     return ran.stdout
