@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 import normjax
-from benchmarks import lanes_report
+from benchmarks import lanes_report, timing
 from benchmarks.lanes_report import FIXED
 from benchmarks.memory import resident
 from normjax.study import plan, timings
@@ -101,7 +101,8 @@ def measured(name: str, number: int, repeats: int) -> dict[str, Any]:
     for run in runs.values():
         next(run)
     rounds = [{way: next(run) for way, run in runs.items()} for _ in range(repeats)]
-    seconds = {way: spread([turn[way] for turn in rounds]) for way in runs}
+    spreads = {x: timing.spread([turn[x] for turn in rounds]) for x in runs}
+    seconds = {way: spread._asdict() for way, spread in spreads.items()}
     best = {of: min(seconds[Way(x)][of] for x in fixed) for of in ("median", "min")}
     on_cpu = jax.default_backend() == "cpu"
     chosen = {"auto": Way(arm.program.mapping) if on_cpu else fastest}
@@ -139,13 +140,8 @@ def by_number(name: str, repeats: int) -> dict[str, Any]:
         }
         for _ in range(repeats)
     ]
-    return {str(number): spread([turn[number] for turn in rounds]) for number in runs}
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and most."""
-    middle = statistics.median(values)
-    return {"median": middle, "min": min(values), "max": max(values)}
+    spreads = {n: timing.spread([turn[n] for turn in rounds]) for n in runs}
+    return {str(number): spread._asdict() for number, spread in spreads.items()}
 
 
 def peak(name: str, number: int, mapping: str) -> None:

@@ -3,6 +3,7 @@
 All lanes of a workload train together, as a study trains them.
 """
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -82,28 +83,45 @@ def epochs(
 
 
 def operations(work: Workload) -> int:
-    """Multiplications and additions in the matrix products of an epoch.
+    """Operations of the matrix products of an epoch."""
+    num_trained = work.num_steps * work.batch_size
+    return num_trained * image_operations(network(work), work.image)
+
+
+def image_operations(model: models.Model, shape: tuple[int, ...]) -> int:
+    """Multiplications and additions in the matrix products of a step, by image.
 
     Forward, kernel gradient and input gradient: three products a layer, but two in
     the first, whose inputs need no gradient. A convolution counts as one product.
     """
-    model = network(work)
-    shape = jax.ShapeDtypeStruct((1, *work.image), np.float32)
-    products = []
+    products = [size for size, _, _ in kernel_products(model, shape)]
+    return 2 * (3 * sum(products) - products[0])
+
+
+def kernel_products(
+    model: models.Model, shape: tuple[int, ...]
+) -> list[tuple[int, int, int]]:
+    """Of each dense layer and convolution, for one image.
+
+    The multiplications, the length of their sums, and the number of outputs of each
+    feature.
+    """
+    found = []
 
     def note(call, args, kwargs, context):
         y = call(*args, **kwargs)
         kernels = isinstance(context.module, layers.Dense | layers.Conv)
         if kernels and context.method_name == "__call__":
             kernel = context.module.variables["params"]["kernel"]
-            products.append(y.size // y.shape[-1] * kernel.size)
+            outputs = math.prod(y.shape[:-1])
+            found.append((outputs * kernel.size, kernel.size // y.shape[-1], outputs))
         return y
 
     with nn.intercept_methods(note):
         init = lambda key, x: model.init(key, x, train=False)
-        jax.eval_shape(init, jax.random.key(0), shape)
-    num_trained = work.num_steps * work.batch_size
-    return 2 * num_trained * (3 * sum(products) - products[0])
+        image = jax.ShapeDtypeStruct((1, *shape), np.float32)
+        jax.eval_shape(init, jax.random.key(0), image)
+    return found
 
 
 def product_seconds() -> float:

@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+from benchmarks import timing
+
 ROOT = pathlib.Path(__file__).parents[1]
 PARTS = ("imports", "data", "tracing", "lowering", "compiling")
 COLUMNS = ("seconds", *PARTS, "programs")
@@ -88,8 +90,7 @@ def summary(turns: list[dict[str, dict]], name: str) -> dict:
     for column in COLUMNS:
         values = [each[column] for each in rows if column in each]
         if values:
-            median = statistics.median(values)
-            row[column] = {"median": median, "min": min(values), "max": max(values)}
+            row[column] = timing.spread(values)._asdict()
     packages = {x for each in rows for x in each["packages"]}
     medians = {
         x: statistics.median(each["packages"].get(x, 0.0) for each in rows)

@@ -1,39 +1,40 @@
 """Timing that compares: calls take turns, and a median stands between its extremes.
 
 A clock is a function without arguments that does its work once and returns the seconds
-that it took; what it prepares before that does not count.
+that it took; what it prepares before that does not count. jax is imported where its
+arrays are waited for, so that processes without it have the same spreads.
 """
 
 import ctypes
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import jax
 
 Clock = Callable[[], float]
 
 
 class Spread(NamedTuple):
-    """Seconds of one call over all rounds."""
+    """Where the values of some rounds lie."""
 
     median: float
-    least: float
-    most: float
+    min: float
+    max: float
 
 
 def seconds_of(function: Callable, *arguments: Any) -> float:
     """Seconds until the result of `function(*arguments)` is there."""
+    import jax
+
     start = time.perf_counter()
     jax.block_until_ready(function(*arguments))
     return time.perf_counter() - start
 
 
-def spread(seconds: list[float]) -> Spread:
-    """Median, least and most of some seconds."""
-    return Spread(statistics.median(seconds), min(seconds), max(seconds))
+def spread(values: Sequence[float]) -> Spread:
+    """Median, minimum and maximum, of seconds mostly."""
+    return Spread(statistics.median(values), min(values), max(values))
 
 
 def turns(

@@ -3,13 +3,23 @@
 import json
 import subprocess
 import sys
+import textwrap
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.accelerator import agreement, ledger, parts, plan, tables, training
-from benchmarks.accelerator.ledger import Absent, Budget, Ledger, Measurement
+from benchmarks import ours
+from benchmarks.accelerator import (
+    agreement,
+    deadline,
+    ledger,
+    parts,
+    plan,
+    tables,
+    training,
+)
+from benchmarks.accelerator.ledger import Absent, Budget, CutOff, Ledger, Measurement
 from benchmarks.accelerator.sizes import SIZES
 from normjax.errors import InputError
 from normjax.types import TrainState
@@ -89,6 +99,65 @@ def test_what_a_process_died_of_does_not_stop_the_next_one(tmp_path):
     assert calls == ["dies", "other", "dies"]
 
 
+def ended(folder, body, guard):
+    """A process whose only measurement gives a row and then never ends by itself."""
+    program = f"""
+    import ctypes, sys, threading
+    from benchmarks.accelerator import deadline
+    from benchmarks.accelerator.ledger import Budget, Ledger, Measurement, measure_all
+
+    deadline.GRACE = 0.0
+
+    def measure():
+        yield {{"number": 1}}
+        with deadline.{guard}:
+            {body}
+
+    book, budget = Ledger(sys.argv[1], {ABOUT!r}), Budget(1000.0)
+    measure_all([Measurement("slow", "ceilings", 1.0, measure)], book, budget)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_what_never_ends_is_cut_off_with_its_name_and_comes_last(tmp_path):
+    waits = "threading.Event().wait()"
+    ran = ended(tmp_path, waits, "watchdog(book, Budget(0.0))")
+    why = "the minutes were over before it was finished"
+    assert ran.returncode == 124
+    line = f"slow: cut off, {why}; the same command goes on with the rest\n"
+    assert ran.stderr == line
+    entry = ledger.read(tmp_path)["measurements"]["slow"]
+    assert (entry["status"], entry["reason"]) == ("cut off", why)
+    assert entry["rows"] == [{"number": 1}]
+    logged = (tmp_path / ledger.LOG).read_text().splitlines()
+    assert logged[-1].endswith(f"s  slow: cut off, {why}")
+    calls = []
+    found = measured(tmp_path, counted("slow", calls), counted("other", calls))
+    assert calls == ["other", "slow"]
+    assert found["slow"][0] == "done"
+
+
+def test_what_keeps_the_lock_of_python_ends_too(tmp_path):
+    """There no thread of Python can run, and no error can be raised."""
+    keeps = "ctypes.PyDLL(None).pause()"
+    ran = ended(tmp_path, keeps, "last_resort(Budget(0.0))")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Timeout (0:00:01)!")
+    assert ledger.read(tmp_path)["measurements"]["slow"]["status"] == "running"
+
+
+def test_a_process_of_its_own_takes_no_longer_than_is_left(tmp_path):
+    never = "import threading; threading.Event().wait()"
+    with pytest.raises(CutOff, match=r"^its process was not finished after 0 s$"):
+        plan.output("-c", never, seconds=0.0)
+    found = measured(tmp_path, counted("a", [], fails=CutOff("its process")))
+    assert found["a"][:2] == ("cut off", "its process")
+    calls = []
+    measured(tmp_path, counted("a", calls), counted("b", calls))
+    assert calls == ["b", "a"]
+
+
 def test_what_is_absent_is_left_out_with_a_word(tmp_path):
     absent = counted("a", [], fails=Absent("PyTorch is not installed"))
     found = measured(tmp_path, absent)
@@ -150,7 +219,7 @@ def test_the_ways_that_are_worth_most_fit_nine_minutes_as_expected():
     first, total = set(), 0.0
     for one in plan.measurements(FULL, ""):
         total += one.seconds
-        if total <= 540 - 10:
+        if total <= 540 - 10 - deadline.GRACE - deadline.LAST:
             first.add(one.name)
     assert {"ceilings", "agreement/mlp", "agreement/cnn"} <= first
     assert {"study/optimizers", "study/init_scale", "pytorch/default/default"} <= first
@@ -266,16 +335,16 @@ def test_the_error_of_products_tells_how_they_are_multiplied():
 
 def test_operations_are_those_of_the_products():
     work = training.WORKLOADS["mlp-sgd"]
-    program = training.program_for(work, training.Way(1), 1, FULL)
+    program = training.program_for(work, training.Setup(1), 1, FULL)
     products = 784 * 128, 128 * 128, 128 * 10
-    operations = training.image_operations(program.model, (28, 28, 1))
+    operations = ours.image_operations(program.model, (28, 28, 1))
     assert operations == 2 * (3 * sum(products) - products[0])
 
 
 def test_pytorch_trains_the_network_of_the_workload():
     torch = pytest.importorskip("torch")
     program = training.program_for(
-        training.WORKLOADS["resnet20-sgd"], training.Way(1), 1, FULL
+        training.WORKLOADS["resnet20-sgd"], training.Setup(1), 1, FULL
     )
     init = lambda key, x: program.model.init(key, x, train=False)["params"]
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
@@ -297,6 +366,10 @@ def test_pytorch_trains_the_network_of_the_workload():
             ["--out={folder}", "--only=trainings/"],
             "--only='trainings/': must be how the name of a measurement begins; "
             "did you mean 'training'?",
+        ),
+        (
+            ["--out={folder}", "--minutes=nan"],
+            "--minutes=nan: must be from 0.5 to 1440; leave it out for nine.",
         ),
         (
             ["--table={folder}"],

@@ -7,8 +7,10 @@
 The first takes at most nine minutes, needs no network and no data, and writes
 DIR/accelerator.json after each measurement, and DIR/accelerator.log. Given the same
 folder again it goes on with what is not done: what failed comes last. What no longer
-fits is named. The second prints the tables in Markdown. `smoke` is small: it shows on
-any device, a CPU too, that all of it works.
+fits is named. What is not finished when the minutes are over is cut off: the process
+ends with a line and exit code 124, and the next run tries that measurement last. The
+second prints the tables in Markdown. `smoke` is small: it shows on any device, a CPU
+too, that all of it works.
 
 `plan` has the list, and how the minutes are spent.
 """
@@ -24,12 +26,13 @@ from typing import Any
 import jax
 from jax.extend import backend
 
-from benchmarks.accelerator import ledger, plan, tables
+from benchmarks.accelerator import deadline, ledger, plan, tables
 from benchmarks.accelerator.sizes import SIZES
 from normjax.errors import InputError, suggest
 from normjax.study.environment import environment
 from normjax.training import devices
 
+MINUTES = (0.5, 24 * 60)
 START = 10  # seconds until here: Python, jax, the packages
 
 
@@ -57,8 +60,29 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measures as far as the minutes reach."""
-    budget = ledger.Budget(60 * options.minutes - START)
-    chosen = chosen_measurements(options)
+    check_minutes(options.minutes)
+    kept = START + deadline.GRACE + deadline.LAST
+    budget = ledger.Budget(60 * options.minutes - kept)
+    chosen = chosen_measurements(options, budget.left)
+    with deadline.last_resort(budget):
+        book = started_ledger(options, budget)
+        with deadline.watchdog(book, budget):
+            ledger.measure_all(chosen, book, budget)
+    states = [book.status(one.name) for one in chosen]
+    told = ", ".join(f"{states.count(x)} {x}" for x in sorted(set(states)))
+    book.log(budget.elapsed(), f"{told}; {book.folder / ledger.CONTENT}")
+
+
+def check_minutes(minutes: float) -> None:
+    """Refuses fewer than a device needs to start, and what is no time."""
+    least, most = MINUTES
+    if not least <= minutes <= most:
+        rule = f"must be from {least} to {most}"
+        raise InputError("--minutes", minutes, rule, "leave it out for nine")
+
+
+def started_ledger(options: argparse.Namespace, budget: ledger.Budget) -> ledger.Ledger:
+    """That of the folder, with a line on the device, which is started."""
     devices.configure()
     devices.start()
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are true
@@ -67,15 +91,14 @@ def run(options: argparse.Namespace) -> None:
     book = ledger.Ledger(options.out, about)
     count, kind = about["num_devices"], about["device"]
     book.log(budget.elapsed(), f"{count} x {kind}, {about['versions']}")
-    ledger.measure_all(chosen, book, budget)
-    states = [book.status(one.name) for one in chosen]
-    told = ", ".join(f"{states.count(x)} {x}" for x in sorted(set(states)))
-    book.log(budget.elapsed(), f"{told}; {book.folder / ledger.CONTENT}")
+    return book
 
 
-def chosen_measurements(options: argparse.Namespace) -> list[ledger.Measurement]:
+def chosen_measurements(
+    options: argparse.Namespace, left: plan.Left
+) -> list[ledger.Measurement]:
     """Those whose names begin as asked, or an InputError."""
-    wanted = plan.measurements(SIZES[options.size], options.data)
+    wanted = plan.measurements(SIZES[options.size], options.data, left=left)
     chosen = [one for one in wanted if one.name.startswith(options.only)]
     if not chosen:
         kinds = sorted({one.name.partition("/")[0] for one in wanted})

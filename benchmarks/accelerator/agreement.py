@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks import ours
 from benchmarks.accelerator import training
 from benchmarks.accelerator.ledger import Row
 from benchmarks.accelerator.sizes import Size
@@ -42,11 +43,11 @@ MOVED = 4  # lanes with weights that are moved
 def agreement_rows(name: str, size: Size) -> Iterator[Row]:
     """Differences of the second epoch, and their budgets where products are exact."""
     work, steps = training.workload_for(name, size), size.agreement_steps
-    way = training.Way(lanes=1 + MOVED, products="float32")
-    program = training.program_for(work, way, steps, size)
+    setup = training.Setup(lanes=1 + MOVED, products="float32")
+    program = training.program_for(work, setup, steps, size)
     data = training.data_for(work, steps)
-    settings = training.settings_for(work, way.lanes)
-    equal = np.stack([jax.random.key_data(jax.random.key(0))] * way.lanes)
+    settings = training.settings_for(work, setup.lanes)
+    equal = np.stack([jax.random.key_data(jax.random.key(0))] * setup.lanes)
     keys = jax.random.wrap_key_data(equal)  # equal keys, equal lanes
     run = lambda *where: second_epoch(keys, settings, data, program, *where)
     cpu = jax.devices("cpu")[:1]
@@ -151,6 +152,6 @@ def moved_weights(state: TrainState) -> list[np.ndarray]:
 
 def longest_sum(program: Program, data: Data) -> int:
     """Terms of the longest sum of a step: of an output, or of a kernel's gradient."""
-    found = training.kernel_products(program.model, data.train.inputs.shape[1:])
+    found = ours.kernel_products(program.model, data.train.inputs.shape[1:])
     rows = max(outputs for _, _, outputs in found) * program.batch_size
     return max(rows, *(terms for _, terms, _ in found))

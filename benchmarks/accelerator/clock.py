@@ -1,6 +1,5 @@
 """Seconds of calls on a device, with those to compile apart."""
 
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,7 @@ import jax
 
 from benchmarks.accelerator.ledger import Row
 from benchmarks.accelerator.sizes import Size
+from benchmarks.timing import spread
 
 
 def call_seconds(function: Callable, *args: Any, size: Size) -> Row:
@@ -46,8 +46,5 @@ def more(seconds: list[float], size: Size) -> bool:
 
 def summary(seconds: list[float]) -> Row:
     """Median, least and most of some timings."""
-    return {
-        "seconds": statistics.median(seconds),
-        "least_seconds": min(seconds),
-        "most_seconds": max(seconds),
-    }
+    median, least, most = spread(seconds)
+    return {"seconds": median, "least_seconds": least, "most_seconds": most}

@@ -4,7 +4,9 @@ Nothing here knows what is measured. A measurement is a function that returns pl
 rows. One that fails is written down with its reason, and the others go on.
 """
 
+import functools
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ SAME = (
     *("device", "platform", "platform_version", "driver", "num_devices"),
     *("versions", "torch"),
 )
+TRIED = ("failed", "cut off", "running")  # and comes last therefore
 TRUSTED = 60.0  # see Budget
 CHOSEN = ("size", "data")  # with SAME: what the numbers of one file have in common
 
@@ -33,6 +36,10 @@ class Measurement(NamedTuple):
 
 class Absent(Exception):
     """Something that a measurement needs is not installed, or not on this machine."""
+
+
+class CutOff(Exception):
+    """A measurement was ended before it was finished, as it took too long."""
 
 
 class Budget:
@@ -78,14 +85,30 @@ class Ledger:
         before = read(folder) if path.exists() else {"about": about, "measurements": {}}
         check_same(files.plain(before["about"]), files.plain(about))
         self.content: dict[str, Any] = before | {"about": about}
+        self.lock = threading.RLock()  # held by who writes
+        self._running = ""
 
     def note(self, name: str, **entry: Any) -> None:
         """Writes what is known of a measurement, in the place of what was known."""
-        self.content["measurements"][name] = files.plain(entry)
-        files.write_json(self.folder / CONTENT, self.content)
+        with self.lock:
+            self.content["measurements"][name] = files.plain(entry)
+            self._running = name if entry["status"] == "running" else ""
+            files.write_json(self.folder / CONTENT, self.content)
+
+    def cut_off(self, why: str) -> str:
+        """Writes down that what is being measured is not finished; returns its name."""
+        with self.lock:
+            name = self._running
+            if name:
+                entry = self.content["measurements"][name]
+                self.note(name, **entry | {"status": "cut off", "reason": why})
+            return name
 
     def status(self, name: str) -> str:
-        """`done`, `failed`, `running` (it was not finished), `left out`, or empty."""
+        """`done`, `failed`, `cut off`, `left out`, or empty.
+
+        `running` is what a process died of, or what is being measured.
+        """
         return self.content["measurements"].get(name, {}).get("status", "")
 
     def log(self, seconds: float, text: str) -> None:
@@ -103,7 +126,7 @@ def measure_all(
 
     What failed before, or was being measured when the process ended, comes last.
     """
-    tried = lambda one: ledger.status(one.name) in ("failed", "running")
+    tried = lambda one: ledger.status(one.name) in TRIED
     undone = [one for one in measurements if ledger.status(one.name) != "done"]
     if finished := len(measurements) - len(undone):
         ledger.log(budget.elapsed(), f"{finished} of {len(measurements)} done before")
@@ -120,14 +143,21 @@ def measure_all(
 
 def measure(one: Measurement, ledger: Ledger, budget: Budget) -> None:
     """Measures one entry and writes down its rows, or why there are none."""
-    note(ledger, one, "running", "the process ended before it was finished")
+    running = functools.partial(
+        *(note, ledger, one, "running", "the process ended before it was finished")
+    )
+    running()
     start = budget.elapsed()
     rows: list[Row] = []  # those before a failure are kept
     status, why = "done", ""
     try:
-        rows.extend(one.measure())
+        for row in one.measure():
+            rows.append(row)
+            running(rows=rows)
     except Absent as error:
         status, why = "left out", str(error)
+    except CutOff as error:
+        status, why = "cut off", str(error)
     except Exception as error:  # out of memory, or a kernel that this device lacks
         status, why = "failed", reason(error)
     spent = budget.elapsed() - start

@@ -17,10 +17,11 @@ from benchmarks.accelerator.clock import call_seconds
 from benchmarks.accelerator.ledger import Row
 from benchmarks.accelerator.sizes import Size
 from normjax import layers
-from normjax.ops import conv_implementations, windows
+from normjax.ops import windows
+from normjax.ops.conv import IMPLEMENTATIONS
 
 # name -> dtype of the factors, and jax's name of how those of float32 are multiplied
-PRODUCTS = {
+FACTORS = {
     "float32": (jnp.float32, "float32"),
     "tensorfloat32": (jnp.float32, "tensorfloat32"),
     "default": (jnp.float32, "default"),
@@ -44,7 +45,7 @@ def ceilings(size: Size) -> Iterator[Row]:
     """
     shape = (size.matrix, size.matrix)
     factors = jax.random.normal(jax.random.key(0), (2, *shape))
-    for name, (dtype, precision) in PRODUCTS.items():
+    for name, (dtype, precision) in FACTORS.items():
         a, b = factors.astype(dtype)
         with jax.default_matmul_precision(precision):
             timing = call_seconds(jnp.matmul, a, b, size=size)
@@ -111,17 +112,13 @@ def channels_first(x, kernel, window) -> jax.Array:
     )
 
 
-CONVOLUTIONS: dict[str, tuple[Callable, str]] = {
-    "lax": (conv_implementations.by_lax, "last"),
-    "lax, channels first": (channels_first, "first"),
-    "patches": (conv_implementations.by_patches, "last"),
-    "images": (conv_implementations.by_images, "last"),
-}
+CHANNELS_FIRST = "lax, channels first"
+CONVOLUTIONS: dict[str, Callable] = IMPLEMENTATIONS | {CHANNELS_FIRST: channels_first}
 
 
 def convolution_rows(size: Size, name: str) -> Iterator[Row]:
     """A 3x3 convolution and both gradients: one kernel, and lanes of kernels."""
-    apply, channels = CONVOLUTIONS[name]
+    apply = CONVOLUTIONS[name]
     window = windows.window_of(
         size.images,
         (3, 3),
@@ -140,15 +137,15 @@ def convolution_rows(size: Size, name: str) -> Iterator[Row]:
 
     features = size.images[-1]
     operations = 3 * 2 * math.prod(size.images) * 9 * features
-    ways = {"one": both, "vmap": jax.vmap(both), "map": mapped}
-    for lanes, way in ((1, "one"), (LANES, "vmap"), (LANES, "map")):
-        axes = (lanes,) if way != "one" else ()
+    mappings = {"one": both, "vmap": jax.vmap(both), "map": mapped}
+    for lanes, mapping in ((1, "one"), (LANES, "vmap"), (LANES, "map")):
+        axes = (lanes,) if mapping != "one" else ()
         keys = jax.random.split(jax.random.key(0), 3)
         x, dy = (jax.random.normal(key, (*axes, *size.images)) for key in keys[:2])
-        if channels == "first":
+        if name == CHANNELS_FIRST:
             x, dy = jnp.moveaxis(x, -1, -3), jnp.moveaxis(dy, -1, -3)
         kernel = jax.random.normal(keys[2], (*axes, 3, 3, features, features))
-        timing = call_seconds(ways[way], x, kernel, dy, size=size)
+        timing = call_seconds(mappings[mapping], x, kernel, dy, size=size)
         rate = lanes * operations / timing["seconds"]
-        row = {"convolution": name, "lanes": lanes, "mapping": way}
+        row = {"convolution": name, "lanes": lanes, "mapping": mapping}
         yield row | {"products": "default", "teraflops": rate / 1e12} | timing

@@ -19,21 +19,23 @@ first if compiling is faster than that: further mappings, convolutions alone, ot
 optimizers, precisions, and numbers of lanes.
 
 What is left out as it tells nothing: one lane mapped (it is one lane vmapped), more
-than ten lanes one after the other (their time is proportional), and `images` in a whole
-network, whose strips are for the cache of a core: a convolution alone shows its cost.
+than ten lanes one after the other (their time is proportional), and `images`, `planes`
+and `winograd` in a whole network, which are for the caches of a core: a convolution
+alone shows what each of them costs.
 """
 
 import functools
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 from benchmarks.accelerator import agreement, parts, studies, training
-from benchmarks.accelerator.ledger import Absent, Measurement, Row
+from benchmarks.accelerator.ledger import Absent, CutOff, Measurement, Row
 from benchmarks.accelerator.sizes import Size
-from benchmarks.accelerator.training import Way
+from benchmarks.accelerator.training import Setup
 from normjax.study import timings
 
 COMPILING = {"mlp": 7, "cnn": 15, "resnet20": 38}  # seconds of a row of training
@@ -42,7 +44,12 @@ MAPPINGS = ("vmap", *(f"map-{size}" for size in timings.BUNDLES["others"]), "map
 LONGEST = 240  # seconds of PyTorch's process
 
 
-def measurements(size: Size, data_dir: str) -> list[Measurement]:
+Left = Callable[[], float]  # seconds until the minutes are over
+
+
+def measurements(
+    size: Size, data_dir: str, *, left: Left = lambda: math.inf
+) -> list[Measurement]:
     """All of them, or a few; of equal names only the first is kept."""
     study = lambda name: functools.partial(studies.study_rows, name, size, data_dir)
     agree = lambda name: functools.partial(agreement.agreement_rows, name, size)
@@ -51,7 +58,7 @@ def measurements(size: Size, data_dir: str) -> list[Measurement]:
         Measurement("agreement/mlp", "agreement", 25, agree("mlp-batch-sgd")),
         *mlp_lanes(size),
         Measurement("study/optimizers", "studies", 100, study("optimizers")),
-        *resnet(size),
+        *resnet(size, left),
         *convolutional(size),
         Measurement("agreement/cnn", "agreement", 40, agree("cnn-5x5-sgd")),
         Measurement("study/init_scale", "studies", 30, study("init_scale")),
@@ -62,10 +69,10 @@ def measurements(size: Size, data_dir: str) -> list[Measurement]:
             for name in parts.CONVOLUTIONS
         ),
         *others(size),
-        pytorch(size, "default", "reduce-overhead"),
-        pytorch(size, "bfloat16", "default"),
+        pytorch(size, "default", "reduce-overhead", left),
+        pytorch(size, "bfloat16", "default", left),
     ]
-    if not size.every_way:
+    if not size.every_setup:
         return telling(found)
     unique: dict[str, Measurement] = {}
     for one in found:
@@ -90,33 +97,33 @@ def mlp_lanes(size: Size) -> list[Measurement]:
     name = "mlp-sgd"
     lanes = (10, 1, 100, 1_000)
     return [
-        *(trained(name, Way(number), size) for number in lanes),
-        trained(name, Way(MOST_MAPPED, "map"), size),
-        trained("mlp-adam", Way(100), size),
+        *(trained(name, Setup(number), size) for number in lanes),
+        trained(name, Setup(MOST_MAPPED, "map"), size),
+        trained("mlp-adam", Setup(100), size),
     ]
 
 
-def resnet(size: Size) -> list[Measurement]:
+def resnet(size: Size, left: Left) -> list[Measurement]:
     """ResNet-20, ten seeds, in the ways that may be fastest, and PyTorch's."""
     name = "resnet20-sgd"
     return [
-        trained(name, Way(10, "vmap", "patches"), size),
-        trained(name, Way(10, "map", "lax"), size),
-        pytorch(size, "default", "default"),
-        trained(name, Way(10, "map", "lax", "bfloat16"), size),
+        trained(name, Setup(10, "vmap", "patches"), size),
+        trained(name, Setup(10, "map", "lax"), size),
+        pytorch(size, "default", "default", left),
+        trained(name, Setup(10, "map", "lax", "bfloat16"), size),
     ]
 
 
 def convolutional(size: Size) -> list[Measurement]:
     """The two CNNs, ten lanes: vmapped or mapped, `lax` or `patches`."""
-    ways = {
+    choices = {
         "cnn-5x5-sgd": [("vmap", "patches"), ("map", "lax"), ("vmap", "lax")],
         "cnn-3x3-sgd": [("vmap", "patches"), ("map", "lax")],
     }
     return [
-        trained(name, Way(10, *way), size)
-        for name, those in ways.items()
-        for way in those
+        trained(name, Setup(10, *choice), size)
+        for name, those in choices.items()
+        for choice in those
     ]
 
 
@@ -125,12 +132,12 @@ def new_mappings(size: Size) -> list[Measurement]:
     new = [name for name in MAPPINGS if name not in ("map", "vmap")]
     return [
         *(
-            trained("mlp-sgd", Way(lanes, mapping), size)
+            trained("mlp-sgd", Setup(lanes, mapping), size)
             for mapping in new
             for lanes in (10, 100, 1_000)
         ),
         *(
-            trained("cnn-5x5-sgd", Way(lanes, mapping, "lax"), size)
+            trained("cnn-5x5-sgd", Setup(lanes, mapping, "lax"), size)
             for mapping in new
             for lanes in (10, 100)
         ),
@@ -139,41 +146,41 @@ def new_mappings(size: Size) -> list[Measurement]:
 
 def others(size: Size) -> list[Measurement]:
     """Other optimizers, numbers of lanes and precisions."""
-    ways = [
-        ("mlp-adam", Way(10)),
-        ("mlp-third-moment", Way(100)),
-        ("mlp-batch-sgd", Way(100)),
-        ("mlp-sgd", Way(100, products="float32")),
-        ("mlp-sgd", Way(100, products="bfloat16")),
-        ("cnn-5x5-sgd", Way(100, "vmap", "patches")),
-        ("cnn-5x5-sgd", Way(1, "vmap", "lax")),
-        ("cnn-3x3-sgd", Way(10, "map", "lax", "bfloat16")),
-        ("cnn-3x3-sgd", Way(10, "map", "lax", "float32")),
-        ("cnn-3x3-sgd", Way(10, "vmap", "lax")),
-        ("resnet20-sgd", Way(1, "vmap", "lax")),
-        ("resnet20-sgd", Way(10, "vmap", "lax")),
-        ("resnet20-sgd", Way(10, "vmap", "patches", "bfloat16")),
-        ("deep-mlp-adam", Way(100)),
-        ("deep-mlp-adam", Way(1_000)),
-        ("mlp-batch-adam", Way(100)),
-        ("mlp-batch-third-moment", Way(100)),
-        ("mlp-third-moment", Way(10)),
-        ("mlp-adam", Way(1_000)),
-        ("cnn-5x5-sgd", Way(10, "map", "patches")),
-        ("cnn-3x3-sgd", Way(10, "map", "patches")),
-        ("cnn-3x3-sgd", Way(1, "vmap", "lax")),
-        ("cnn-5x5-sgd", Way(1_000, "vmap", "lax")),
-        ("resnet20-sgd", Way(10, "map", "lax", "float32")),
+    setups = [
+        ("mlp-adam", Setup(10)),
+        ("mlp-third-moment", Setup(100)),
+        ("mlp-batch-sgd", Setup(100)),
+        ("mlp-sgd", Setup(100, products="float32")),
+        ("mlp-sgd", Setup(100, products="bfloat16")),
+        ("cnn-5x5-sgd", Setup(100, "vmap", "patches")),
+        ("cnn-5x5-sgd", Setup(1, "vmap", "lax")),
+        ("cnn-3x3-sgd", Setup(10, "map", "lax", "bfloat16")),
+        ("cnn-3x3-sgd", Setup(10, "map", "lax", "float32")),
+        ("cnn-3x3-sgd", Setup(10, "vmap", "lax")),
+        ("resnet20-sgd", Setup(1, "vmap", "lax")),
+        ("resnet20-sgd", Setup(10, "vmap", "lax")),
+        ("resnet20-sgd", Setup(10, "vmap", "patches", "bfloat16")),
+        ("deep-mlp-adam", Setup(100)),
+        ("deep-mlp-adam", Setup(1_000)),
+        ("mlp-batch-adam", Setup(100)),
+        ("mlp-batch-third-moment", Setup(100)),
+        ("mlp-third-moment", Setup(10)),
+        ("mlp-adam", Setup(1_000)),
+        ("cnn-5x5-sgd", Setup(10, "map", "patches")),
+        ("cnn-3x3-sgd", Setup(10, "map", "patches")),
+        ("cnn-3x3-sgd", Setup(1, "vmap", "lax")),
+        ("cnn-5x5-sgd", Setup(1_000, "vmap", "lax")),
+        ("resnet20-sgd", Setup(10, "map", "lax", "float32")),
     ]
-    return [trained(name, way, size) for name, way in ways]
+    return [trained(name, setup, size) for name, setup in setups]
 
 
-def trained(name: str, way: Way, size: Size) -> Measurement:
+def trained(name: str, setup: Setup, size: Size) -> Measurement:
     """A row of training."""
-    way = way._replace(lanes=min(way.lanes, size.most_lanes))
-    parts = map(str, ("training", name, *way))
+    setup = setup._replace(lanes=min(setup.lanes, size.most_lanes))
+    parts = map(str, ("training", name, *setup))
     seconds = COMPILING[training.WORKLOADS[name].model]
-    measure = functools.partial(training.training_row, name, way, size)
+    measure = functools.partial(training.training_row, name, setup, size)
     return Measurement("/".join(parts), "training", seconds, measure)
 
 
@@ -185,35 +192,42 @@ def alone(
     return Measurement(f"{kind}/{name}", f"{kind}s", seconds, rows)
 
 
-def pytorch(size: Size, products: str, mode: str) -> Measurement:
+def pytorch(size: Size, products: str, mode: str, left: Left) -> Measurement:
     """ResNet-20 in PyTorch."""
-    measure = functools.partial(pytorch_row, size, products, mode)
+    measure = functools.partial(pytorch_row, size, products, mode, left)
     return Measurement(f"pytorch/{products}/{mode}", "pytorch", 60, measure)
 
 
-def pytorch_row(size: Size, products: str, mode: str) -> Iterator[Row]:
+def pytorch_row(size: Size, products: str, mode: str, left: Left) -> Iterator[Row]:
     """The row that `peer` prints, in a process of its own.
 
     Raises:
         Absent: PyTorch or its support of this device is not installed.
+        CutOff: it takes longer than LONGEST, or than the minutes.
     """
     if importlib.util.find_spec("torch") is None:
         raise Absent("PyTorch is not installed")
     probe = "import torch; print(torch.cuda.is_available())"
-    if output("-c", probe).strip() != "True":
+    if output("-c", probe, seconds=left()).strip() != "True":
         raise Absent("PyTorch finds no CUDA device")
     work = training.workload_for("resnet20-sgd", size)
     steps = training.num_steps(work, 1, size)
     options = {"steps": steps, "batch": work.batch_size, "repeats": size.repeats}
     options |= {"products": products, "mode": mode}
     flags = [f"--{name}={value}" for name, value in options.items()]
-    yield json.loads(output("-m", "benchmarks.accelerator.peer", *flags))
+    yield json.loads(
+        output("-m", "benchmarks.accelerator.peer", *flags, seconds=left())
+    )
 
 
-def output(*arguments: str) -> str:
-    """What a Python process prints."""
-    command = [sys.executable, *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
+def output(*arguments: str, seconds: float = LONGEST) -> str:
+    """What a Python process prints that may take so long, and LONGEST at most."""
+    command, limit = [sys.executable, *arguments], min(seconds, LONGEST)
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        why = f"its process was not finished after {max(limit, 0):.0f} s"
+        raise CutOff(why) from None
     if ran.returncode:
         raise RuntimeError((ran.stderr.strip().splitlines() or ["no output"])[-1])
     return ran.stdout

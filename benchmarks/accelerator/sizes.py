@@ -20,7 +20,7 @@ class Size(NamedTuple):
     images: tuple[int, ...]  # of a convolution alone
     study_arms: int  # of a study, at most
     study: str  # the argument `size` of its config
-    every_way: bool  # to train; if not, only those that have something new
+    every_setup: bool  # to train; if not, only those that have something new
 
 
 SIZES = {
@@ -39,7 +39,7 @@ SIZES = {
         images=(128, 28, 28, 64),
         study_arms=100,
         study="full",
-        every_way=True,
+        every_setup=True,
     ),
     "smoke": Size(
         matrix=256,
@@ -56,6 +56,6 @@ SIZES = {
         images=(8, 14, 14, 16),
         study_arms=1,
         study="smoke",
-        every_way=False,
+        every_setup=False,
     ),
 }

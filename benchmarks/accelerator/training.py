@@ -5,11 +5,9 @@ one example to evaluate on, so that an epoch is its training.
 """
 
 import functools
-import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +15,8 @@ import numpy as np
 from benchmarks.accelerator.clock import more, summary
 from benchmarks.accelerator.ledger import Row
 from benchmarks.accelerator.sizes import Size
-from benchmarks.ours import network
+from benchmarks.ours import image_operations, network
 from benchmarks.workloads import WORKLOADS, Workload
-from normjax import layers
 from normjax.optimizers import recipes
 from normjax.study.environment import timed
 from normjax.training import devices, lanes
@@ -29,20 +26,20 @@ EPOCH = 60_000  # examples, for seconds per network and epoch
 
 # model -> how many times as long as that of an MLP a step takes, about
 HEAVIER = {"cnn": 20, "resnet20": 20}
-PRODUCTS = {  # how factors are multiplied -> jax's name, and precision of the program
+MULTIPLICATIONS = {  # products -> jax's name of them, and the program's precision
     "default": ("default", "float32"),
     "float32": ("float32", "float32"),
     "bfloat16": ("default", "bfloat16"),
 }
 
 
-class Way(NamedTuple):
+class Setup(NamedTuple):
     """How the lanes of a workload are trained."""
 
     lanes: int
     mapping: str = "vmap"  # as normjax.training.mappings has it
     convolution: str = "auto"  # a row of ops.conv.IMPLEMENTATIONS
-    products: str = "default"  # a row of PRODUCTS
+    products: str = "default"  # a row of MULTIPLICATIONS
 
 
 def workload_for(name: str, size: Size) -> Workload:
@@ -70,17 +67,17 @@ def data_for(work: Workload, steps: int) -> Data:
     return Data(train, one, one, scaling)
 
 
-def program_for(work: Workload, way: Way, steps: int, size: Size) -> Program:
+def program_for(work: Workload, setup: Setup, steps: int, size: Size) -> Program:
     """What is compiled."""
     fields = {"blocks": size.blocks} if work.model == "resnet20" else {}
-    model = network(work).clone(convolution=way.convolution, **fields)
+    model = network(work).clone(convolution=setup.convolution, **fields)
     return Program(
         model=model,
         optimizer=recipes.RECIPES[work.optimizer],
         batch_size=work.batch_size,
         steps_per_epoch=steps,
-        mapping=way.mapping,
-        precision=PRODUCTS[way.products][1],
+        mapping=setup.mapping,
+        precision=MULTIPLICATIONS[setup.products][1],
     )
 
 
@@ -98,28 +95,28 @@ def num_steps(work: Workload, number: int, size: Size) -> int:
     return min(whole, max(fitting, min(20, size.most_steps)))
 
 
-def training_row(name: str, way: Way, size: Size) -> Iterator[Row]:
+def training_row(name: str, setup: Setup, size: Size) -> Iterator[Row]:
     """Seconds of an epoch after the first, which compiles."""
     work = workload_for(name, size)
-    steps = num_steps(work, way.lanes, size)
-    program = program_for(work, way, steps, size)
+    steps = num_steps(work, setup.lanes, size)
+    program = program_for(work, setup, steps, size)
     data = data_for(work, steps)
-    keys = jax.random.split(jax.random.key(0), way.lanes)
-    settings = settings_for(work, way.lanes)
-    with jax.default_matmul_precision(PRODUCTS[way.products][0]):
+    keys = jax.random.split(jax.random.key(0), setup.lanes)
+    settings = settings_for(work, setup.lanes)
+    with jax.default_matmul_precision(MULTIPLICATIONS[setup.products][0]):
         epochs = lanes.train(
             keys, settings, data, program=program, num_epochs=1 + size.repeats
         )
         spent, compile_seconds = run_epochs(epochs, size)
     lanes.forget_programs()
     timing = summary(spent)
-    images = way.lanes * steps * work.batch_size
+    images = setup.lanes * steps * work.batch_size
     rate = images / timing["seconds"]
     operations = images * image_operations(program.model, work.image)
     yield {
         "workload": name,
-        **way._asdict(),
-        "devices": devices.mesh_for(way.lanes).size,
+        **setup._asdict(),
+        "devices": devices.mesh_for(setup.lanes).size,
         "batch": work.batch_size,
         "steps": steps,
         "images_per_second": rate,
@@ -141,36 +138,3 @@ def run_epochs(epochs: Iterator[tuple], size: Size) -> tuple[list[float], float]
         if not more(spent, size):
             break
     return spent, compile_seconds
-
-
-def image_operations(model: Any, shape: tuple[int, ...]) -> int:
-    """Operations of the matrix products of a training step, by image.
-
-    Forward, gradient of the kernel and of the input, but for the input of the first.
-    """
-    products = [size for size, _, _ in kernel_products(model, shape)]
-    return 2 * (3 * sum(products) - products[0])
-
-
-def kernel_products(model: Any, shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """Of each dense layer and convolution, for one image.
-
-    The multiplications, the length of their sums, and the number of outputs of each
-    feature.
-    """
-    found = []
-
-    def note(call, args, kwargs, context):
-        y = call(*args, **kwargs)
-        kernels = isinstance(context.module, layers.Dense | layers.Conv)
-        if kernels and context.method_name == "__call__":
-            kernel = context.module.variables["params"]["kernel"]
-            outputs = math.prod(y.shape[:-1])
-            found.append((outputs * kernel.size, kernel.size // y.shape[-1], outputs))
-        return y
-
-    with nn.intercept_methods(note):
-        init = lambda key, x: model.init(key, x, train=False)
-        image = jax.ShapeDtypeStruct((1, *shape), np.float32)
-        jax.eval_shape(init, jax.random.key(0), image)
-    return found
