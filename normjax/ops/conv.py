@@ -68,8 +68,10 @@ def conv(
         InputError: the implementation is unknown or cannot do what is asked, or the
             kernel does not fit into the padded images.
     """
-    between = windows.pair("input_dilation", input_dilation)
-    groups = feature_group_count
+    between, groups = (
+        windows.pair("input_dilation", input_dilation),
+        feature_group_count,
+    )
     dense = (between, groups) == ((1, 1), 1)
     if implementation != "auto":
         pick("implementation", IMPLEMENTATIONS, implementation)
