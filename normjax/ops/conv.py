@@ -68,16 +68,13 @@ def conv(
         InputError: the implementation is unknown or cannot do what is asked, or the
             kernel does not fit into the padded images.
     """
-    between, groups = (
-        windows.pair("input_dilation", input_dilation),
-        feature_group_count,
-    )
-    dense = (between, groups) == ((1, 1), 1)
+    between = windows.pair("input_dilation", input_dilation)
+    dense = (between, feature_group_count) == ((1, 1), 1)
     if implementation != "auto":
         pick("implementation", IMPLEMENTATIONS, implementation)
     if not dense and implementation not in ("auto", "lax"):
         rule = "needs input_dilation=1 and feature_group_count=1,"
-        rule += f" got {between} and {groups}"
+        rule += f" got {between} and {feature_group_count}"
         raise InputError("implementation", implementation, rule, "use 'lax'")
     window = windows.window_of(
         x.shape,
@@ -89,7 +86,7 @@ def conv(
     )
     x, window, between = _without_odd_padding(x, kernel.shape[:2], window, between)
     if not dense or 0 in (*x.shape, *kernel.shape):
-        return _plus(by_lax(x, kernel, window, between, groups), bias)
+        return _plus(by_lax(x, kernel, window, between, feature_group_count), bias)
     steps = {"strides": window.strides, "kernel_dilation": window.dilation}
     chosen = choose(kernel.shape, implementation, dtype=x.dtype, **steps)
     # Under `shard_map` either may differ between devices: then both do from here on,
