@@ -96,7 +96,9 @@ def measured(name: str, number: int, repeats: int) -> dict[str, Any]:
     found = timings.measured(study, arm, number, LONG)[0]
     fastest = timings.chosen(found)
     ways = {Way(x) for x in fixed} | {fastest}
-    runs = {way: steps_of(study, arm_in(arm, way), steps) for way in sorted(ways)}
+    runs = {
+        way: steps_of(study, arm_in(study, arm, way), steps) for way in sorted(ways)
+    }
     compiling = {way: steps * number * next(run) for way, run in runs.items()}
     for run in runs.values():
         next(run)
@@ -147,7 +149,7 @@ def by_number(name: str, repeats: int) -> dict[str, Any]:
 def peak(name: str, number: int, mapping: str) -> None:
     """Prints the peak memory in MiB of this process, or of its accelerator."""
     study = study_of(name, number)
-    steps = steps_of(study, arm_in(study.arms[0], Way(mapping)), 2)
+    steps = steps_of(study, arm_in(study, study.arms[0], Way(mapping)), 2)
     next(steps), next(steps)
     stats = jax.devices()[0].memory_stats() or {}
     print(round(stats.get("peak_bytes_in_use", 2**20 * resident("VmHWM")) / 2**20))

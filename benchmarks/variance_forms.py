@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Num
 
-from normjax.ops import moments
-from normjax.ops.moments import Axes, Moments
+from normjax.ops import moments, validate
+from normjax.ops.moments import Moments
+from normjax.ops.validate import Axes
 
 CHUNK = 64  # elements behind the first means of `welford`
 
@@ -84,7 +85,7 @@ def welford(x: Num[Array, "..."], axes: Axes) -> Moments:
 
 
 def _positive(x, axes: Axes) -> tuple[int, ...]:
-    axes = moments.axis_tuple(x, axes)
+    axes = validate.axis_tuple(x, axes)
     return tuple(axis % x.ndim for axis in axes)
 
 

@@ -117,7 +117,7 @@ def test_equal_keys_give_the_parameters_of_flax():
 def test_the_implementation_that_is_named_is_used(implementation):
     """Told by the convolutions of the value and of the kernel's gradient."""
     layer = layers.Conv(4, (3, 3), implementation=implementation)
-    assert layer.implementation_for(16) == implementation
+    assert layer.implementation_for(16, np.float32) == implementation
     kernel, x = jnp.ones((3, 3, 16, 4)), jnp.ones((1, 4, 4, 16))
 
     def total(kernel):
@@ -142,11 +142,37 @@ def test_the_implementation_that_is_named_is_used(implementation):
         ((3, 3), 8, {"feature_group_count": 2}, "lax"),
         ((3, 3), 8, {"input_dilation": (1, 2)}, "lax"),
         ((3, 3), 8, {"input_dilation": None}, "images"),
+        ((3, 3), 64, {"features": 64, "dtype": jnp.bfloat16}, "images"),
+        ((3, 3), 8, {"implementation": "winograd"}, "winograd"),
+        ((3, 3), 8, {"implementation": "winograd", "strides": 2}, "images"),
+        ((3, 3), 8, {"implementation": "winograd", "kernel_dilation": 2}, "images"),
+        ((3, 3), 8, {"implementation": "winograd", "dtype": jnp.bfloat16}, "images"),
+        ((5, 5), 8, {"implementation": "winograd"}, "images"),
+        (9, 8, {"implementation": "winograd"}, "images"),
+        ((5, 5), 8, {"implementation": "planes"}, "planes"),
     ],
 )
 def test_the_layer_knows_what_convolves(size, inputs, given, name):
-    fields = {"features": 16, "kernel_size": size} | given
-    assert layers.Conv(**fields).implementation_for(inputs) == name
+    """Its program is that of the implementation which it names."""
+    fields = {"features": 16, "kernel_size": size, "kernel_init": steps} | given
+    space = (6,) if np.size(size) == 1 else (6, 6)
+    seen, shape = [], (2, *space, inputs)
+
+    def note(call, args, kwargs, context):
+        result = call(*args, **kwargs)
+        if context.method_name == "implementation_for":
+            seen.append(result)
+        return result
+
+    def program(**fields):
+        layer = layers.Conv(**fields)
+        total = lambda x: jnp.sum(layer.init_with_output(KEY, x)[0])
+        with nn.intercept_methods(note):
+            return jax.jit(jax.grad(total)).lower(jnp.ones(shape)).as_text()
+
+    found = program(**fields)
+    assert seen == [name]
+    assert program(**fields | {"implementation": name}) == found
 
 
 # ---- norms of the kernel -------------------------------------------------------------

@@ -290,6 +290,29 @@ def test_bfloat16_comes_out_as_bfloat16(image_bytes, monkeypatch):
     assert [set(np.ravel(a).astype(float)) for a in images] == [{2}, {3}, {390}]
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("images", "bias"), [("bfloat16", "float32"), ("float32", "bfloat16")]
+)
+def test_a_bias_of_another_dtype_promotes_the_result(images, bias, implementation):
+    """Exact in both; each gradient has the dtype of its own argument."""
+    x, kernel = whole(0, 2, 5, 4, 2), whole(1, 3, 3, 2, 3)
+    y = value(x, kernel, edges=SAME)
+    dy, added = whole(2, *y.shape), whole(3, 3)
+    args = *(jnp.asarray(a, images) for a in (x, kernel)), jnp.asarray(added, bias)
+
+    @jax.jit
+    def run(args, dy):
+        apply = functools.partial(conv.conv, implementation=implementation)
+        found, back = jax.vjp(apply, *args)
+        return found, *back(dy)
+
+    found = run(args, dy)
+    right = y + added, *gradients(x, kernel, dy, edges=SAME), dy.sum((0, 1, 2))
+    assert [a.dtype.name for a in found] == ["float32", images, images, bias]
+    assert equal(found, right)
+
+
 # ---- lanes ---------------------------------------------------------------------------
 
 X = whole(0, 3, 2, 6, 5, 3)  # lanes first
@@ -445,6 +468,17 @@ def test_no_gradient_is_computed_that_nobody_asks_for(lanes):
         ((3, 3, 64, 64), {"kernel_dilation": 2}, "cpu", "images"),
         ((5, 5, 64, 64), {}, "cpu", "images"),
         ((3, 8, 512), {}, "cpu", "planes"),  # of a sequence
+        ((3, 3, 64, 64), {"dtype": "bfloat16"}, "cpu", "images"),
+        ((3, 3, 64, 64), {"dtype": "float64"}, "cpu", "winograd"),
+        ((3, 3, 1, 1), {"implementation": "winograd"}, "gpu", "winograd"),
+        (
+            (3, 3, 64, 64),
+            {"implementation": "winograd", "dtype": "bfloat16"},
+            "gpu",
+            "images",
+        ),
+        ((5, 5, 1, 1), {"implementation": "winograd"}, "cpu", "images"),
+        ((5, 5, 1, 1), {"implementation": "patches"}, "cpu", "patches"),
         ((3, 3, 64, 64), {}, "gpu", "patches"),
         ((3, 3, 1, 16), {"dense": False}, "cpu", "lax"),
     ],
@@ -453,7 +487,7 @@ def test_the_implementation_fits_kernel_and_device(
     shape, settings, backend, name, monkeypatch
 ):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert conv.choose(shape, **settings) == name
+    assert conv.choose(shape, **{"dtype": "float32"} | settings) == name
 
 
 @pytest.mark.parametrize(

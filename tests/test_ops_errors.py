@@ -17,6 +17,7 @@ from normjax.ops import (
     online,
     pointwise,
     switchable,
+    validate,
     weights,
 )
 
@@ -125,7 +126,7 @@ b0 = inspect.unwrap(norm_activations.evonorm_b0)
 dyt, derf = map(inspect.unwrap, (pointwise.dynamic_tanh, pointwise.dynamic_erf))
 power = inspect.unwrap(batch_variants.power_norm)
 spectral = inspect.unwrap(weights.spectral_norm)
-axis_tuple = inspect.unwrap(moments.axis_tuple)
+axis_tuple = inspect.unwrap(validate.axis_tuple)
 mean_and_var = inspect.unwrap(moments.mean_and_var)
 GROUPS = "num_groups=2.0: must be an integer; use num_groups=1."
 

@@ -1,5 +1,7 @@
 """Moments against float64, behind masks, and blended over time."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +91,35 @@ def test_a_mask_of_ones_changes_no_bit():
     assert np.array_equal(plain.mean, masked.mean)
     assert np.array_equal(plain.var, masked.var)
     assert np.all(masked.count == plain.count)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_masks_and_lanes_have_the_gradient_of_two_passes(offset):
+    """To the bit, with a mask of ones and as the only lane of an axis.
+
+    JAX by itself adds the sum of `x - mean`, which is rounding and not 0.
+    """
+    x, ones = normals((64, 8), offset), jnp.ones((64, 1), bool)
+
+    def gradient(average, **settings):
+        def total(x):
+            mean, var, *_ = average(x, 0, **settings)
+            return jnp.sum(jnp.sin(mean) + var)
+
+        return jax.grad(total)(x)
+
+    def by_itself(x, axes):
+        mean = jnp.mean(x, axes, keepdims=True)
+        return mean, jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+
+    def in_a_lane(x, axes):
+        one = functools.partial(moments.mean_and_var, axes=axes, axis_name="lanes")
+        return [a[0] for a in jax.vmap(one, axis_name="lanes")(x[None])]
+
+    right = gradient(moments.mean_and_var)
+    assert np.array_equal(gradient(moments.mean_and_var, where=ones), right)
+    assert np.array_equal(gradient(in_a_lane), right)
+    assert not np.array_equal(gradient(by_itself), right)
 
 
 def test_masked_rows_are_as_rows_left_out():

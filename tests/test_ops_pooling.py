@@ -1,5 +1,7 @@
 """Max-pooling: flax's values and gradients to the bit, ties and what is not finite."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,19 +58,74 @@ def test_value_and_gradient_are_those_of_flax_to_the_bit(name):
     assert np.array_equal(dx, right_dx)
 
 
-def test_forward_mode_is_the_transpose_of_reverse_mode():
+BRANCHES = {  # windows that touch, of which a row is left over, and others
+    "touching": {"window": 2, "strides": 2, "padding": "VALID"},
+    "overlapping": {"window": 3, "strides": 2, "padding": "SAME"},
+    "with gaps": {"window": (1, 2), "strides": (2, 3), "padding": "VALID"},
+}
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_forward_mode_is_the_transpose_of_reverse_mode(branch):
     """`<dy, J v> = <J^T dy, v>` for whole numbers, and vmapped over lanes."""
-    x, v, dy = few((2, 2, 7, 8, 3)), few((2, 2, 7, 8, 3)), few((2, 2, 4, 4, 3))
+    pool = functools.partial(pooling.max_pool, **BRANCHES[branch])
+    x, v = few((2, 2, 7, 8, 3)), few((2, 2, 7, 8, 3), (1, 2, 3))
+    dy = few(jax.eval_shape(jax.vmap(pool), x).shape, (1, 2, 3))
 
     def one(x, v, dy):
-        pool = lambda x: pooling.max_pool(x, window=3, strides=2, padding="SAME")
         _, back = jax.vjp(pool, x)
         _, ahead = jax.jvp(pool, (x,), (v,))
         return jnp.vdot(dy, ahead), jnp.vdot(back(dy)[0], v)
 
     ahead, back = jax.jit(jax.vmap(one))(x, v, dy)
     assert np.array_equal(ahead, back)
-    assert np.all(ahead != 0)
+    assert np.all(ahead > 0)
+    for lane, *found in zip(zip(x, v, dy), ahead, back):
+        assert np.array_equal(jax.jit(one)(*lane), found)
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_second_derivatives_are_those_of_a_linear_choice(branch):
+    """The Hessian of `sum(y^2)` times v is `2 J^T J v`; forward over reverse, reverse
+    over forward and reverse over reverse, for whole numbers.
+    """
+    pool = functools.partial(pooling.max_pool, **BRANCHES[branch])
+    x, v = few((2, 7, 8, 3)), few((2, 7, 8, 3))
+    loss = lambda x: jnp.sum(jnp.square(pool(x)))
+
+    @jax.jit
+    def run(x, v):
+        _, back = jax.vjp(pool, x)
+        (right,) = back(2 * jax.jvp(pool, (x,), (v,))[1])
+        return right, (
+            jax.jvp(jax.grad(loss), (x,), (v,))[1],
+            jax.grad(lambda x: jax.jvp(loss, (x,), (v,))[1])(x),
+            jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), v))(x),
+        )
+
+    right, found = run(x, v)
+    assert [np.array_equal(a, right) for a in found] == [True] * 3
+    assert np.any(right != 0)
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_the_gradient_goes_to_the_first_of_several_nans(branch):
+    """Image and feature by itself: a window of ones, and one of nothing but NaN."""
+    settings = BRANCHES[branch] | {"padding": "VALID"}
+    rows, columns = np.broadcast_to(settings["window"], 2)
+    x = np.stack([np.full((rows, columns, 1), a, np.float32) for a in (1, np.nan)])
+    x[1, 0, 0] = 7
+    pool = functools.partial(pooling.max_pool, **settings)
+    v = np.arange(1.0, 1 + x.size, dtype=np.float32).reshape(x.shape)
+
+    @jax.jit
+    def run(x, v):
+        total = lambda x: jnp.sum(pool(x))
+        return jax.grad(total)(x), jax.jvp(pool, (x,), (v,))[1]
+
+    dx, ahead = run(x, v)
+    assert [np.flatnonzero(one).tolist() for one in dx] == [[0], [1]]
+    assert ahead.ravel().tolist() == [v[0].flat[0], v[1].flat[1]]
 
 
 def test_what_is_not_finite():
@@ -98,11 +155,23 @@ def test_what_is_not_finite():
     assert np.array_equal(np.isnan(halved[0][1, ..., 0]), np.diag([True, False, True]))
 
 
-def test_bfloat16_stays_bfloat16():
-    x = jnp.asarray(few((2, 6, 6, 2)), jnp.bfloat16)
-    y = pooling.max_pool(x, padding=1)
-    assert y.dtype == jnp.bfloat16
-    assert np.array_equal(y, by_flax(x, 2, 2, ((1, 1), (1, 1))))
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_bfloat16_stays_bfloat16(branch):
+    """Value and gradient, of small whole numbers, whose sums are exact."""
+    settings = BRANCHES[branch]
+    x = jnp.asarray(few((2, 7, 8, 2)), jnp.bfloat16)
+
+    @jax.jit
+    def run(x):
+        ours = functools.partial(pooling.max_pool, **settings)
+        theirs = functools.partial(by_flax, **settings)
+        dy = few(jax.eval_shape(ours, x).shape)
+        pairs = [jax.vjp(pool, x) for pool in (ours, theirs)]
+        return [(y, *back(jnp.asarray(dy, y.dtype))) for y, back in pairs]
+
+    ours, theirs = run(x)
+    assert {a.dtype for a in ours} == {jnp.dtype(jnp.bfloat16)}
+    assert all(map(np.array_equal, ours, theirs))
 
 
 @pytest.mark.parametrize(

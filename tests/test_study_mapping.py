@@ -204,6 +204,15 @@ def test_the_convolution_that_is_fastest_is_recorded_and_kept(clock, tmp_path):
     np.testing.assert_allclose(found, right, rtol=1e-5)
 
 
+def test_a_convolution_that_does_not_suit_is_recorded_as_what_runs(clock, tmp_path):
+    clock.steps = {Way("map"): 2.0, Way("map", "winograd"): 1.0}
+    for size, name in ((3, "winograd"), (5, "images")):
+        study = study_of(model=CNN["model"] | {"kernel_size": size})
+        _, (arm,), _ = mapping.with_ways(study, tmp_path, study.arms)
+        assert arm.convolution == "winograd"
+        assert arm.convolutions == {"conv_0": name}
+
+
 def test_a_dry_run_measures_nothing_and_knows_what_was(clock, tmp_path):
     folder = tmp_path / "none"
     assert way_in(folder, measure=False) == "map"
@@ -255,7 +264,8 @@ def test_on_an_accelerator_more_ways_are_timed(monkeypatch):
     assert found == ["vmap", "map-32", "map-8", "map"]
     assert timings.mapped_ways(arm, 2) == [Way("vmap")]
     others = [str(way) for way in timings.convolved_ways(arm, "map-8")]
-    assert others == ["map-8, images", "map-8, lax"]
+    names = "images", "lax", "planes", "winograd"
+    assert others == [f"map-8, {name}" for name in names]
 
 
 def test_memory_and_the_forecast_know_bundles(monkeypatch):

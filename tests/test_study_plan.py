@@ -732,6 +732,23 @@ def test_a_convolution_can_be_forced():
     assert arm.convolutions == {"conv_0": "patches", "conv_1": "patches"}
 
 
+@pytest.mark.parametrize(
+    ("convolution", "size", "precision", "names"),
+    [
+        ("auto", {}, "float32", ("planes", "winograd")),
+        ("auto", {}, "bfloat16", ("planes", "images")),
+        ("winograd", {}, "float32", ("winograd", "winograd")),
+        ("winograd", {}, "bfloat16", ("images", "images")),
+        ("winograd", {"kernel_size": 5}, "float32", ("images", "images")),
+    ],
+)
+def test_the_convolution_that_trains_is_recorded(convolution, size, precision, names):
+    """Tiles are for three by three pixels in float32; parameters stay float32."""
+    model = {"name": "cnn", "widths": (64, 64), "convolution": convolution}
+    (arm,) = plan.study(normjax.config(model=model | size, precision=precision)).arms
+    assert tuple(arm.convolutions.values()) == names
+
+
 def test_batch_norm_takes_the_preset():
     model = {"batch_norm": "keras"}
     (arm,) = plan.study(normjax.config(model=model, arms={"norm": "batch"})).arms

@@ -98,19 +98,22 @@ class Conv(Linear):
             kernel_dilation=dilation,
             input_dilation=between,
             feature_group_count=self.feature_group_count,
-            implementation=self.implementation_for(x.shape[-1]),
+            implementation=self.implementation_for(x.shape[-1], x.dtype),
         )
         return y.reshape(*lead, *y.shape[3 - len(size) :])
 
-    def implementation_for(self, num_inputs: int) -> str:
-        """The implementation that convolves inputs of so many features."""
-        if self.implementation != "auto":
-            return self.implementation
+    def implementation_for(self, num_inputs: int, dtype: DTypeLike) -> str:
+        """The implementation that convolves inputs of so many features, in a dtype.
+
+        Each call of the layer calls it, with the dtype that the convolution is in.
+        """
         dense = {self.feature_group_count, *self._each(self.input_dilation or 1)} == {1}
         shape = (*self._each(self.kernel_size), num_inputs, self.features)
         steps = {"strides": self._each(self.strides or 1)}
         steps["kernel_dilation"] = self._each(self.kernel_dilation or 1)
-        return conv.choose(shape, dense=dense, **steps)
+        return conv.choose(
+            shape, self.implementation, dtype=dtype, dense=dense, **steps
+        )
 
     def _rank(self) -> int:
         """The number of dimensions of the kernel, 1 or 2."""

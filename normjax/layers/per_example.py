@@ -17,9 +17,9 @@ __all__ = ["Derf", "DyT", "GroupNorm", "InstanceNorm", "LayerNorm"]
 __all__ += ["LocalResponseNorm", "RMSNorm"]
 
 
-def axes_of(x: Array, axes: moments.Axes) -> tuple[int, ...]:
+def axes_of(x: Array, axes: validate.Axes) -> tuple[int, ...]:
     """The axes of `x` in order, counted from the first."""
-    return tuple(sorted(axis % x.ndim for axis in moments.axis_tuple(x, axes)))
+    return tuple(sorted(axis % x.ndim for axis in validate.axis_tuple(x, axes)))
 
 
 def apply_where(op: Callable[[Array], Array], x: Array, mask: validate.Mask) -> Array:
@@ -70,8 +70,8 @@ class RowNorm(AxesNorm):
 
     op: ClassVar[Callable]  # a staticmethod, for flax wraps methods
 
-    reduction_axes: moments.Axes = -1  # which each mean is over
-    feature_axes: moments.Axes = -1  # along which scale and bias lie
+    reduction_axes: validate.Axes = -1  # which each mean is over
+    feature_axes: validate.Axes = -1  # along which scale and bias lie
 
     def normalize(self, x, train, mask):
         axes = axes_of(x, self.reduction_axes)
@@ -104,7 +104,7 @@ class InstanceNorm(AxesNorm, AffineNorm):
 
     counterpart = nn.InstanceNorm
 
-    feature_axes: moments.Axes = -1  # along which scale and bias lie; not the first
+    feature_axes: validate.Axes = -1  # along which scale and bias lie; not the first
 
     def normalize(self, x, train, mask):
         features = axes_of(x, self.feature_axes)
@@ -129,7 +129,9 @@ class GroupNorm(AxesNorm, AffineNorm):
 
     num_groups: int | None = None
     group_size: int | None = None  # channels; one of both at most is given
-    reduction_axes: moments.Axes | None = None  # with the last; None: all but the first
+    reduction_axes: validate.Axes | None = (
+        None  # with the last; None: all but the first
+    )
 
     def normalize(self, x, train, mask):
         groups, vectors = self._groups(x.shape[-1]), self.vectors(x)

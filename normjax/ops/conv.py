@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from normjax.errors import InputError, pick
 from normjax.ops import windows
 from normjax.ops.conv_images import by_images
 from normjax.ops.conv_implementations import by_lax, by_patches, by_planes
-from normjax.ops.conv_winograd import by_winograd
+from normjax.ops.conv_winograd import by_winograd, suits
 from normjax.ops.windows import Pair, Window
 
 # Numbers that an output sees, up to which a matrix of them costs less than it saves.
@@ -60,7 +60,7 @@ def conv(
         kernel_dilation: 1 is dense.
         input_dilation: 1 is dense; others only by `lax`.
         feature_group_count: 1 is dense; others only by `lax`.
-        implementation: a row of IMPLEMENTATIONS, or "auto" for that of `choose`.
+        implementation: a row of IMPLEMENTATIONS, or "auto"; see `choose`.
             "images" and "winograd", which auto takes on a CPU, have no forward mode
             (`jax.jvp`, `jax.jacfwd`, forward over reverse); the others have.
 
@@ -69,15 +69,12 @@ def conv(
             kernel does not fit into the padded images.
     """
     between = windows.pair("input_dilation", input_dilation)
-    groups = feature_group_count
-    dense = (between, groups) == ((1, 1), 1)
-    if implementation == "auto":
-        steps = {"strides": strides, "kernel_dilation": kernel_dilation}
-        implementation = choose(kernel.shape, dense=dense, **steps)
-    apply = pick("implementation", IMPLEMENTATIONS, implementation)
-    if not dense and implementation != "lax":
+    dense = (between, feature_group_count) == ((1, 1), 1)
+    if implementation != "auto":
+        pick("implementation", IMPLEMENTATIONS, implementation)
+    if not dense and implementation not in ("auto", "lax"):
         rule = "needs input_dilation=1 and feature_group_count=1,"
-        rule += f" got {between} and {groups}"
+        rule += f" got {between} and {feature_group_count}"
         raise InputError("implementation", implementation, rule, "use 'lax'")
     window = windows.window_of(
         x.shape,
@@ -89,14 +86,16 @@ def conv(
     )
     x, window, between = _without_odd_padding(x, kernel.shape[:2], window, between)
     if not dense or 0 in (*x.shape, *kernel.shape):
-        return _plus(by_lax(x, kernel, window, between, groups), bias)
+        return _plus(by_lax(x, kernel, window, between, feature_group_count), bias)
+    steps = {"strides": window.strides, "kernel_dilation": window.dilation}
+    chosen = choose(kernel.shape, implementation, dtype=x.dtype, **steps)
     # Under `shard_map` either may differ between devices: then both do from here on,
     # and JAX sums the gradient of the one that they share.
     zero_of = lambda a, dtype: jnp.zeros_like(a, dtype, shape=())
     x, kernel = x + zero_of(kernel, x.dtype), kernel + zero_of(x, kernel.dtype)
-    if apply is by_planes:
+    if chosen == "planes":
         return by_planes(x, kernel, window, bias)
-    return _plus(apply(x, kernel, window), bias)
+    return _plus(IMPLEMENTATIONS[chosen](x, kernel, window), bias)
 
 
 def _plus(y, bias):
@@ -105,21 +104,29 @@ def _plus(y, bias):
 
 def choose(
     kernel_shape: Sequence[int],
+    implementation: str = "auto",
     *,
+    dtype: DTypeLike,
     dense: bool = True,
     strides: int | Sequence[int] = 1,
     kernel_dilation: int | Sequence[int] = 1,
 ) -> str:
-    """The implementation for a kernel `[*size, inputs, features]`.
+    """The implementation that runs for a kernel `[*size, inputs, features]`.
+
+    That is the one which is named, but `images` in place of `winograd` where this does
+    not suit (`conv_winograd.suits`). For "auto" it depends on the device.
 
     On a CPU `planes` where an output sees few numbers, as in the first layer: their
-    matrix is small. `winograd` for three by three pixels of many channels, `images` for
+    matrix is small. `winograd` where it suits and channels are many, `images` for
     the others. On a GPU or TPU always `patches`, because vmapped kernels are one
     batched matrix product there; this was not measured.
     """
     *size, inputs, features = kernel_shape
-    steps = {*np.ravel(strides).tolist(), *np.ravel(kernel_dilation).tolist()}
-    tiles = [*size] == [3, 3] and steps == {1}
+    steps = {"strides": strides, "kernel_dilation": kernel_dilation}
+    tiles = dense and suits(kernel_shape, dtype, **steps)
+    if implementation != "auto":
+        falls_back = implementation == "winograd" and dense and not tiles
+        return "images" if falls_back else implementation
     if not dense:
         return "lax"
     if jax.default_backend() != "cpu":

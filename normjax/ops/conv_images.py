@@ -22,6 +22,15 @@ STRIP_BYTES = 2**19  # of patches; the second cache of a core has 1 or 2 MiB
 IMAGE_BYTES = 3 * 2**18  # of the operands of a product over whole images
 
 
+def by_images(
+    x: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "rows columns inputs features"],
+    window: Window,
+) -> Float[Array, "batch new_height new_width features"]:
+    """`lax`, but the kernel's gradient is a sum of matrix products."""
+    return _convolve(x, kernel, window)
+
+
 def kernel_gradient(
     x: Float[Array, "batch height width inputs"],
     dy: Float[Array, "batch new_height new_width features"],
@@ -129,4 +138,4 @@ def input_gradient(kernel, dy, x_shape: Sequence[int], window: Window):
     return by_lax(dy, turned, whole, input_dilation=window.strides)
 
 
-by_images = differentiable(by_lax, input_gradient, kernel_gradient)
+_convolve = differentiable(by_lax, input_gradient, kernel_gradient)

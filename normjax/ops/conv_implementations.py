@@ -63,7 +63,7 @@ def by_planes(
     window: Window,
     bias: Float[Array, " features"] | None = None,
 ) -> Float[Array, "batch new_height new_width features"]:
-    """`y = planes(x)^T kernel`: `by_patches` with each column of the matrix contiguous.
+    """`y = planes(x)^T kernel`: `patches` with each column of its matrix contiguous.
 
     A column of the matrix of patches is a shifted copy of one channel, a plane. To
     write planes one after the other is several times faster than to write them beside
@@ -82,5 +82,7 @@ def by_planes(
         parts.append(jnp.ones_like(parts[0], shape=(*shape[:3], 1)))
         rows = jnp.concatenate([rows, bias[None]])
     planes = jnp.concatenate(parts).reshape(-1, math.prod(shape[:3]))
-    y = lax.dot_general(planes.astype(x.dtype), rows, (((0,), (0,)), ((), ())))
+    dtype = jnp.promote_types(x.dtype, rows.dtype)
+    operands = planes.astype(dtype), rows.astype(dtype)
+    y = lax.dot_general(*operands, (((0,), (0,)), ((), ())))
     return y.reshape(shape)

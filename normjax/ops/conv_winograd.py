@@ -25,12 +25,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from normjax.ops import windows
 from normjax.ops.conv_bilinear import differentiable
-from normjax.ops.conv_images import by_images
 from normjax.ops.windows import Window
 
 STRIP_BYTES = 2**20  # of both operands; the second cache of a core has 1 or 2 MiB
@@ -61,19 +62,29 @@ def by_winograd(
     kernel: Float[Array, "rows columns inputs features"],
     window: Window,
 ) -> Float[Array, "batch new_height new_width features"]:
-    """Tiles of two by two pixels where `suits` and in float32 or wider, else `images`.
+    """Tiles of two by two pixels for dense three by three kernels, else `images`.
 
-    In bfloat16 the sums of pixels and of weights would be rounded before the products.
+    `conv.choose` takes `images` for the others, and in bfloat16: see `suits`.
     """
-    if suits(kernel.shape, window) and x.dtype.itemsize >= 4:
-        return _by_tiles(x, kernel, window)
-    return by_images(x, kernel, window)
+    return _by_tiles(x, kernel, window)
 
 
-def suits(kernel_shape: Sequence[int], window: Window) -> bool:
-    """Whether the kernel has three by three pixels that are dense, as are windows."""
-    dense = window.strides == window.dilation == (1, 1)
-    return tuple(kernel_shape[:2]) == (3, 3) and dense
+def suits(
+    kernel_shape: Sequence[int],
+    dtype: DTypeLike,
+    *,
+    strides: int | Sequence[int],
+    kernel_dilation: int | Sequence[int],
+) -> bool:
+    """Whether there are tiles for a kernel `[*size, inputs, features]`.
+
+    It must have three by three dense pixels, as must its windows, and `dtype` must be
+    float32 or wider: in bfloat16 the sums of pixels and of weights would be rounded
+    before the products.
+    """
+    steps = {*np.ravel(strides).tolist(), *np.ravel(kernel_dilation).tolist()}
+    dense = tuple(kernel_shape[:-2]) == (3, 3) and steps == {1}
+    return dense and jnp.dtype(dtype).itemsize >= 4
 
 
 def tiling(result_shape: Sequence[int], num_channels: int, itemsize: int) -> Tiling:

@@ -4,8 +4,6 @@ Nothing here divides by a standard deviation, and nothing here keeps a state.
 """
 
 import math
-import numbers
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,7 +13,6 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from normjax.errors import InputError
 from normjax.ops import two_passes, validate
 
-Axes = int | Sequence[int]
 Decay = float | Float[Array, ""]
 AxisName = str | tuple[str, ...] | None
 
@@ -55,27 +52,9 @@ def zero_outside(where: Bool[Array, "..."] | None, x: Array) -> Array:
     return x if where is None else jnp.where(where, x, 0)
 
 
-def axis_tuple(x: Num[Array, "..."], axes: Axes) -> tuple[int, ...]:
-    """Returns the axes as a tuple.
-
-    Raises:
-        InputError: if `x` has no such axis, or one of them is named twice.
-    """
-    several = tuple(axes) if isinstance(axes, Sequence) else (axes,)
-    if not all(isinstance(axis, numbers.Integral) for axis in several):
-        raise InputError("axes", axes, "must be integers", "use -1 for the last")
-    if not all(-x.ndim <= axis < x.ndim for axis in several):
-        rule = f"must be axes of x, {-x.ndim} to {x.ndim - 1} for its shape {x.shape}"
-        raise InputError("axes", axes, rule, "use -1 for the last")
-    if len({axis % x.ndim for axis in several}) < len(several):
-        rule = f"must name each of the {x.ndim} axes of x at most once"
-        raise InputError("axes", axes, rule, "leave out the second one")
-    return several
-
-
 def mean_and_var(
     x: Num[Array, "..."],
-    axes: Axes,
+    axes: validate.Axes,
     *,
     where: Bool[Array, "..."] | None = None,
     axis_name: AxisName = None,
@@ -102,11 +81,12 @@ def mean_and_var(
             broadcast to it.
     """
     x = widen(x)
-    axes = axis_tuple(x, axes)
+    axes = validate.axis_tuple(x, axes)
     validate.refuse_where(x, where)
     if where is None and axis_name is None:
-        average = lambda a: jnp.mean(a, axes, keepdims=True)
-        mean, var = two_passes.mean_and_var(average, lambda mean: mean, x)
+        mean, var = two_passes.mean_and_var(
+            lambda a: jnp.mean(a, axes, keepdims=True), lambda mean: mean, x
+        )
         count = math.prod(x.shape[axis] for axis in axes)
         return Moments(mean, var, jnp.asarray(count, x.dtype))
 
@@ -119,14 +99,14 @@ def mean_and_var(
     count = total(where.astype(jnp.int32)).astype(x.dtype)
     n = jnp.maximum(count, 1)
     x = jnp.where(where, x, 0)  # before any arithmetic: 0 * nan would be nan
-    mean = total(x) / n
-    centered = jnp.where(where, x - mean, 0)
-    return Moments(mean, total(jnp.square(centered)) / n, count)
+    average = lambda a, where, n: total(jnp.where(where, a, 0)) / n
+    both = two_passes.mean_and_var(average, lambda mean: mean, x, where, n)
+    return Moments(*both, count)
 
 
 def mean_square(
     x: Num[Array, "..."],
-    axes: Axes,
+    axes: validate.Axes,
     *,
     where: Bool[Array, "..."] | None = None,
     axis_name: AxisName = None,

@@ -136,7 +136,7 @@ def layer_norm(
     scale: MaybeVector = None,
     bias: MaybeVector = None,
     *,
-    reduction_axes: moments.Axes = -1,
+    reduction_axes: validate.Axes = -1,
     eps: float = 1e-5,
     mask: Mask = None,
     backward: str = "autodiff",
@@ -159,7 +159,7 @@ def layer_norm(
         Ba, Kiros and Hinton, 2016. Layer Normalization. arXiv:1607.06450.
     """
     where = validate.where(x, mask)
-    axes = moments.axis_tuple(x, reduction_axes)
+    axes = validate.axis_tuple(x, reduction_axes)
     validate.refuse_single(x, axes, "give the layer more features")
     return custom_vjp.layer(
         x, scale, bias, where, axes=axes, eps=eps, backward=backward
@@ -170,7 +170,7 @@ def rms_norm(
     x: Num[Array, "*batch features"],
     scale: MaybeVector = None,
     *,
-    reduction_axes: moments.Axes = -1,
+    reduction_axes: validate.Axes = -1,
     eps: float = 1e-5,
     mask: Mask = None,
     backward: str = "autodiff",
@@ -188,7 +188,7 @@ def rms_norm(
         arXiv:1910.07467.
     """
     where = validate.where(x, mask)
-    axes = moments.axis_tuple(x, reduction_axes)
+    axes = validate.axis_tuple(x, reduction_axes)
     return custom_vjp.rms(x, scale, where, axes=axes, eps=eps, backward=backward)
 
 

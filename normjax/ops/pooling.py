@@ -24,7 +24,8 @@ def max_pool(
     It equals `flax.linen.max_pool` and `lax.reduce_window`, whose gradient is much
     slower on a CPU (docs/performance.md), but for the default strides, which are the
     window's as in PyTorch. The gradient goes to the first of equal numbers. Both modes
-    of differentiation work. The maximum of a window with a NaN is NaN.
+    of differentiation work. The maximum of a window with a NaN is NaN, and the gradient
+    goes to its first NaN.
 
         >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
         [5.0, 7.0, 13.0, 15.0]
@@ -71,12 +72,16 @@ def _tangent(size, moves, primals, tangents):
 def _largest_and_entry(
     x: Array, size: Pair, moves: Window
 ) -> tuple[Array, Int[Array, "batch new_height new_width features"]]:
-    """The maximum of each window, and the number of its first entry that has it."""
-    best, *others = (
+    """The maximum of each window, and the number of its first entry that has it.
+
+    The entries are taken from the last to the first. NaN is larger than all others.
+    """
+    *others, best = (
         windows.entries(x, at, size, moves) for at in windows.starts(size, moves)
     )
-    entry = jnp.zeros_like(best, np.min_scalar_type(-len(others) - 1))
-    for n, other in enumerate(others, 1):
-        larger = (other > best) | jnp.isnan(other)
-        best, entry = jnp.where(larger, other, best), jnp.where(larger, n, entry)
+    last = len(others)
+    entry = jnp.full_like(best, last, np.min_scalar_type(-last - 1))
+    for n, other in zip(reversed(range(last)), reversed(others)):
+        as_large = (other >= best) | jnp.isnan(other)
+        best, entry = jnp.where(as_large, other, best), jnp.where(as_large, n, entry)
     return best, entry

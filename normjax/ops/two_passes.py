@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 FEW = 8  # neighbours that are added one by one
 Linear = Callable[[Array], Array]
@@ -17,15 +17,19 @@ Linear = Callable[[Array], Array]
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def mean_and_var(
-    average: Linear, spread: Linear, x: Float[Array, "..."]
+    average: Callable[..., Array],
+    spread: Linear,
+    x: Float[Array, "..."],
+    *constants: Shaped[Array, "..."],
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """`mean = average(x); var = average((x - spread(mean))^2)`.
 
-    `average` is the mean over some axes or groups, and `spread` makes such a mean
-    broadcast to `x`. Both are linear. `x` is in float32 or wider.
+    `average(a, *constants)` is the mean over some axes, groups or elements, and
+    `spread` makes such a mean broadcast to `x`. Both are linear. `x` is in float32 or
+    wider. The constants, such as a mask, get no gradient.
     """
-    mean = average(x)
-    return mean, average(jnp.square(x - spread(mean)))
+    mean = average(x, *constants)
+    return mean, average(jnp.square(x - spread(mean)), *constants)
 
 
 @mean_and_var.defjvp
@@ -34,9 +38,10 @@ def _mean_and_var_jvp(average, spread, primals, tangents):
 
     JAX by itself would sum `x - mean` on the way back, two passes over memory for a 0.
     """
-    (x,), (dx,) = primals, tangents
-    mean, var = mean_and_var(average, spread, x)
-    return (mean, var), (average(dx), 2 * average((x - spread(mean)) * dx))
+    (x, *constants), (dx, *_) = primals, tangents
+    mean, var = mean_and_var(average, spread, x, *constants)
+    over = lambda a: average(a, *constants)
+    return (mean, var), (over(dx), 2 * over((x - spread(mean)) * dx))
 
 
 @jax.custom_jvp

@@ -6,7 +6,7 @@ they are Python or NumPy numbers; traced ones pass.
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Shaped
 from normjax.errors import InputError
 
 NUMBERS = (int, float, np.floating)
+Axes = int | Sequence[int]
 Mask = Shaped[Array, "..."] | None  # bool; another dtype is refused by name
 
 
@@ -39,6 +40,24 @@ def where(
     if mask.dtype != bool:
         raise InputError("mask.dtype", mask.dtype.name, "must be bool", "pass mask > 0")
     return mask if mask.ndim == x.ndim else mask[..., None]
+
+
+def axis_tuple(x: Shaped[Array, "..."], axes: Axes) -> tuple[int, ...]:
+    """Returns the axes as a tuple.
+
+    Raises:
+        InputError: if `x` has no such axis, or one of them is named twice.
+    """
+    several = tuple(axes) if isinstance(axes, Sequence) else (axes,)
+    if not all(isinstance(axis, numbers.Integral) for axis in several):
+        raise InputError("axes", axes, "must be integers", "use -1 for the last")
+    if not all(-x.ndim <= axis < x.ndim for axis in several):
+        rule = f"must be axes of x, {-x.ndim} to {x.ndim - 1} for its shape {x.shape}"
+        raise InputError("axes", axes, rule, "use -1 for the last")
+    if len({axis % x.ndim for axis in several}) < len(several):
+        rule = f"must name each of the {x.ndim} axes of x at most once"
+        raise InputError("axes", axes, rule, "leave out the second one")
+    return several
 
 
 def refuse_empty(x: Shaped[Array, "..."]) -> None:

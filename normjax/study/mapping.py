@@ -73,7 +73,7 @@ def with_ways(
             if steps:
                 lines[arm.id] = f"mapping: {arm.name}: {way} ({told(steps)})"
         if way is not None:
-            ways[arm.id] = arm_in(arm, way)._replace(step_seconds=steps)
+            ways[arm.id] = arm_in(study, arm, way)._replace(step_seconds=steps)
     fields = "program", "convolutions", "convolution", "step_seconds"
     chosen = lambda arm: arm._replace(
         **{x: getattr(ways.get(arm.id, arm), x) for x in fields}

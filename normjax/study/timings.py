@@ -17,6 +17,7 @@ import numpy as np
 from normjax.ops.conv import IMPLEMENTATIONS
 from normjax.study import memory
 from normjax.study.plan import Arm, Study
+from normjax.study.tracing import convolutions_of
 from normjax.training import lanes, mappings
 from normjax.types import Split
 
@@ -49,15 +50,16 @@ class Timing(NamedTuple):
     least: float
 
 
-def arm_in(arm: Arm, way: Way) -> Arm:
-    """The arm, computed in that way."""
-    arm = arm._replace(program=arm.program._replace(mapping=way.mapping))
+def arm_in(study: Study, arm: Arm, way: Way) -> Arm:
+    """An arm of the study, computed in that way."""
+    program = arm.program._replace(mapping=way.mapping)
     if not way.convolution:
-        return arm
-    model = arm.program.model.clone(convolution=way.convolution)
+        return arm._replace(program=program)
+    model = program.model.clone(convolution=way.convolution)
+    program = program._replace(model=model)
     return arm._replace(
-        program=arm.program._replace(model=model),
-        convolutions=dict.fromkeys(arm.convolutions, way.convolution),
+        program=program,
+        convolutions=convolutions_of(program, study.data),
         convolution=way.convolution,
     )
 
@@ -148,7 +150,7 @@ def timed(
     for way in ways:
         if spent + max(compiling.values(), default=0.0) > budget:
             break
-        run = _steps(study, arm_in(arm, way), number)
+        run = _steps(study, arm_in(study, arm, way), number)
         try:
             first, second = next(run), next(run)
         except Exception:  # whatever XLA raises

@@ -71,6 +71,11 @@ def trace(
     return num_parameters, convolutions
 
 
+def convolutions_of(program: Program, data: Data) -> dict[str, str]:
+    """Layer -> the implementation of its convolution in training."""
+    return _network(program, (program.batch_size, *data.train.inputs.shape[1:]))[1]
+
+
 def _key() -> jax.ShapeDtypeStruct:
     """A key that is not drawn, as drawing it would compile a program."""
     return jax.eval_shape(jax.random.key, 0)
@@ -101,9 +106,10 @@ def _network(program: Program, shape: tuple[int, ...]) -> tuple[Any, dict[str, s
     def note(call, args, kwargs, context):
         layer, called = context.module, context.method_name == "__call__"
         kinds.add(type(layer))
-        if isinstance(layer, layers.Conv) and called:
-            convolutions[layer.name] = layer.implementation_for(args[0].shape[-1])
         result = call(*args, **kwargs)
+        chosen = context.method_name == "implementation_for"
+        if isinstance(layer, layers.Conv) and chosen:
+            convolutions[layer.name] = result
         if type(layer) is norm and called:
             _check_output(layer, args[0], result)
         return result
@@ -143,12 +149,11 @@ def _every_use(program: Program, note: Callable, tested: bool) -> Callable:
             logits, new = apply(params, stats, inputs, train=True, **options)
             return jnp.mean(logits.astype(jnp.float32)), dict(new)
 
-        if tested:
-            return params, stats, loss(params)[1]
-        apply(params, stats, inputs, train=False)
+        if not tested:
+            apply(params, stats, inputs, train=False)
         with nn.intercept_methods(note):
-            _, new = jax.grad(loss, has_aux=True)(params)
-        return params, stats, new
+            train = loss if tested else jax.grad(loss, has_aux=True)
+            return params, stats, train(params)[1]
 
     return network
 
