@@ -5,11 +5,9 @@ Run    python -m benchmarks.lanes [--short] [--only mlp] [--lanes 10,100]
 
 Every mapping trains the same lanes in one process, a few steps of each in turn, after
 two of each that compile and warm up; `share` is the ratio to the fastest of them, of
-the medians and of the least. Beside the fixed mappings stand `auto` and
-`fastest`: what a study takes, by a timing of its own (`normjax.study.timings`). Peak
-memory is that of a process for each mapping, of which most is that of jax itself.
-Inputs are random bytes: the time does not depend on them. --out is read again, and what
-is in it is not measured again.
+the medians and of the least. Peak memory is that of a process for each mapping, of
+which most is that of jax itself. Inputs are random bytes: the time does not depend on
+them. --out is read again, and what is in it is not measured again.
 """
 
 import argparse
@@ -31,7 +29,7 @@ import normjax
 from benchmarks import lanes_report, timing
 from benchmarks.lanes_report import FIXED
 from benchmarks.memory import resident
-from normjax.study import plan, timings
+from normjax.study import plan
 from normjax.study.environment import environment
 from normjax.study.plan import Arm, Study
 from normjax.study.timings import Way, arm_in
@@ -50,7 +48,6 @@ LANES = 1, 2, 4, 10, 32, 100, 320, 1_000
 MOST = {"cnn": 32}  # lanes of a program; others have all
 SHORT = {"only": "mlp,narrow-mlp", "lanes": "1,10,100", "repeats": 3}
 EXAMPLES = 4_096
-LONG = 10**9  # steps of all networks, of which no timing is a noteworthy share
 
 
 def study_of(name: str, number: int) -> Study:
@@ -84,44 +81,33 @@ def steps_of(study: Study, arm: Arm, steps: int) -> Iterator[float]:
 
 def sensible(mapping: str, number: int) -> bool:
     """Whether a bundle of that size has at least as many lanes as it is padded by."""
-    return 2 * number >= mappings.together(mapping)
+    return 2 * number >= mappings.bundle_size(mapping)
 
 
-def measured(name: str, number: int, repeats: int) -> dict[str, Any]:
-    """A row: seconds of the mappings, in turn, and what a study chooses."""
+def comparison(name: str, number: int, repeats: int) -> dict[str, Any]:
+    """A row: seconds of the mappings, in turn."""
     study = study_of(name, number)
     arm = study.arms[0]
     steps = max(4, min(32, 1_000 // number))
     fixed = [x for x in FIXED if sensible(x, number)]
-    found = timings.measured(study, arm, number, LONG)[0]
-    fastest = timings.chosen(found)
-    ways = {Way(x) for x in fixed} | {fastest}
-    runs = {
-        way: steps_of(study, arm_in(study, arm, way), steps) for way in sorted(ways)
-    }
-    compiling = {way: steps * number * next(run) for way, run in runs.items()}
+    runs = {x: steps_of(study, arm_in(study, arm, Way(x)), steps) for x in fixed}
+    compiling = {x: steps * number * next(run) for x, run in runs.items()}
     for run in runs.values():
         next(run)
-    rounds = [{way: next(run) for way, run in runs.items()} for _ in range(repeats)]
-    spreads = {x: timing.spread([turn[x] for turn in rounds]) for x in runs}
-    seconds = {way: spread._asdict() for way, spread in spreads.items()}
-    best = {of: min(seconds[Way(x)][of] for x in fixed) for of in ("median", "min")}
-    on_cpu = jax.default_backend() == "cpu"
-    chosen = {"auto": Way(arm.program.mapping) if on_cpu else fastest}
-    chosen["fastest"] = fastest
-    rows = {x: Way(x) for x in fixed} | chosen
+    rounds = [{x: next(run) for x, run in runs.items()} for _ in range(repeats)]
+    seconds = {x: timing.spread([turn[x] for turn in rounds])._asdict() for x in fixed}
+    best = {of: min(seconds[x][of] for x in fixed) for of in ("median", "min")}
     return {
         "program": name,
         "lanes": number,
         "steps": steps,
         "mappings": {
             x: {
-                "way": str(way),
-                "seconds": seconds[way],
-                "share": {of: seconds[way][of] / x for of, x in best.items()},
-                "first_seconds": round(compiling[way], 2),
+                "seconds": seconds[x],
+                "share": {of: seconds[x][of] / least for of, least in best.items()},
+                "first_seconds": round(compiling[x], 2),
             }
-            for x, way in rows.items()
+            for x in fixed
         },
     }
 
@@ -200,10 +186,10 @@ def main() -> None:
         if key[1] > MOST.get(key[0], math.inf):
             continue
         if key not in rows:
-            rows[key] = measured(*key, given.repeats)
+            rows[key] = comparison(*key, given.repeats)
             lanes.forget_programs()
         for x, found in rows[key]["mappings"].items():
-            if given.memory and x in FIXED and "peak_mib" not in found:
+            if given.memory and "peak_mib" not in found:
                 found["peak_mib"] = peak_of(*key, x)
         print(lanes_report.block(rows[key]), flush=True)
         order = lambda key: (list(PROGRAMS).index(key[0]), key[1])

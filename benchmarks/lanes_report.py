@@ -42,11 +42,10 @@ def block(row: dict[str, Any]) -> str:
     each = []
     for name, found in row["mappings"].items():
         share = found["share"]
-        told = f" ({found['way']})" if name in ("auto", "fastest") else ""
         spans = f"{share['median']:.2f} (least: {share['min']:.2f})"
         memory = f" {found['peak_mib']} MiB" if "peak_mib" in found else ""
         micro = 1e6 * found["seconds"]["median"]
-        each.append(f"  {name + told:16} {micro:9,.1f} us  x {spans}{memory}")
+        each.append(f"  {name:16} {micro:9,.1f} us  x {spans}{memory}")
     return "\n".join([f"{row['program']}, {row['lanes']:,} lanes", *each])
 
 

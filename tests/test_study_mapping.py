@@ -1,4 +1,4 @@
-"""The way in which lanes are computed: given, kept, remembered, measured, recorded."""
+"""The way in which lanes are computed: given, kept, chosen by times, recorded."""
 
 import json
 import pathlib
@@ -8,45 +8,45 @@ import numpy as np
 import pytest
 
 import normjax
-from normjax.study import forecast, mapping, memory, plan, run, timings
+from normjax.study import forecast, groups, mapping, memory, plan, run, timings
 from normjax.study.interrupts import Interrupts
 from normjax.study.record import read_record
-from normjax.study.timings import Timing, Way
+from normjax.study.timings import Times, Way
 from normjax.study.train import Stopped
 from normjax.study.work import Work, units, work_of
 
 SMALL = {"num_seeds": 2, "num_epochs": 1, "batch_size": 256, "model": {"widths": (8,)}}
 CNN = {"model": {"name": "cnn", "widths": (4,), "convolution": "auto"}}
-BUNDLED = Way("map-2")
+VMAP, BUNDLED = Way("vmap"), Way("map-2")
 
 
 class Clock:
     """Says what is fastest, and notes who asked."""
 
     def __init__(self):
-        self.steps = {Way("map"): 2.0, BUNDLED: 1.0}  # seconds by way
-        self.whole = True
+        self.found = Times({VMAP: 2.0, BUNDLED: 1.0}, {Way("map"): "no room"})
         self.asked: list[int] = []  # lanes
 
-    def measured(self, study, arm, number, num_steps):
-        """In the place of `timings.measured`."""
+    def times(self, study, arm, number, num_steps):
+        """In the place of `timings.times`."""
         del study, arm, num_steps
         self.asked.append(number)
-        return {way: Timing(3.0, x, x) for way, x in self.steps.items()}, self.whole
+        return self.found
 
 
 @pytest.fixture
 def clock(tmp_path, monkeypatch):
-    """Every run is worth measuring, and a clock of ours does."""
+    """Every run is worth it, as if on an accelerator, and a clock of ours times."""
     ours = Clock()
     monkeypatch.setenv("NORMJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(mapping, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(timings, "measured", ours.measured)
+    monkeypatch.setattr(mapping, "LEAST_STEPS", 0)
+    monkeypatch.setattr(mapping, "is_timed", lambda: True)
+    monkeypatch.setattr(timings, "times", ours.times)
     return ours
 
 
 def study_of(**choices):
-    return plan.study(normjax.config(**{"mapping": "fastest"} | SMALL | choices))
+    return plan.study(normjax.config(**SMALL | choices))
 
 
 def complete(workdir, **choices):
@@ -68,27 +68,27 @@ def cached(tmp_path) -> list[pathlib.Path]:
 
 
 def test_the_fastest_way_is_recorded_and_kept(clock, tmp_path):
-    """By its networks: also where the cache is gone, and the clock says another.
+    """By its networks: also where what was timed is gone, and the clock says another.
 
-    One that is given is taken, and kept then; the first file by name tells it.
+    One that is given is taken; of several ways that of most networks goes on.
     """
     folder = tmp_path / "run"
     entry = complete(folder).record["arms"]["none"]
     assert entry["mapping"] == "map-2"
-    assert entry["step_seconds"] == {"map": 2.0, "map-2": 1.0}
-    (path,) = cached(tmp_path)
-    path.unlink()
-    clock.steps = {Way("map"): 1.0}
-    assert way_in(folder, mapping="auto", num_seeds=3) == "map-2"
-    assert way_in(folder, mapping="vmap", num_seeds=3) == "vmap"
-    record = complete(folder, num_seeds=3)
-    assert list(record.networks["mapping"]) == ["map-2"] * 3
+    assert entry["step_seconds"] == {"vmap": 2.0, "map-2": 1.0}
+    for path in (*cached(tmp_path), *(folder / groups.LOCKS).glob("way-*.json")):
+        path.unlink()
+    clock.found = Times({VMAP: 1.0}, {})
+    assert way_in(folder, num_seeds=3, mapping="vmap") == "vmap"
+    record = complete(folder, num_seeds=3, mapping="map")
+    assert list(record.networks["mapping"]) == ["map-2", "map-2", "map"]
+    assert way_in(folder, num_seeds=4) == "map-2"
     assert clock.asked == [2]
 
 
 def test_networks_of_another_device_decide_nothing(clock, tmp_path, monkeypatch):
-    complete(tmp_path / "run", mapping="vmap")
-    assert way_in(tmp_path / "run", num_seeds=3) == "vmap"
+    complete(tmp_path / "run", mapping="map")
+    assert way_in(tmp_path / "run", num_seeds=3) == "map"
     there = mapping.environment() | {"device": "another"}
     monkeypatch.setattr(mapping, "environment", lambda: there)
     assert way_in(tmp_path / "run", num_seeds=3) == "map-2"
@@ -96,101 +96,80 @@ def test_networks_of_another_device_decide_nothing(clock, tmp_path, monkeypatch)
 
 
 def test_a_group_that_was_begun_goes_on_in_its_way(clock, tmp_path):
-    """It was stopped before any network was finished."""
+    """Also where networks of another way are finished."""
+    complete(tmp_path, num_epochs=2, mapping="map")
     interrupts = Interrupts(str)
     interrupts.code = 143
-    study = study_of(num_epochs=2, checkpoint_seconds=0.0)
+    more = {"num_epochs": 2, "num_seeds": 3, "checkpoint_seconds": 0.0}
+    study = study_of(**more, mapping="map-2")
     with pytest.raises(Stopped):
-        run.complete(study, tmp_path / "run", quiet=True, interrupts=interrupts)
-    clock.steps = {Way("map"): 1.0}
-    for path in cached(tmp_path):
-        path.unlink()
-    assert way_in(tmp_path / "run", num_epochs=2) == "map-2"
-    assert clock.asked == [2]
+        run.complete(study, tmp_path, quiet=True, interrupts=interrupts)
+    assert way_in(tmp_path, **more) == "map-2"
+    assert clock.asked == []
 
 
-def test_what_was_measured_is_remembered_by_all_that_speed_depends_on(clock, tmp_path):
-    way_in(tmp_path)
+def test_processes_of_one_folder_take_what_the_first_one_chose(clock, tmp_path):
+    """Though another says otherwise, and has a cache of its own."""
+    assert way_in(tmp_path / "run") == "map-2"
+    cached(tmp_path)[0].unlink()
+    clock.found = Times({VMAP: 1.0}, {})
+    assert way_in(tmp_path / "run") == "map-2"
+    assert way_in(tmp_path / "other") == "vmap"
+    assert clock.asked == [2, 2]
+
+
+def test_what_was_timed_is_remembered_by_all_that_speed_depends_on(clock, tmp_path):
+    """So is what failed, with its reason."""
+    numbers = iter(range(100))
+    way = lambda **choices: way_in(tmp_path / f"{next(numbers)}", **choices)
+    way()
     (path,) = cached(tmp_path)
     known = json.loads(path.read_text())
-    assert known["ways"][1] == {
-        "mapping": "map-2",
-        "convolution": "",
-        "compile_seconds": 3.0,
-        "step_seconds": 1.0,
-        "least_step_seconds": 1.0,
-    }
+    assert known["step_seconds"] == {"vmap": 2.0, "map-2": 1.0}
+    assert known["failed"] == {"map": "no room"}
     assert known["of"]["lanes_per_device"] == 1
-    assert known["of"]["jax"] == jax.__version__
-    for same in (
-        {"root_seed": 1},
-        {"num_epochs": 2},
-        {"settings": {"momentum": (0.5,)}},
-    ):
-        assert way_in(tmp_path, **same) == "map-2"
+    assert known["of"]["numerics"]["jax"] == jax.__version__
+    grid = {"settings": {"learning_rate": (0.5,)}}
+    for same in ({"root_seed": 1}, {"num_epochs": 2}, grid):
+        assert way(**same) == "map-2"
         assert len(clock.asked) == 1
-    misses = {"num_seeds": 3}, {"batch_size": 128}, {"arms": {"optimizer": "adam"}}
+    clipped = {"settings": {"clip_norm": (0.5,)}}
+    misses = {"num_seeds": 3}, {"batch_size": 128}, clipped
     for number, other in enumerate(misses, 2):
-        way_in(tmp_path, **other)
+        way(**other)
         assert len(clock.asked) == number
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"of": 1}', '"map-2"', '"step_seconds": 2.0']
-)
-def test_a_damaged_cache_is_measured_again(clock, tmp_path, text):
-    way_in(tmp_path)
+@pytest.mark.parametrize("text", ["{", "[]", '{"of": 1}', '"map-2"', '"vmap": 2.0'])
+def test_a_damaged_cache_is_timed_again(clock, tmp_path, text):
+    way_in(tmp_path / "run")
     (path,) = cached(tmp_path)
     good = path.read_text()
-    broken = {'"map-2"': '"map-0"', '"step_seconds": 2.0': '"step_seconds": null'}
+    broken = {'"map-2"': '"map-0"', '"vmap": 2.0': '"vmap": null'}
     path.write_text(good.replace(text, broken[text]) if text in broken else text)
-    assert way_in(tmp_path) == "map-2"
+    assert way_in(tmp_path / "other") == "map-2"
     assert len(clock.asked) == 2
     assert path.read_text() == good
 
 
-def test_a_cache_that_cannot_be_written_costs_the_measurement_only(
-    clock, tmp_path, monkeypatch
-):
-    study = study_of()
+def test_a_cache_that_cannot_be_written_is_no_error(clock, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("NORMJAX_CACHE", str(tmp_path / "file"))
-    for number in (1, 2):
-        _, (arm,), _ = mapping.with_ways(study, tmp_path, study.arms)
-        assert arm.program.mapping == "map-2"
-        assert len(clock.asked) == number
+    assert way_in(tmp_path / "run") == "map-2"
+    assert clock.asked == [2]
 
 
-def test_a_longer_run_measures_what_a_shorter_one_did_not(clock, tmp_path):
-    """A way takes three seconds to compile, two networks of four steps take sixteen:
-    5% of that are too few, and enough of a hundred epochs.
-    """
-    clock.whole = False
-    for num_epochs, number in ((1, 1), (1, 1), (100, 2)):
-        way_in(tmp_path, num_epochs=num_epochs)
-        assert len(clock.asked) == number
-
-
-@pytest.mark.parametrize("asked", ["auto", "map", "fastest"])
-def test_nothing_is_measured_where_it_cannot_pay(clock, tmp_path, monkeypatch, asked):
-    """`auto` on a CPU keeps the bits; a mapping is given; or the run is short."""
-    if asked == "fastest":
-        monkeypatch.setattr(mapping, "LEAST_SECONDS", 60.0)
-    assert way_in(tmp_path, mapping=asked) == "map"
+def test_nothing_is_timed_on_a_cpu_or_in_a_short_run(clock, tmp_path, monkeypatch):
+    monkeypatch.setattr(mapping, "LEAST_STEPS", 10_000)
+    assert way_in(tmp_path) == "map"
+    monkeypatch.undo()
+    monkeypatch.setattr(mapping, "LEAST_STEPS", 0)
+    assert way_in(tmp_path) == "map"
     assert (clock.asked, cached(tmp_path)) == ([], [])
 
 
-def test_a_timing_that_fails_leaves_the_usual_way(clock, tmp_path, monkeypatch):
-    def fail(*_):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-
-    monkeypatch.setattr(timings, "measured", fail)
-    assert way_in(tmp_path) == "map"
-    assert cached(tmp_path) == []
-
-
 def test_the_convolution_that_is_fastest_is_recorded_and_kept(clock, tmp_path):
-    clock.steps = {Way("map"): 2.0, Way("map", "lax"): 1.0}
+    clock.found = Times({VMAP: 2.0, Way("map", "lax"): 1.0}, {})
     for number in (1, 2):
         record = complete(tmp_path / "run", **CNN, num_seeds=number)
         entry = record.record["arms"]["none"]
@@ -204,68 +183,19 @@ def test_the_convolution_that_is_fastest_is_recorded_and_kept(clock, tmp_path):
     np.testing.assert_allclose(found, right, rtol=1e-5)
 
 
-def test_a_convolution_that_does_not_suit_is_recorded_as_what_runs(clock, tmp_path):
-    clock.steps = {Way("map"): 2.0, Way("map", "winograd"): 1.0}
-    for size, name in ((3, "winograd"), (5, "images")):
-        study = study_of(model=CNN["model"] | {"kernel_size": size})
-        _, (arm,), _ = mapping.with_ways(study, tmp_path, study.arms)
-        assert arm.convolution == "winograd"
-        assert arm.convolutions == {"conv_0": name}
-
-
-def test_a_dry_run_measures_nothing_and_knows_what_was(clock, tmp_path):
-    folder = tmp_path / "none"
+def test_a_dry_run_times_nothing_and_knows_what_was(clock, tmp_path):
+    folder, study = tmp_path / "none", study_of()
     assert way_in(folder, measure=False) == "map"
     assert clock.asked == []
-    study = study_of()
-    for measure in (True, False):
-        _, (arm,), lines = mapping.with_ways(study, folder, study.arms, measure=measure)
-        assert arm.program.mapping == "map-2"
-        assert lines == [
-            "mapping: none: map-2 (microseconds per network and step: map 2,000,000,"
-            " map-2 1,000,000)"
-        ]
+    way_in(tmp_path / "other")
+    _, (arm,), lines = mapping.with_ways(study, folder, study.arms, measure=False)
+    assert arm.program.mapping == "map-2"
+    assert lines == [
+        "mapping: none: map-2 (vmap 2,000,000, map-2 1,000,000 microseconds per"
+        " network and step)"
+    ]
     assert clock.asked == [2]
     assert not folder.exists()
-
-
-@pytest.mark.parametrize(
-    ("step", "least", "way"),
-    [(1.06, 1.06, BUNDLED), (1.04, 1.06, Way("map")), (1.06, 1.04, Way("map"))],
-)
-def test_a_way_must_be_faster_by_more_than_a_margin(step, least, way):
-    """In the median and in the least."""
-    found = {Way("map"): Timing(1.0, step, least), BUNDLED: Timing(1.0, 1.0, 1.0)}
-    assert timings.chosen(found) == way
-
-
-def test_ways_are_timed_while_they_are_worth_their_compilation():
-    """None but the usual one for a single step, all of them for a long run."""
-    study = plan.study(normjax.config(**SMALL | {"num_seeds": 16}))
-    ways = timings.mapped_ways(study.arms[0], 16)
-    assert list(map(str, ways)) == ["map", "map-4", "map-8"]
-    for num_steps, number in ((1, 1), (10**12, len(ways))):
-        found = timings.timed(study, study.arms[0], ways, 16, num_steps)
-        assert list(found) == ways[:number]
-        assert all(x.step > 0 and x.compiling >= 0 for x in found.values())
-
-
-def test_on_an_accelerator_more_ways_are_timed(monkeypatch):
-    config = normjax.config(**SMALL | CNN | {"num_seeds": 100})
-    (arm,) = plan.study(config).arms
-    assert timings.convolved_ways(arm, "map") == []
-    assert timings.mapped_ways(arm, 100) == [Way("map")]
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    (arm,) = plan.study(config).arms
-    assert arm.program.mapping == "vmap"
-    assert mapping.is_measured("auto")
-    assert not mapping.is_measured("vmap")
-    found = [str(way) for way in timings.mapped_ways(arm, 100)]
-    assert found == ["vmap", "map-32", "map-8", "map"]
-    assert timings.mapped_ways(arm, 2) == [Way("vmap")]
-    others = [str(way) for way in timings.convolved_ways(arm, "map-8")]
-    names = "images", "lax", "planes", "winograd"
-    assert others == [f"map-8, {name}" for name in names]
 
 
 def test_memory_and_the_forecast_know_bundles(monkeypatch):

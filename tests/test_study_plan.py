@@ -180,7 +180,7 @@ MISTAKES = {
     ),
     "mapping": (
         {"mapping": "vmaps"},
-        "mapping='vmaps': must be one of auto, fastest, map, map-8, vmap; map-8 stands"
+        "mapping='vmaps': must be one of auto, map, map-8, vmap; map-8 stands"
         " for any bundle of 2 to 1,000 lanes; did you mean 'vmap'?",
     ),
     "preset": (

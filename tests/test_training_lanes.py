@@ -108,6 +108,7 @@ def test_the_number_of_devices_changes_nothing_but_rounding():
 def test_no_more_devices_than_share_the_work(num_lanes, num_devices, used):
     several = jax.devices()[:1] * num_devices
     assert devices.mesh_for(num_lanes, several).size == used
+    assert devices.mesh_for(num_lanes, several, size=1).size == max(2, used)
 
 
 def test_equal_keys_give_equal_kernels_in_every_arm():

@@ -102,7 +102,7 @@ def test_mapped_lanes_are_a_loop_on_each_device():
     dots = {"map": "2x3", "map-2": "2x2x3", "vmap": "2x2x3"}
     for mapping, shape in dots.items():
         mesh, axes = devices.mesh_for(4), (0, None)
-        lanes_of = mappings.mapped(product, axes, mapping)
+        lanes_of = mappings.map_lanes(product, axes, mapping)
         every = jax.jit(devices.divide(lanes_of, mesh, (0, *axes)))
         real = np.ones(4, bool)
         text = every.lower(real, kept, kernels).as_text()
@@ -151,7 +151,7 @@ def test_a_lane_of_a_bundle_does_not_depend_on_the_others(name):
 def test_what_is_no_mapping_is_refused(mapping):
     near = "vmap" if mapping == "vmaps" else "map-8"
     with pytest.raises(InputError) as caught:
-        mappings.together(mapping)
+        mappings.bundle_size(mapping)
     assert str(caught.value) == (
         f"mapping={mapping!r}: must be one of map, map-8, vmap; map-8 stands for any"
         f" bundle of 2 to 1,000 lanes; did you mean {near!r}?"

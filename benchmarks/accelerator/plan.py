@@ -36,11 +36,10 @@ from benchmarks.accelerator import agreement, parts, studies, training
 from benchmarks.accelerator.ledger import Absent, CutOff, Measurement, Row
 from benchmarks.accelerator.sizes import Size
 from benchmarks.accelerator.training import Setup
-from normjax.study import timings
+from normjax.study.timings import MAPPINGS
 
 COMPILING = {"mlp": 7, "cnn": 15, "resnet20": 38}  # seconds of a row of training
 MOST_MAPPED = 10  # lanes one after the other
-MAPPINGS = ("vmap", *(f"map-{size}" for size in timings.BUNDLES["others"]), "map")
 LONGEST = 240  # seconds of PyTorch's process
 
 

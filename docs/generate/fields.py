@@ -17,7 +17,6 @@ from normjax.ops.conv import IMPLEMENTATIONS
 from normjax.optimizers import recipes, schedules
 from normjax.study import fields
 from normjax.study.levels import PENALTY_SETTINGS
-from normjax.study.plan import FASTEST
 from normjax.training.mappings import KNOWN
 from normjax.training.precision import PRECISIONS
 from normjax.training.probes import PROBES
@@ -31,7 +30,7 @@ CHOICES: dict[str, Iterable[str]] = {  # field -> the names it may be, sources a
     "augmentation": augmentation.AUGMENTATIONS,
     "precision": PRECISIONS,
     "probes": PROBES,
-    "mapping": ("auto", FASTEST, *KNOWN),
+    "mapping": ("auto", *KNOWN),
     "data.subset": splits.SUBSETS,
     "data.scaling": scalings.SCALINGS,
     "model.name": models.MODELS,

@@ -14,7 +14,7 @@ from normjax.study.plan import Arm, Study
 from normjax.study.train import settings_of
 from normjax.study.work import Work, epochs_left
 from normjax.training import lanes
-from normjax.training.mappings import together
+from normjax.training.mappings import bundle_size
 
 STEPS = 2, 12  # at most, of the two short epochs whose difference times a step
 
@@ -41,7 +41,7 @@ def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]
         totals += compiling, seconds
         needs = memory.lane_needs(arm, study.data)
         most = max(len(each.lanes) for each in mine)
-        size = together(arm.program.mapping)  # 0: all at once
+        size = bundle_size(arm.program.mapping)  # 0: all at once
         at_work = size * len(jax.devices()) or most
         kept = math.ceil(most / size) * size if size else most
         taken = kept * needs.kept + min(kept, at_work) * needs.working
@@ -68,7 +68,7 @@ def measured_seconds(
 
     An epoch takes `e + s * steps`, an evaluation and the steps; two lengths give both.
     """
-    at_once = together(arm.program.mapping) * len(jax.devices())  # 0: all
+    at_once = bundle_size(arm.program.mapping) * len(jax.devices())  # 0: all
     times, compiling, whole = [], [], arm.program.steps_per_epoch
     short, long = (min(steps, whole) for steps in STEPS)
     for steps in (short, long):

@@ -1,14 +1,16 @@
-"""Which way the lanes of each arm are computed: given, kept, remembered or measured.
+"""Which way the lanes of each arm are computed, if that is left to us.
 
-    ~/.cache/normjax/mappings/<digest>.json    what was measured, for people to read
+    <workdir>/locks/way-<arm id>.json          what was chosen there
+    ~/.cache/normjax/mappings/<digest>.json    what was timed, for people to read
 
-Rounding depends on it, so an arm whose networks are in the folder goes on in the way in
-which they were trained, if the device is of the same kind.
+Rounding depends on it, so an arm that was begun in the folder goes on in its way, if
+the device is of the same kind. On a CPU nothing is timed.
 """
 
 import contextlib
 import math
 import pathlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,23 +20,22 @@ import jax
 from normjax import files
 from normjax.errors import InputError
 from normjax.ops.conv import IMPLEMENTATIONS
-from normjax.study import checkpoints, claims, groups, memory, timings
+from normjax.study import checkpoints, claims, groups, timings
 from normjax.study.environment import environment
 from normjax.study.groups import LOCKS
-from normjax.study.plan import FASTEST, Arm, Study
-from normjax.study.timings import SHARE, Timing, Way, arm_in
-from normjax.study.work import Work, epochs_left, units, work_of
-from normjax.training import mappings
+from normjax.study.plan import Arm, Study
+from normjax.study.timings import Times, Way, arm_in
+from normjax.study.work import epochs_left, units, work_of
+from normjax.training.mappings import bundle_size
 
-LEAST_SECONDS = 60.0  # that training takes by `guess`, below which nothing is measured
-STEP, BANDWIDTH = 2e-3, 2e10  # of the guess: seconds of any step, bytes per second
+LEAST_STEPS = 10_000  # of a group, below which nothing is timed
 FOLDER = "mappings"  # in the cache
-SECONDS = "compile_seconds", "step_seconds", "least_step_seconds"  # of a Timing
+Steps = dict[str, float]  # seconds of a step of one network, by the text of a way
 
 
-def is_measured(asked: str) -> bool:
-    """Whether the ways are timed: never by `auto` on a CPU, for its bits' sake."""
-    return asked == FASTEST or (asked == "auto" and jax.default_backend() != "cpu")
+def is_timed() -> bool:
+    """Whether ways are timed: not on a CPU, where `map` was the fastest of all."""
+    return jax.default_backend() != "cpu"
 
 
 def with_ways(
@@ -42,7 +43,6 @@ def with_ways(
     workdir: str | pathlib.Path,
     arms: Iterable[Arm],
     *,
-    shared: bool = False,
     measure: bool = True,
 ) -> tuple[Study, list[Arm], list[str]]:
     """The study, and some of its arms, in the ways in which they are to be trained.
@@ -51,172 +51,152 @@ def with_ways(
         study: in its usual ways.
         workdir: the folder of its record.
         arms: those that are to be trained.
-        shared: whether other processes work on the folder; one measures at a time.
-        measure: whether to time what nobody has timed.
+        measure: whether to time what nobody has timed; one process does at a time.
 
     Returns:
         Study and arms, and a line for each arm that a timing decided.
     """
-    arms, asked = list(arms), study.config["mapping"]
-    if asked not in ("auto", FASTEST):
+    arms = list(arms)
+    if study.config["mapping"] != "auto":
         return study, arms, []
-    device = environment()["device"]
-    ways: dict[str, Arm] = {}  # of those that are not in their usual way, by id
-    lines = {}
+    found: dict[str, tuple[Way | None, Steps]] = {}  # by id of the arm
+    lines = []
     for arm in {arm.id: arm for arm in arms}.values():
-        way, steps = kept(workdir, arm, device), dict[str, float]()
-        if way is None and is_measured(asked):
-            locks = pathlib.Path(workdir) / LOCKS
-            claim = claims.claim(locks, f"way-{arm.id}", wait=True) if shared else None
-            with claim or contextlib.nullcontext():
-                way, steps = fastest(study, workdir, arm, measure)
-            if steps:
-                lines[arm.id] = f"mapping: {arm.name}: {way} ({told(steps)})"
-        if way is not None:
-            ways[arm.id] = arm_in(study, arm, way)._replace(step_seconds=steps)
-    fields = "program", "convolutions", "convolution", "step_seconds"
-    chosen = lambda arm: arm._replace(
-        **{x: getattr(ways.get(arm.id, arm), x) for x in fields}
-    )
-    study = replace(study, arms=tuple(map(chosen, study.arms)))
-    return study, [chosen(arm) for arm in arms], list(lines.values())
+        way, steps = way_of_record(workdir, arm), Steps()
+        if way is None and is_timed():
+            way, steps = way_of_timing(study, workdir, arm, measure)
+        found[arm.id] = way, steps
+        if steps:
+            each = ", ".join(f"{x} {1e6 * s:,.0f}" for x, s in steps.items())
+            line = f"({each} microseconds per network and step)"
+            lines.append(f"mapping: {arm.name}: {way} {line}")
+
+    def in_way(arm: Arm) -> Arm:
+        way, steps = found.get(arm.id, (None, {}))
+        return arm_in(study, arm, way)._replace(step_seconds=steps) if way else arm
+
+    study = replace(study, arms=tuple(map(in_way, study.arms)))
+    return study, [in_way(arm) for arm in arms], lines
 
 
-def told(steps: Mapping[str, float]) -> str:
-    """What was measured, in words: `microseconds per network and step: map 412`."""
-    each = ", ".join(f"{way} {1e6 * x:,.0f}" for way, x in steps.items())
-    return f"microseconds per network and step: {each}"
-
-
-def kept(workdir: str | pathlib.Path, arm: Arm, device: str) -> Way | None:
-    """The way in which networks of the arm were trained or begun here, or None.
+def way_of_record(workdir: str | pathlib.Path, arm: Arm) -> Way | None:
+    """The way of most lanes of the arm that were begun here, or else finished here.
 
     What was done on a device of another kind says nothing.
     """
-    held = groups.held(workdir, [arm.id]).networks.values()
-    for about in (
-        *(group.about for _, group, _ in held),
-        *(x.about for x in ([] if held else checkpoints.pending(workdir, arm.id)[0])),
+    begun = checkpoints.pending(workdir, arm.id)[0]
+    done = groups.held(workdir, [arm.id]).networks.values()
+    device = environment()["device"]
+    where = lambda about: about.get("environment", {}).get("device")
+    for of_kind in (
+        [x.about for x in begun for _ in x.lanes],
+        [group.about for _, group, _ in done],
     ):
-        way = Way(about.get("mapping", ""), about.get("convolution", ""))
-        same = about.get("environment", {}).get("device") == device
-        if same and is_valid(way, arm):
-            return way
+        same = [x for x in of_kind if where(x) == device]
+        ways = Counter(Way(x["mapping"], x.get("convolution", "")) for x in same)
+        for way, _ in ways.most_common():
+            if is_valid(way, arm):
+                return way
     return None
 
 
 def is_valid(way: Way, arm: Arm) -> bool:
     """Whether an arm can be computed so."""
     try:
-        mappings.together(way.mapping)
+        bundle_size(way.mapping)
     except InputError:
         return False
     of_model = way.convolution in IMPLEMENTATIONS and arm.convolutions
     return not way.convolution or bool(of_model)
 
 
-def fastest(
+def way_of_timing(
     study: Study, workdir: str | pathlib.Path, arm: Arm, measure: bool
-) -> tuple[Way | None, dict[str, float]]:
-    """The fastest way of an arm, and the seconds of each; None if it is not known."""
-    work = work_of(study, workdir, units(study, [arm], shared=False))
-    if not work or not is_worth_it(study, work):
-        return None, {}
-    number = max(len(each.lanes) for each in work)
-    num_steps = steps_left(study, work)
-    key = known_by(study, arm, number)
-    path = files.cache_folder() / FOLDER / f"{files.text_digest(key)[:16]}.json"
-    found, whole = remembered(path, key, arm)
-    first = next(iter(found.values()), None)
-    more = first and not whole and first.compiling < SHARE * num_steps * first.step
-    if measure and (not found or more):
-        try:
-            found, whole = timings.measured(study, arm, number, num_steps)
-        except Exception:  # of a user's norm, or of memory: training it tells
-            return None, {}
-        remember(path, key, found, whole)
-    if not found:
-        return None, {}
-    return timings.chosen(found), {
-        str(each): timing.step for each, timing in found.items()
-    }
+) -> tuple[Way | None, Steps]:
+    """The way that was chosen in the folder, or is now, and the times that decided.
 
-
-def is_worth_it(study: Study, work: Iterable[Work]) -> bool:
-    """Whether training takes so long that a choice can pay, by a guess without any."""
-    seconds = 0.0
-    for each in work:
-        program = each.arm.program
-        steps = program.steps_per_epoch * epochs_left(study, each)
-        needs = memory.lane_needs(each.arm, study.data).working
-        at_once = (mappings.together(program.mapping) or len(each.lanes)) * len(
-            jax.devices()
-        )
-        turns = math.ceil(len(each.lanes) / at_once)
-        seconds += steps * (turns * STEP + len(each.lanes) * needs / BANDWIDTH)
-    return seconds >= LEAST_SECONDS
-
-
-def steps_left(study: Study, work: Iterable[Work]) -> int:
-    """Steps that all networks have left, added up."""
-    return sum(
-        len(each.lanes) * epochs_left(study, each) * each.arm.program.steps_per_epoch
-        for each in work
+    Processes that share the folder wait for the first one and take what it chose.
+    """
+    locks, name = pathlib.Path(workdir) / LOCKS, f"way-{arm.id}"
+    path, device = locks / f"{name}.json", environment()["device"]
+    claim = (
+        claims.claim(locks, name, wait=True) if measure else contextlib.nullcontext()
     )
+    with claim:
+        with contextlib.suppress(InputError, KeyError, TypeError):
+            content = files.read_json(path)
+            way = Way(content["mapping"], content["convolution"])
+            if content["device"] == device and is_valid(way, arm):
+                return way, dict(content["step_seconds"])
+        found = times_of(study, workdir, arm, measure)
+        if not found.seconds:
+            return None, {}
+        way = timings.choice(found.seconds)
+        steps = {str(each): x for each, x in found.seconds.items()}
+        if measure:
+            about = {"device": device, **way._asdict(), "step_seconds": steps}
+            files.write_json(path, about)
+    return way, steps
 
 
-def known_by(study: Study, arm: Arm, number: int) -> dict[str, Any]:
+def times_of(
+    study: Study, workdir: str | pathlib.Path, arm: Arm, measure: bool
+) -> Times:
+    """The times of the ways of an arm, from the cache or of now; none if not known."""
+    work = work_of(study, workdir, units(study, [arm], shared=False))
+    steps = [epochs_left(study, x) * arm.program.steps_per_epoch for x in work]
+    if sum(steps) < LEAST_STEPS:
+        return Times({}, {})
+    number = max(len(each.lanes) for each in work)
+    key = speed_key(study, arm, number)
+    path = files.cache_folder() / FOLDER / f"{files.text_digest(key)[:16]}.json"
+    found = read_cache(path, key, arm)
+    if measure and not (found.seconds or found.failed):
+        num_steps = sum(len(each.lanes) * x for each, x in zip(work, steps))
+        found = timings.times(study, arm, number, num_steps)
+        if found.seconds or found.failed:
+            write_cache(path, key, found)
+    return found
+
+
+def speed_key(study: Study, arm: Arm, number: int) -> dict[str, Any]:
     """All that the speed of an arm depends on, as plain data."""
-    where, inputs = environment(), study.data.train.inputs
+    where, train = environment(), study.data.train
     program = dict(arm.identity["program"])
     for name in ("steps_per_epoch", "num_steps"):
         program.pop(name)
     return files.plain(
         {
             "program": program,
-            "inputs": [str(inputs.dtype), list(inputs.shape[1:])],
+            "numerics": arm.identity["numerics"],
+            "settings": sorted(arm.settings),
+            "inputs": [str(train.inputs.dtype), *train.inputs.shape],
             "lanes_per_device": math.ceil(number / where["num_devices"]),
             "device": where["device"],
             "num_devices": where["num_devices"],
-            "jax": where["versions"]["jax"],
         }
     )
 
 
-def remembered(
-    path: pathlib.Path, key: Mapping[str, Any], arm: Arm
-) -> tuple[dict[Way, Timing], bool]:
-    """What was measured before, and whether all ways were; nothing if it is damaged."""
-    try:
+def read_cache(path: pathlib.Path, key: Mapping[str, Any], arm: Arm) -> Times:
+    """What was timed before; nothing if it is damaged or of another key."""
+    with contextlib.suppress(InputError, KeyError, TypeError, ValueError):
         content = files.read_json(path)
-        if content["of"] != key:
-            return {}, False
-        found = {
-            Way(x["mapping"], x["convolution"]): Timing(
-                *(float(x[name]) for name in SECONDS)
-            )
-            for x in content["ways"]
-        }
-        whole = bool(content["all"])
-    except (InputError, KeyError, TypeError, ValueError):
-        return {}, False
-    usual = next(iter(found), None) == Way(arm.program.mapping)
-    fine = all(is_valid(way, arm) and x.step > 0 for way, x in found.items())
-    return (found, whole) if usual and fine else ({}, False)
+        way = lambda text: Way(*text.split(", "))
+        found = Times(
+            {way(x): float(s) for x, s in content["step_seconds"].items()},
+            {way(x): str(why) for x, why in content["failed"].items()},
+        )
+        fine = all(is_valid(x, arm) and s > 0 for x, s in found.seconds.items())
+        if fine and content["of"] == key:
+            return found
+    return Times({}, {})
 
 
-def remember(
-    path: pathlib.Path, key: Mapping[str, Any], found: Mapping[Way, Timing], whole: bool
-) -> None:
-    """Writes what was measured, unless the cache cannot be written."""
-    ways = [
-        {
-            "mapping": way.mapping,
-            "convolution": way.convolution,
-            **dict(zip(SECONDS, timing)),
-        }
-        for way, timing in found.items()
-    ]
+def write_cache(path: pathlib.Path, key: Mapping[str, Any], found: Times) -> None:
+    """Writes what was timed, unless the cache cannot be written."""
+    seconds, failed = ({str(way): x for way, x in each.items()} for each in found)
     with contextlib.suppress(InputError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, {"ways": ways, "all": whole, "of": key})
+        content = {"step_seconds": seconds, "failed": failed, "of": key}
+        files.write_json(path, content)

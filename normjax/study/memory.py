@@ -13,7 +13,7 @@ from normjax.data.augmentation import augment
 from normjax.study.plan import Arm
 from normjax.training import lane, precision
 from normjax.training.devices import free_bytes
-from normjax.training.mappings import together
+from normjax.training.mappings import bundle_size
 from normjax.types import Data, Program
 
 MOST_LANES = 1_000  # of a group: more are no faster, and a group is one file
@@ -43,7 +43,7 @@ def lanes_that_fit(arm: Arm, data: Data) -> int:
     shared = jax.default_backend() == "cpu"  # the devices have one memory
     free = USABLE * free_bytes() - tree_bytes(data)
     each = needs.kept
-    size = together(arm.program.mapping)
+    size = bundle_size(arm.program.mapping)
     if size:  # so many lanes work at a time on each device
         free -= size * needs.working * (num_devices if shared else 1)
     else:

@@ -37,8 +37,6 @@ USUAL = {  # factor -> the level that needs no mention
     "penalty": "none",
 }
 
-FASTEST = "fastest"  # a mapping: measured, on a CPU too
-
 Build = Callable[[Mapping[str, Any], Factors], nn.Module]  # (config, levels) -> model
 
 
@@ -54,7 +52,9 @@ class Arm(NamedTuple):
     num_parameters: int  # of one network
     convolutions: dict[str, str]  # layer -> row of ops.conv.IMPLEMENTATIONS
     convolution: str = ""  # that row, if a measurement chose it for all layers
-    step_seconds: Mapping[str, float] = MappingProxyType({})  # by `timings.Way`
+    step_seconds: Mapping[str, float] = MappingProxyType(
+        {}
+    )  # of its ways, by their text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,14 +218,14 @@ def program_of(
 
 
 def mapping(asked: str) -> str:
-    """How lanes share a device before anything is measured: see `training.mappings`.
+    """How lanes share a device before anything is timed: see `training.mappings`.
 
-    Unless it is given they are mapped on a CPU, one after the other: then the numbers
-    of a network depend neither on which others train beside it nor on how many. See
-    `study.mapping` for what is measured, and docs/performance.md.
+    Unless it is given they are mapped on a CPU, one after the other: it is the fastest
+    way there (docs/performance.md), and the numbers of a network depend neither on
+    which others train beside it nor on how many. See `study.mapping` for the others.
     """
-    if asked not in ("auto", FASTEST):
-        mappings.together(asked, known=("auto", FASTEST, *mappings.KNOWN))
+    if asked != "auto":
+        mappings.bundle_size(asked, known=("auto", *mappings.KNOWN))
         return asked
     return "map" if jax.default_backend() == "cpu" else "vmap"
 

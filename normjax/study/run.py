@@ -145,10 +145,10 @@ def complete_stage(
 ) -> dict[str, str]:
     """What `complete` does in a folder that it has claimed, of one stage of tuning."""
     shared = process is not None
-    study, arms, measured = mapping.with_ways(study, workdir, arms, shared=shared)
+    study, arms, timed = mapping.with_ways(study, workdir, arms)
     wanted = units(study, arms, shared=shared)
     lines, missing = prepare(study, workdir, wanted, looks, not shared)
-    lines += measured
+    lines += timed
     if not quiet:
         print("\n".join(lines), flush=True)
     study = dataclasses.replace(study, data=devices.place(study.data))

@@ -1,32 +1,34 @@
 """How fast an arm trains when its lanes share a device in one way or another.
 
-A few steps of each way are timed, on lanes that are thrown away. A way costs what it
-takes to compile, so that only those are tried for which that is a small part of the
-run.
+A few steps of each way are timed, one way after the other, on lanes that are thrown
+away with their programs before the next way begins.
 """
 
 import math
 import statistics
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from normjax.ops.conv import IMPLEMENTATIONS
+from normjax.errors import reason
 from normjax.study import memory
 from normjax.study.plan import Arm, Study
 from normjax.study.tracing import convolutions_of
-from normjax.training import lanes, mappings
+from normjax.training import lanes
+from normjax.training.mappings import bundle_size
 from normjax.types import Split
 
+MAPPINGS = "vmap", "map-32", "map-8", "map"  # that are tried, the usual one first
+CONVOLUTIONS = "lax", "images", "patches"  # that are tried with the best of these
 STEPS = 16  # that are timed together
-REPEATS = 5  # of them, in turn with those of the other ways
+REPEATS = 5  # of them, of which the median counts
 TURNS = 2  # of a device, at most, that are timed where lanes take turns
-SHARE = 0.05  # of the seconds of a run, at most, goes into choosing
+SHARE = 0.05  # of the seconds of a run, at most, that compiling all ways may take
 MARGIN = 1.05  # the usual way is left for one that is faster by more
-BUNDLES = {"cpu": (4, 8), "others": (32, 8)}  # of lanes, what is tried first
 
 
 class Way(NamedTuple):
@@ -42,12 +44,11 @@ class Way(NamedTuple):
         return f"{self.mapping}, {self.convolution}" if self.convolution else self[0]
 
 
-class Timing(NamedTuple):
-    """What a way takes, in seconds; those of a step are of one network."""
+class Times(NamedTuple):
+    """What became of the ways that were tried, in the order in which they were."""
 
-    compiling: float
-    step: float  # the median
-    least: float
+    seconds: dict[Way, float]  # of a step of one network
+    failed: dict[Way, str]  # why a way has none
 
 
 def arm_in(study: Study, arm: Arm, way: Way) -> Arm:
@@ -64,145 +65,103 @@ def arm_in(study: Study, arm: Arm, way: Way) -> Arm:
     )
 
 
-def mapped_ways(arm: Arm, number: int) -> list[Way]:
-    """The mappings that may be fastest for `number` lanes, the usual one first.
+def candidates(arm: Arm, number: int) -> tuple[list[Way], list[str]]:
+    """The mappings to try for `number` lanes, and then the other convolutions.
 
-    On a CPU networks with convolutions fill a core by themselves, and `vmap` is no
-    candidate: under it a network's bits depend on how many others there are.
+    A bundle must be smaller than the lanes of a device; a convolution is tried where it
+    is left to us.
     """
-    usual, each = Way(arm.program.mapping), math.ceil(number / len(jax.devices()))
-    on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and arm.convolutions:
-        return [usual]
-    sizes = [x for x in BUNDLES["cpu" if on_cpu else "others"] if x < each or on_cpu]
-    found = [Way(f"map-{size}") for size in sizes if size <= each]
-    return [usual, *found, *([] if on_cpu or each == 1 else [Way("map")])]
-
-
-def convolved_ways(arm: Arm, mapping: str) -> list[Way]:
-    """The other implementations of an arm whose convolution is left to us.
-
-    None on a CPU, where `ops.conv.choose` was measured.
-    """
-    free = getattr(arm.program.model, "convolution", "") == "auto"
-    if not (arm.convolutions and free) or jax.default_backend() == "cpu":
-        return []
+    each = math.ceil(number / len(jax.devices()))
+    ways = [Way(name) for name in MAPPINGS if bundle_size(name) < each]
+    if not arm.convolutions or arm.program.model.convolution != "auto":
+        return ways, []
     used = set(arm.convolutions.values())
-    return [Way(mapping, name) for name in IMPLEMENTATIONS if {name} != used]
+    return ways, [name for name in CONVOLUTIONS if {name} != used]
 
 
-def measured(
-    study: Study, arm: Arm, number: int, num_steps: int
-) -> tuple[dict[Way, Timing], bool]:
-    """The ways that were timed, the usual one first, and whether all of them were.
+def times(study: Study, arm: Arm, number: int, num_steps: int) -> Times:
+    """The times of all candidates; of none if there is one, or if it cannot pay.
+
+    It cannot if compiling them takes more than SHARE of training in the usual way.
 
     Args:
-        study: whose data and settings are used.
+        study: whose data and keys are used.
         arm: in its usual way.
         number: lanes that train together.
         num_steps: of all networks, added up, that are to be trained.
     """
-    ways = mapped_ways(arm, number)
-    found = timed(study, arm, ways, number, num_steps)
-    missing = len(ways) - len(found)
-    more = convolved_ways(arm, fastest(found).mapping)
-    if more:
-        spent = sum(timing.compiling for timing in found.values())
-        others = timed(study, arm, more, number, num_steps, spent)
-        missing += len(more) - len(others)
-        found |= others
-    return found, not missing
+    (usual, *others), convolutions = candidates(arm, number)
+    number_of_others, found = len(others) + len(convolutions), Times({}, {})
+    if not number_of_others:
+        return found
+    compiling = add_way(found, study, arm, usual, number)
+    run = num_steps * found.seconds.get(usual, math.inf)
+    if compiling * number_of_others > SHARE * run:
+        return Times({}, {})
+    for way in others:
+        add_way(found, study, arm, way, number)
+    if found.seconds:
+        best = min(found.seconds, key=found.seconds.__getitem__)
+        for name in convolutions:
+            add_way(found, study, arm, Way(best.mapping, name), number)
+    return found
 
 
-def chosen(found: Mapping[Way, Timing]) -> Way:
-    """The first way, or the fastest if that is faster by more than MARGIN.
+def choice(seconds: Mapping[Way, float]) -> Way:
+    """The fastest way, or the usual one if no other is faster by more than MARGIN."""
+    best, usual = min(seconds, key=seconds.__getitem__), Way(MAPPINGS[0])
+    return usual if seconds.get(usual, math.inf) <= MARGIN * seconds[best] else best
 
-    It must be so in the median and in the least: the noise of a machine is rarely in
-    both.
+
+def add_way(found: Times, study: Study, arm: Arm, way: Way, number: int) -> float:
+    """Times a way, or says why that failed; returns the seconds that it compiled."""
+    compiling = 0.0
+    try:
+        compiling, found.seconds[way] = compile_and_step(
+            study, arm_in(study, arm, way), number
+        )
+    except Exception as error:  # of memory, or whatever XLA or a user's norm raises
+        found.failed[way] = reason(error)
+        line = (
+            f"notice: mapping {way} of {arm.name} is not tried again: {reason(error)}"
+        )
+        print(line, file=sys.stderr)
+    lanes.forget_programs()
+    return compiling
+
+
+def compile_and_step(study: Study, arm: Arm, number: int) -> tuple[float, float]:
+    """Seconds to compile, and of a step of one network where `number` train together.
+
+    Where lanes take turns on a device, some turns stand for all. The learning rate is
+    0, for a lane that diverges takes no steps when it is mapped.
     """
-    best = fastest(found)
-    usual, other = next(iter(found)), found[best]
-    medians = found[usual].step > MARGIN * other.step
-    return best if medians and found[usual].least > MARGIN * other.least else usual
-
-
-def fastest(found: Mapping[Way, Timing]) -> Way:
-    """The way of the least median."""
-    return min(found, key=lambda way: found[way].step)
-
-
-def timed(
-    study: Study,
-    arm: Arm,
-    ways: Sequence[Way],
-    number: int,
-    num_steps: int,
-    spent: float = 0.0,
-) -> dict[Way, Timing]:
-    """The timings of some ways, in turn; the first one, and others that are worth it.
-
-    A way that fails, for it needs too much memory, is none. The first one must not,
-    unless `spent`, the seconds that went into choosing before, tells that others ran.
-    """
-    runs: dict[Way, Iterator[Spent]] = {}
-    compiling: dict[Way, float] = {}
-    budget = math.inf
-    for way in ways:
-        if spent + max(compiling.values(), default=0.0) > budget:
-            break
-        run = _steps(study, arm_in(study, arm, way), number)
-        try:
-            first, second = next(run), next(run)
-        except Exception:  # whatever XLA raises
-            if not runs and not spent:
-                raise
-            continue
-        runs[way], compiling[way] = run, max(0.0, first.spent - second.spent)
-        spent += first.spent + second.spent
-        budget = min(budget, SHARE * num_steps * second.step)
-    seconds: dict[Way, list[float]] = {way: [] for way in runs}
-    for _ in range(REPEATS):
-        for way, run in runs.items():
-            seconds[way].append(next(run).step)
-    return {
-        way: Timing(compiling[way], statistics.median(x), min(x))
-        for way, x in seconds.items()
-    }
-
-
-class Spent(NamedTuple):
-    """The seconds of a few steps."""
-
-    spent: float  # altogether
-    step: float  # of a step of one network, if all lanes took as long
-
-
-def _steps(study: Study, arm: Arm, number: int) -> Iterator[Spent]:
-    """Trains lanes of an arm of which `number` train together; compiles at first.
-
-    Where lanes take turns on a device, some turns stand for all.
-    """
-    size = mappings.together(arm.program.mapping)
+    size = bundle_size(arm.program.mapping)
     at_once = size * len(jax.devices()) or memory.lanes_that_fit(arm, study.data)
     few = min(number, at_once * (TURNS if size else 1))
     at_once = min(few, at_once)
     turns = math.ceil(number / at_once) / math.ceil(few / at_once)
     whole = arm.program.steps_per_epoch - (arm.program.last_batch > 0)
     steps = max(1, min(STEPS, whole))
-    program = arm.program._replace(steps_per_epoch=steps, last_batch=0, probes=())
     one = lambda split: Split(split.inputs[:1], split.labels[:1])  # to be evaluated
     validation, test = one(study.data.validation), one(study.data.test)
-    data = study.data._replace(validation=validation, test=test)
+    settings: dict[str, Any] = {
+        name: np.repeat(0 * x[:1] if name == "learning_rate" else x[:1], few)
+        for name, x in arm.settings.items()
+    }
     epochs = lanes.train(
         study.keys[np.arange(few) % len(study.keys)],
-        {name: np.repeat(x[:1], few) for name, x in arm.settings.items()},
-        data,
-        program=program,
+        settings,
+        study.data._replace(validation=validation, test=test),
+        program=arm.program._replace(steps_per_epoch=steps, last_batch=0, probes=()),
         num_epochs=2 + REPEATS,
     )
-    start = time.perf_counter()
+    spent, start = [], time.perf_counter()
     for state, _ in epochs:
         jax.block_until_ready(state)
-        spent = time.perf_counter() - start
-        yield Spent(spent, spent / steps * turns / number)
+        spent.append(time.perf_counter() - start)
+        if (np.asarray(state.diverged_at_step) >= 0).any():
+            raise ValueError("a network has lost its numbers and takes no steps")
         start = time.perf_counter()
+    step = statistics.median(spent[2:]) / steps * turns / number
+    return max(0.0, spent[0] - spent[1]), step

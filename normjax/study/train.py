@@ -108,7 +108,7 @@ def write_group(
 ) -> None:
     """Writes a finished group, with the variables of its networks."""
     arm, num_lanes = work.arm, len(work.lanes)
-    size = mappings.together(arm.program.mapping) or 1
+    size = mappings.bundle_size(arm.program.mapping)
     final = jax.tree.map(lambda x: np.asarray(x)[:num_lanes], state)
     reports = {k: np.stack([x[k] for x in done.reports], 1) for k in done.reports[0]}
     of_kind = lambda kind: {

@@ -106,17 +106,18 @@ def free_bytes() -> int:
 
 
 def mesh_for(
-    num_lanes: int, devices: Sequence[jax.Device] | None = None, size: int = 1
+    num_lanes: int, devices: Sequence[jax.Device] | None = None, size: int = 0
 ) -> Mesh:
     """One axis over the fewest devices of which none gets more lanes than from all.
 
-    Lanes are counted in bundles of `size`. Those of two or more lanes have two devices
-    at least, if there are two: XLA compiles another program for one.
+    Lanes are counted in bundles of `size`, which is 1 where each is mapped alone and 0
+    where all are vmapped. Mapped ones have two devices at least, if there are two, for
+    XLA compiles another program for one; what pads them does nothing.
     """
     devices = list(devices or jax.devices())
-    bundles = -(-num_lanes // size)
+    bundles = -(-num_lanes // max(1, size))
     bundles_each = -(-bundles // len(devices))
-    least = 1 if size == 1 else 2
+    least = 2 if size else 1
     used = np.array(devices[: max(least, -(-bundles // bundles_each))])
     return Mesh(used, ("lanes",), axis_types=(AxisType.Auto,))
 

@@ -20,7 +20,7 @@ from normjax.data import splits
 from normjax.training import lane, last_batch
 from normjax.training.devices import LANES, divide, mesh_for, place
 from normjax.training.epoch import StepKeys, epoch
-from normjax.training.mappings import mapped, together
+from normjax.training.mappings import bundle_size, map_lanes
 from normjax.types import (
     Data,
     EpochMetrics,
@@ -158,7 +158,7 @@ def epoch_lanes(
     lanes of the MLP 784-128-128-10 under Adam.
     """
     one, in_axes = functools.partial(epoch, program=program), (0, 0, 0, 0, None, 0)
-    lanes = divide(mapped(one, in_axes, program.mapping), mesh, (0, *in_axes))
+    lanes = divide(map_lanes(one, in_axes, program.mapping), mesh, (0, *in_axes))
     return lanes(real, state, rows, keys, settings, data, subset)
 
 
@@ -191,9 +191,9 @@ def train(
         devices: all of them by default.
     """
     num_lanes, num_train = len(keys), lane.num_train(program, data)
-    size = together(program.mapping) or 1
+    size = bundle_size(program.mapping)
     mesh = mesh_for(num_lanes, devices, size)
-    padding = -num_lanes % (mesh.size * size)
+    padding = -num_lanes % (mesh.size * max(1, size))
     padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, padding))
     given, own = padded_keys(keys, padded)
     real, own, traced = jax.device_put(

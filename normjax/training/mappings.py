@@ -4,9 +4,11 @@
     map      one lane after the other
     map-8    bundles of eight lanes, one bundle after the other; of any size from 2
 
-The numbers are the same but for rounding. With `map` and in bundles a lane's bits do
-not depend on the lanes beside it, nor on how many there are, because neither enters
-what is compiled: the last bundle is padded to its size. Bundles of another size, and
+The numbers are the same but for rounding. With `map` and in bundles the program of a
+lane or bundle stays the body of a loop, of which more lanes are more turns only: in all
+programs that were tried a lane's bits depended neither on the lanes beside it nor on
+how many there were. Nothing forces XLA to that, and for a single device it compiles
+another program, so that `devices.mesh_for` takes two. Bundles of another size, and
 `vmap`, take sums in another order.
 """
 
@@ -21,11 +23,11 @@ from jaxtyping import Array
 from normjax.errors import InputError, suggest
 
 MOST_TOGETHER = 1_000  # lanes of a bundle
-KNOWN = ("map", "map-8", "vmap")  # some of the names that `together` understands
+KNOWN = ("map", "map-8", "vmap")  # some names of mappings; there are more bundles
 
 
-def together(mapping: str, *, known: Sequence[str] = KNOWN) -> int:
-    """How many lanes of a device run together; 0: all of them.
+def bundle_size(mapping: str, *, known: Sequence[str] = KNOWN) -> int:
+    """How many lanes of a device are vmapped together; 0: all of them.
 
     Raises:
         InputError: there is no such mapping; it names those that are `known`.
@@ -41,7 +43,7 @@ def together(mapping: str, *, known: Sequence[str] = KNOWN) -> int:
     raise InputError("mapping", mapping, rule, remedy)
 
 
-def mapped(function: Callable, in_axes: tuple[int | None, ...], mapping: str):
+def map_lanes(function: Callable, in_axes: tuple[int | None, ...], mapping: str):
     """`function` of one lane as a function `(real, *arguments)` of a device's lanes.
 
     `in_axes` is that of `jax.vmap` for the arguments, and `real` tells the lanes that
@@ -50,7 +52,7 @@ def mapped(function: Callable, in_axes: tuple[int | None, ...], mapping: str):
     that is done early leaves its threads to the others. Padding beside a lane that is
     real, or vmapped with it, is computed.
     """
-    size = together(mapping)
+    size = bundle_size(mapping)
     every = jax.vmap(function, in_axes)
     if not size:
         return lambda real, *arguments: every(*arguments)
