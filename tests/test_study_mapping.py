@@ -57,6 +57,8 @@ def complete(workdir, **choices):
 
 def way_in(workdir, *, measure=True, **choices) -> str:
     """The mapping of an arm that would be trained now."""
+    if measure:
+        workdir.mkdir(exist_ok=True)  # as `run.complete` does
     study = study_of(**choices)
     study, (arm,), _ = mapping.with_ways(study, workdir, study.arms, measure=measure)
     assert study.arms[0].program == arm.program
