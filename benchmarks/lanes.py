@@ -95,7 +95,8 @@ def comparison(name: str, number: int, repeats: int) -> dict[str, Any]:
     for run in runs.values():
         next(run)
     rounds = [{x: next(run) for x, run in runs.items()} for _ in range(repeats)]
-    seconds = {x: timing.spread([turn[x] for turn in rounds])._asdict() for x in fixed}
+    spreads = {x: timing.spread([turn[x] for turn in rounds]) for x in fixed}
+    seconds = {x: spread._asdict() for x, spread in spreads.items()}
     best = {of: min(seconds[x][of] for x in fixed) for of in ("median", "min")}
     return {
         "program": name,

@@ -185,6 +185,15 @@ def test_the_convolution_that_is_fastest_is_recorded_and_kept(clock, tmp_path):
     np.testing.assert_allclose(found, right, rtol=1e-5)
 
 
+def test_a_convolution_that_does_not_suit_is_recorded_as_what_runs(clock, tmp_path):
+    clock.found = Times({VMAP: 2.0, Way("map", "winograd"): 1.0}, {})
+    for size, name in ((3, "winograd"), (5, "images")):
+        study = study_of(model=CNN["model"] | {"kernel_size": size})
+        _, (arm,), _ = mapping.with_ways(study, tmp_path, study.arms)
+        assert arm.convolution == "winograd"
+        assert arm.convolutions == {"conv_0": name}
+
+
 def test_a_dry_run_times_nothing_and_knows_what_was(clock, tmp_path):
     folder, study = tmp_path / "none", study_of()
     assert way_in(folder, measure=False) == "map"
