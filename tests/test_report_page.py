@@ -650,6 +650,23 @@ def test_a_star_is_explained_where_there_is_one(norms, tmp_path):
     assert star not in page.build(tmp_path, stills=False).read_text()
 
 
+@pytest.mark.parametrize(
+    ("norms", "baseline", "picked"),
+    [
+        (("batch",), {}, False),
+        (("none", "batch"), {}, True),
+        (("none", "batch"), {"norm": "none"}, True),
+        (("none", "batch"), {"norm": "batch"}, False),
+    ],
+)
+def test_a_leader_that_was_picked_is_said_to_be_so(tmp_path, norms, baseline, picked):
+    """Batch leads: one arm alone and a baseline were not picked by their numbers."""
+    record = make(tmp_path, {"norm": norms}, num_seeds=6, baseline=baseline)
+    assert openings.has_picked_leader(record) is picked
+    text = page.build(tmp_path, stills=False).read_text()
+    assert ("their difference is biased" in " ".join(text.split())) is picked
+
+
 def test_a_capital_begins_a_text_but_not_a_symbol():
     texts = ("third moment", "l2", "a larger batch", "3 arms", "", "Adam")
     expected = ["Third moment", "l2", "A larger batch", "3 arms", "", "Adam"]
