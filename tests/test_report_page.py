@@ -374,8 +374,7 @@ def test_the_best_number_of_a_column_is_marked_and_equal_ones_are_not(norms):
         for i, header in enumerate(table.header)
     }
     assert marks["test accuracy"] == [False, False, False, True]
-    assert marks["seconds"] == [True, False, False, False]
-    assert not any(marks["diverged"])
+    assert not any(marks["seconds"] + marks["diverged"])  # seconds decide nothing
     same = pd.DataFrame({"arm": ["none", "batch"], "test_accuracy": [0.5, 0.5]})
     assert wide_tables.best_rows(section.wide["test accuracy"], same) == set()
 
