@@ -199,6 +199,21 @@ def test_arms_of_different_data_are_no_pair(tmp_path, more, about, apart):
         assert ("differences" in found) is not apart
 
 
+def test_a_study_without_a_measurement_has_no_panel_of_it(pair):
+    """Both have accuracies, but one of them alone was probed."""
+    whole = side_by_side.combine([pair[0], pair[1]._replace(probes={})])
+    charts = {x.name: x for x in figures.charts(whole).charts}
+    titles = {
+        name: [panel.title for panel in charts[name].panels]
+        for name in ("test_accuracy", "smoothness")
+    }
+    assert titles == {
+        "test_accuracy": ["record a", "record b"],
+        "smoothness": ["record a"],
+    }
+    assert charts["smoothness"].columns == 1
+
+
 def better_batch(record: Record) -> Record:
     """The record, in which batch is better by an eighth, a bit more in later seeds."""
     tables = [record.networks, record.epochs]
