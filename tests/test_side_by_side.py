@@ -10,6 +10,7 @@ from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
     estimates,
+    figures,
     formats,
     joint_texts,
     leading,
@@ -17,6 +18,8 @@ from normjax.report import (
     openings,
     page,
     side_by_side,
+    tables,
+    wide_tables,
 )
 from normjax.statistics import Interval
 from normjax.study import groups
@@ -103,10 +106,13 @@ def test_independent_networks_are_said_to_be_so(tmp_path, more, about, unlike):
     b = study(tmp_path / "b", ("none",), more=more, **about)
     (notice,) = side_by_side.combine([a, b]).record["notices"]
     if unlike:
-        assert notice == (
-            f"a and b do not have the same {unlike}, so differences between them are"
-            " between independent networks, although their seeds have the same numbers"
-        )
+        end = "their arms are not compared with each other"
+        if unlike == "root_seed":
+            end = (
+                "differences between them are between independent networks, although"
+                " their seeds have the same numbers"
+            )
+        assert notice == f"a and b do not have the same {unlike}, so {end}"
         assert len(set(side_by_side.combine([a, b]).record["origins"].values())) == 2
     else:  # where the data lie does not matter
         assert notice.startswith("a and b are paired by seed: 3 seeds")
@@ -164,6 +170,48 @@ def test_studies_of_different_data_have_an_answer_each(tmp_path):
     assert found[0].startswith("Over a and c: a, batch has the highest mean test")
     assert found[1:3] == [own[0], own[2]]
     assert joint_texts.same_data(parts) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("more", "about", "apart"),
+    [
+        ({}, {}, False),
+        ({"root_seed": 1}, {}, False),
+        ({"data": DATA | {"num_train": 9}}, {}, True),
+        ({}, {"num_examples": {"train": 9}}, True),
+    ],
+)
+def test_arms_of_different_data_are_no_pair(tmp_path, more, about, apart):
+    """No difference, no cell of the matrix and no best mark is over both studies."""
+    norms = ("none", "batch")
+    a = study(tmp_path / "a", norms)
+    b = study(tmp_path / "b", norms, shift=0.25, more=more, **about)
+    whole = side_by_side.combine([a, b])
+    sections = tables.all_sections(whole)
+    charts = {x.name: x for x in figures.charts(whole).charts}
+    tiles = charts["probability"].panels[0].marks
+    across = [x for x in tiles if x.x[:2] != x.y[:2]]  # `a, batch` and `b, no norm`
+    assert len(across) == 8 * (not apart)
+    assert len(tiles) - len(across) == 4
+    marks = [wide_tables.wide_table(x, whole).marks_best for x in sections]
+    assert any(marks) is not apart
+    for found in (charts, {x.name for x in sections}):
+        assert ("differences" in found) is not apart
+
+
+def test_a_study_without_a_measurement_has_no_panel_of_it(pair):
+    """Both have accuracies, but one of them alone was probed."""
+    whole = side_by_side.combine([pair[0], pair[1]._replace(probes={})])
+    charts = {x.name: x for x in figures.charts(whole).charts}
+    titles = {
+        name: [panel.title for panel in charts[name].panels]
+        for name in ("test_accuracy", "smoothness")
+    }
+    assert titles == {
+        "test_accuracy": ["record a", "record b"],
+        "smoothness": ["record a"],
+    }
+    assert charts["smoothness"].columns == 1
 
 
 def better_batch(record: Record) -> Record:
@@ -235,7 +283,7 @@ def test_the_scale_of_initial_weights_is_one_of_what_decides_them(tmp_path):
 def test_other_data_of_the_same_name_are_other_data(tmp_path):
     a, b = (with_program(study(tmp_path / x, ("none",)), digest=x) for x in "ab")
     (notice,) = side_by_side.combine([a, b]).record["notices"]
-    assert notice.startswith("a and b do not have the same data, so differences")
+    assert notice.startswith("a and b do not have the same data, so their arms are not")
 
 
 def test_intervals_have_the_strictest_level_of_the_studies(tmp_path):

@@ -167,7 +167,11 @@ def _chart(
     level: float,
     more: str = "",
 ) -> Chart:
-    """The chart of lines [epochs]; `more` is a sentence of its note."""
+    """The chart of lines [epochs], without the panels that have none.
+
+    `more` is a sentence of its note.
+    """
+    panels = {title: lines for title, lines in panels.items() if lines}
     lines = [line for members in panels.values() for line in members]
     kept, thin = bands.thinned(lines)
     left = iter(kept)
@@ -181,7 +185,7 @@ def _chart(
         x=epoch_axis(last),
         y=bands.y_axis(curve.label, kept, curve.scale),
         panels=[Panel(x, [next(left) for _ in lines]) for x, lines in panels.items()],
-        columns=columns,
+        columns=min(columns, len(panels)),
         note=" ".join(x for x in sentences if x),
         smooth=True,
         group=GROUP,

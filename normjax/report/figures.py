@@ -48,7 +48,7 @@ def charts(record: Record, evidence: Evidence | None = None) -> Charts:
     found = [
         *accuracies,
         *curves.charts(best, plan, level),
-        *profiles.charts(best, plan, level),
+        *profiles.charts(best, plan, level, record.record.get("same_data") or {}),
     ]
     of_grid = grids.charts(cells, plan, level) + maps.charts(cells, plan, level)
     cost = costs.charts(best, plan, level)

@@ -34,6 +34,11 @@ def notices(each: Mapping[str, Record]) -> list[str]:
         unlike = not_shared(record, other)
         if not shared:
             found.append(f"{first} and {name} have no seed in common")
+        elif {*unlike} - {"root_seed"}:
+            found.append(
+                f"{first} and {name} do not have the same {' and '.join(unlike)}, so"
+                " their arms are not compared with each other"
+            )
         elif unlike:
             found.append(
                 f"{first} and {name} do not have the same {' and '.join(unlike)}, so"

@@ -1,6 +1,6 @@
 """The sentence that says which arm is most accurate, and by how much."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +30,7 @@ def sentences(scope: Scope) -> list[str]:
 
     The difference has the order of the chart of differences: an arm minus its baseline.
     """
-    means = {x.arm: estimates.robustness(x).estimate for x in scope.arms}
-    order = sorted(  # an arm that has diverged as a whole leads nobody
-        scope.arms,
-        key=lambda x: (x.diverged.all(), -np.nan_to_num(means[x.arm], nan=-1.0)),
-    )
+    order = ranked(scope.arms)
     best = order[0]
     if best.diverged.all():
         return [f"every network diverged{' so far' * scope.unfinished}."]
@@ -53,6 +49,22 @@ def sentences(scope: Scope) -> list[str]:
         runner = scope.labels[order[1].arm]
         found.append(f"Runner-up: {runner}, {points} against it: {judged}.")
     return found
+
+
+def ranked(arms: Sequence[Cell]) -> list[Cell]:
+    """The arms from the most accurate on; those that diverged as a whole come last."""
+    means = {x.arm: estimates.robustness(x).estimate for x in arms}
+    return sorted(
+        arms,
+        key=lambda x: (x.diverged.all(), -np.nan_to_num(means[x.arm], nan=-1.0)),
+    )
+
+
+def is_picked(arms: Sequence[Cell], baseline: Mapping[str, Level]) -> bool:
+    """Whether the most accurate arm is compared with others, and is no baseline."""
+    best = ranked(arms)[0]
+    fixed = bool(baseline) and baseline.items() <= best.factors.items()
+    return len(arms) > 1 and not fixed and not best.diverged.all()
 
 
 def compared(a: Cell, b: Cell, scope: Scope) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The first sentences of a page: of a study, or of several studies side by side."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from normjax import numerals
 from normjax.report import (
@@ -9,10 +10,12 @@ from normjax.report import (
     estimates,
     joint_texts,
     layout,
+    leading,
     networks,
     tuning_tables,
 )
 from normjax.report.claim_sections import Claims
+from normjax.report.networks import Cell
 from normjax.study.record import Record
 
 APART = "The studies have different data, so no arm leads over all of them."
@@ -86,6 +89,32 @@ def of_studies(
         if len(some) > 1
     ]
     return [APART, *shared, *own]
+
+
+def has_picked_leader(
+    record: Record, parts: Mapping[str, Record] = MappingProxyType({})
+) -> bool:
+    """Whether a sentence compares an arm that was picked as the most accurate one.
+
+    Args:
+        record: the study, or several of them as one.
+        parts: the studies by name, if there are several.
+    """
+    if record.networks.empty:
+        return False
+    baseline = record.record.get("baseline") or {}
+    data = record.record.get("same_data") or {}
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in networks.best_of_arms(networks.load(record)):
+        key = data.get(cell.arm), cell.factors.get("protocol")
+        groups.setdefault(key, []).append(cell)
+    compared = [
+        arms
+        for arms in groups.values()
+        if not parts or len({x.factors[joint_texts.FACTOR] for x in arms}) > 1
+    ]
+    found = any(leading.is_picked(arms, baseline) for arms in compared)
+    return found or any(map(has_picked_leader, parts.values()))
 
 
 def most_accurate(

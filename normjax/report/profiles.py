@@ -4,7 +4,8 @@ Both are those that Agarwal et al. (2021, arXiv:2108.13264) ask for beside means
 differs here is that arms share their seeds, so they are compared seed by seed.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,23 +20,40 @@ GROUP = "comparisons"
 MOST_ARMS = 30  # in a matrix of all pairs
 
 
-def charts(best: Sequence[Cell], layout: Layout, level: float) -> list[Chart]:
-    """The matrix of all pairs, and the profiles if an arm has two seeds."""
+def charts(
+    best: Sequence[Cell], layout: Layout, level: float, same_data: Mapping[str, int]
+) -> list[Chart]:
+    """The matrix of all pairs, and the profiles if an arm has two seeds.
+
+    Args:
+        best: one cell for each arm.
+        layout: of the page.
+        level: of the intervals.
+        same_data: arm -> number of its data (`joint_texts.same_data`): arms of
+            different numbers are no pair. Empty if all have the same data.
+    """
+    pairs = [
+        (a, b)
+        for a, b in itertools.permutations(best, 2)
+        if same_data.get(a.arm) == same_data.get(b.arm)
+    ]
     found = []
-    if 1 < len(best) <= MOST_ARMS:
-        found.append(probability(best, layout, level))
+    if pairs and len(best) <= MOST_ARMS:
+        found.append(probability(pairs, layout, level))
     if any(len(cell.seeds) > 1 for cell in best):
         found.append(profiles(best, layout, level))
     return found
 
 
-def probability(best: Sequence[Cell], layout: Layout, level: float) -> Chart:
+def probability(
+    pairs: Sequence[tuple[Cell, Cell]], layout: Layout, level: float
+) -> Chart:
     """The probability that the arm of a row beats the arm of a column, for all pairs.
 
     See `bounded.probability_of_improvement`.
     """
-    labels = [layout.labels[cell.arm] for cell in best]
-    tiles = [duel(a, b, layout, level) for a in best for b in best if a.arm != b.arm]
+    labels = list(dict.fromkeys(layout.labels[cell.arm] for cell, _ in pairs))
+    tiles = [duel(a, b, layout, level) for a, b in pairs]
     return Chart(
         name="probability",
         kind="tiles",

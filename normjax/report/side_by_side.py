@@ -94,15 +94,21 @@ def _about(each: Mapping[str, Record]) -> dict[str, Any]:
         "environment": joint_texts.environment(each),
         "damaged": [x for content in contents for x in content["damaged"]],
         "notices": joint_texts.notices(each),
-        "origins": {
-            arm_name(name, arm): number
-            for (name, record), number in zip(each.items(), joint_texts.origins(each))
-            for arm in record.record["arm_order"]
-        },
+        "origins": _of_arms(each, joint_texts.origins(each)),
+        "same_data": _of_arms(each, joint_texts.same_data(each)),
         "looks": joint_texts.joint_looks(each),
         "about": [
             (name, joint_texts.training(record)) for name, record in each.items()
         ],
+    }
+
+
+def _of_arms(each: Mapping[str, Record], numbers: Sequence[int]) -> dict[str, int]:
+    """Arm -> the number of its study."""
+    return {
+        arm_name(name, arm): number
+        for (name, record), number in zip(each.items(), numbers)
+        for arm in record.record["arm_order"]
     }
 
 
@@ -149,9 +155,8 @@ def baseline(
         (_, name), *others = entry["factors"].items()
         by_record.setdefault(name, set()).add(tuple(others))
     first, *rest = by_record
-    data = [joint_texts.origin(record)["data"].get("name") for record in each.values()]
     same_arms = all(by_record[name] <= by_record[first] for name in rest)
-    if same_arms and common(data) == data[0]:
+    if same_arms and len(set(joint_texts.same_data(each))) == 1:
         return {FACTOR: first}
     own = [record.record.get("baseline") or {} for record in each.values()]
     agreed = dict(common(own) or {})

@@ -37,7 +37,7 @@ SUMMARY: dict[str, Column] = {
     "loss variance, nats²": interval_column(
         "stability", formats.by_digits, best="lowest"
     ),
-    "seconds": interval_column("seconds", formats.by_three_digits, best="lowest"),
+    "seconds": interval_column("seconds", formats.by_three_digits),
     "steps to target": interval_column("steps_to_target", formats.steps, best="lowest"),
     "reached by": interval_column("share_reached", formats.percent, best="highest"),
     "diverged": DIVERGED,

@@ -49,7 +49,7 @@ def wide_table(
     """A section in words: a column for each factor that varies instead of joined names.
 
     A setting that has one value in each arm is left out, and a column that is empty in
-    every row; the csv has them.
+    every row; the csv has them. Over studies of different data no number is the best.
 
     Args:
         section: the section.
@@ -66,7 +66,8 @@ def wide_table(
         if x.key in whole and x.needed(whole[x.key]) and any(map(x.text, rows))
     }
     heads, columns = _names(whole, record, known)
-    best = {header: best_rows(x, whole) for header, x in shown.items()}
+    apart = len(set((record.record.get("same_data") or {}).values())) > 1
+    best = {k: set() if apart else best_rows(x, whole) for k, x in shown.items()}
     made = [
         [
             *head,
