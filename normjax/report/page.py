@@ -144,12 +144,11 @@ def _page(
         drawn: the charts of which a still figure lies beside the page.
     """
     content = record.record
-    verdicts = [x for x in sections if claim_lines.has_verdicts(x)]
-    claims = [claim_sections.claims(x, record) for x in verdicts]
+    has_verdicts = claim_lines.has_verdicts
+    claims = [claim_sections.claims(x, record) for x in sections if has_verdicts(x)]
     claims += claim_sections.claims_of(parts)
-    shown = [x for x in sections if not claim_lines.has_verdicts(x)]
-    wide = [wide_tables.wide_table(x, record) for x in shown]
-    first = _picture(charts)
+    shown = [x for x in sections if not has_verdicts(x)]
+    wide, first = [wide_tables.wide_table(x, record) for x in shown], _picture(charts)
     return TEMPLATES.get_template("page.html.j2").render(
         study=content["study"],
         question=content["question"] or content["study"],

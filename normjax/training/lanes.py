@@ -216,11 +216,8 @@ def train(
         rows = order_lanes(
             own.order, np.int32(number), num_examples=num_train, size=steps, mesh=mesh
         )
-        state, report = epoch_lanes(
-            *(state, real, rows, step_keys(own, program), traced, data),
-            subset=subset,
-            **compiled,
-        )
+        now = state, real, rows, step_keys(own, program), traced, data
+        state, report = epoch_lanes(*now, subset=subset, **compiled)
         yield state, jax.tree.map(lambda x: np.asarray(x)[:num_lanes], report)
 
 
