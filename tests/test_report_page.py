@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF001 (minus signs are meant)
 
+import copy
 import itertools
 import json
 import re
@@ -761,3 +762,15 @@ def test_the_answer_has_the_verdict_of_the_first_claim():
         " holds; corrected undecided (one run), 1 [0, 2]."
     ]
     assert claim_lines.opening([]) == []
+
+
+def test_a_network_of_two_arms_is_counted_once(norms):
+    """As that of an optimizer which a protocol leaves as it is."""
+    arms = copy.deepcopy(norms.record["arms"])
+    networks = lambda arms: dict(
+        conditions.rows(norms._replace(record=norms.record | {"arms": arms}))
+    )["Networks"]
+    assert networks(arms) == "4 arms, 32 networks"
+    first, second, *_ = arms
+    arms[second]["id"] = arms[first]["id"]
+    assert networks(arms) == "4 arms, 24 networks, 8 of them in two arms"

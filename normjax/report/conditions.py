@@ -27,14 +27,16 @@ def rows(record: Record) -> list[tuple[str, str]]:
     arms = {name: entries[name] for name in present_arms(content)}
     where = content["environment"]
     total = sum(arm["lanes"] for arm in arms.values())
+    trained = sum({arm["id"]: arm["lanes"] for arm in arms.values()}.values())
+    shared = f"{total - trained} of them in two arms" if trained < total else ""
     parameters = sorted({entry["num_parameters"] for entry in entries.values()})
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
-    counts = numerals.plural(len(arms), "arm"), numerals.plural(total, "network")
+    counts = numerals.plural(len(arms), "arm"), numerals.plural(trained, "network")
     found = [
         *training_rows(record),
         *record.record.get("about", ()),  # of several studies
-        ("Networks", ", ".join(counts)),
+        ("Networks", ", ".join(filter(None, (*counts, shared)))),
         ("Seeds", _seeds(record)),
         ("Trials", tuning_tables.cost(record)),
         ("Looks", estimates.looks_sentence(record)),
