@@ -121,7 +121,7 @@ def record(study: str, where: dict, arms: list[tuple[dict, dict]]) -> Record:
         for name in set(measured) - set(CURVES) - {"ranges", "seconds"}:
             probes[f"arm{i}/{name}"] = measured[name][np.newaxis]
         seconds = measured.get("seconds", np.ones(EVALS))
-        entries[f"arm{i}"] = {"epoch_seconds": seconds.tolist()}
+        entries[f"arm{i}"] = {"id": f"{i}", "epoch_seconds": seconds.tolist()}
     table = pd.concat(epochs)
     scales = {"init_scale": table["init_scale"].unique().tolist()}
     entries = {name: entry | {"settings": scales} for name, entry in entries.items()}

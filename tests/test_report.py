@@ -1,5 +1,6 @@
 """The report, on records made from a formula."""
 
+import copy
 import html.parser
 import itertools
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from normjax import files, outliers, statistics
+from normjax import files, outliers, p_values, statistics
 from normjax.audit import claims, published_numbers
 from normjax.errors import InputError
 from normjax.report import __main__ as command
@@ -285,6 +286,23 @@ def test_protocols_are_compared_where_there_are_two(norms, optimizers):
         arm.replace("corrected", "as_published") for arm in table["arm"]
     ]
     assert len(table) == 6
+
+
+def test_an_arm_is_not_compared_with_itself(norms):
+    """One network under two names is no comparison, and Holm counts it not."""
+    arms = copy.deepcopy(norms.record["arms"])
+    table = lambda: estimates.arm_differences(
+        norms._replace(record=norms.record | {"arms": arms})
+    )
+    before = table().set_index("arm")
+    arms["batch"]["id"] = arms["none"]["id"]
+    after = table().set_index("arm")
+    assert list(before.index) == ["batch", *after.index]
+    p = after["p"].to_numpy()
+    assert list(after["p_holm"]) == list(p_values.holm(p))
+    assert (after["p_holm"] < before.loc[after.index, "p_holm"]).all()
+    same = [x for x in after if x != "p_holm"]
+    pd.testing.assert_frame_equal(after[same], before.loc[after.index, same])
 
 
 def test_third_moment_shows_the_extremes_of_its_probes(norms, optimizers):
@@ -660,13 +678,13 @@ def test_a_record_without_a_network_has_a_page_that_says_so(tmp_path):
 
 
 def test_the_command_rebuilds_each_page(tmp_path, capsys):
-    copies = [tmp_path / "a", tmp_path / "b"]
-    for copy in copies:
-        make(copy, {"norm": ("none",)}, num_seeds=2)
-    assert command.main([str(copy) for copy in copies]) == 0
-    expected = "".join(f"{copy / 'report.html'}\n" for copy in copies)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        make(folder, {"norm": ("none",)}, num_seeds=2)
+    assert command.main([str(folder) for folder in folders]) == 0
+    expected = "".join(f"{folder / 'report.html'}\n" for folder in folders)
     assert capsys.readouterr().out == expected
-    assert (copies[0] / "report.html").exists()
+    assert (folders[0] / "report.html").exists()
 
 
 def test_the_command_says_what_a_record_lacks(norms, tmp_path, capsys):

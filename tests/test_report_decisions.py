@@ -50,7 +50,7 @@ def made(
     content |= {"environment": _records.ENVIRONMENT, "damaged": []}
     entry["settings"] = {"learning_rate": list(settings)}
     content["seeds"] = list(range(num_seeds))
-    content |= {"arms": {"pre": entry, "post": entry}} | about
+    content |= {"arms": {x: entry | {"id": x} for x in ("pre", "post")}} | about
     networks = last.assign(**missing)
     tables = networks, epochs, {}, {}, pd.DataFrame()
     return Record(pathlib.Path("made"), config, content, *tables)

@@ -49,9 +49,10 @@ def arm_differences(
 ) -> pd.DataFrame:
     """Each arm against its baseline arm, seed by seed; empty if no arm has one.
 
-    `accuracy_points` are of test accuracy, in percentage points; `p_holm` is `p`
-    adjusted for the number of rows. `seconds_ratio` has no bounds: arms run minutes
-    apart, and the noise of a machine comes in bursts.
+    Arms of one program are the same networks and no pair, such as those of an optimizer
+    that a protocol leaves as it is. `accuracy_points` are of test accuracy, in
+    percentage points; `p_holm` is `p` adjusted for the number of rows. `seconds_ratio`
+    has no bounds: arms run minutes apart, and the noise of a machine comes in bursts.
 
     Args:
         record: the study.
@@ -60,8 +61,10 @@ def arm_differences(
     if baseline is None:
         baseline = record.record.get("baseline") or {}
     cells, level = networks.load(record), level_of(record)
+    ids = {name: entry["id"] for name, entry in record.record["arms"].items()}
     pairs = baseline_cells(cells, baseline)
-    rows = [_difference_row(*pair, level) for pair in pairs]
+    real = [(a, b) for a, b in pairs if ids[a.arm] != ids[b.arm]]
+    rows = [_difference_row(*pair, level) for pair in real]
     table = pd.DataFrame(rows)
     if rows:
         place = list(table).index("p") + 1

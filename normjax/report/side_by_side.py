@@ -166,10 +166,14 @@ def baseline(
 def _entry(
     name: str, record: Record, arm: str, factors: Sequence[str]
 ) -> dict[str, Any]:
-    """An arm of `record.json` with the factors of all studies."""
+    """An arm of `record.json` with the factors of all studies.
+
+    Two studies train a program twice, so that its arms are not the same networks.
+    """
     entry = record.record["arms"][arm]
     levels = {x: _level(record, entry["factors"], x) for x in factors}
-    return entry | {"factors": {FACTOR: name} | levels}
+    number = f"{name}: {entry['id']}"
+    return entry | {"id": number, "factors": {FACTOR: name} | levels}
 
 
 def _level(record: Record, levels: Mapping[str, Level], factor: str) -> Level:
