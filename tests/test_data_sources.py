@@ -597,3 +597,35 @@ def test_an_npz_that_is_no_archive(tmp_path):
         f"name='{path}': must be readable (BadZipFile: Bad CRC-32 for file"
         f" 'x_train.npy'); {WRITE}."
     )
+
+
+def test_files_that_were_read_leave_a_container_its_memory(tmp_path, monkeypatch):
+    """The limit counts their pages as used, and they are given back when needed."""
+    monkeypatch.setattr(room, "HOST", tmp_path / "meminfo")
+    monkeypatch.setattr(room, "GROUP", tmp_path)
+    assert room.host_bytes() == room.UNKNOWN
+    (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable: 9 kB\n")
+    assert room.host_bytes() == 9 * 1024
+    (tmp_path / "memory.max").write_text("8000\n")
+    (tmp_path / "memory.current").write_text("7500\n")
+    assert room.host_bytes() == 500
+    stat = "anon 500\nfile 7000\nactive_file 2000\ninactive_file 4000\n"
+    (tmp_path / "memory.stat").write_text(stat)
+    assert room.host_bytes() == 6500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room.host_bytes() == 9 * 1024
+
+
+def test_an_npz_that_does_not_fit_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    """By the sizes of the arrays that are used, as they are without compression."""
+    path = tmp_path / "own.npz"
+    x = np.zeros((6, 1024), np.uint8)
+    np.savez_compressed(path, **own(x_train=x, x_test=x[:2]), notes=np.zeros(2**20))
+    assert path.stat().st_size < 12 * 1024
+    monkeypatch.setattr(room, "host_bytes", lambda: 8 * 1024)
+    assert told(str(path)) == (
+        f"name='{path}': must fit into memory: to read it takes 8.6 KiB, of which the"
+        " host has 8.0 KiB free; give fewer examples, or use a larger machine."
+    )
+    monkeypatch.setattr(room, "host_bytes", lambda: 9 * 1024)
+    assert sources.data_set(str(path)).x_train.shape == (6, 1024)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import normjax
-from normjax.data import arrays, sources, splits
+from normjax.data import arrays, room, sources, splits
 from normjax.errors import InputError
 from normjax.study import plan
 from normjax.training import devices
@@ -102,6 +102,18 @@ def test_data_that_does_not_fit_is_refused_before_it_is_split(monkeypatch):
     parts = {"num_train": 12, "num_test": 8, "num_validation": 5}
     made = study(data, data=parts)
     assert 2 * sum(x.inputs.nbytes for x in made.data[:3]) == 200 * 1024
+
+
+def test_arrays_that_the_host_cannot_hold_as_float32_are_refused(monkeypatch):
+    """A memory map of a file may be larger than the memory; uint8 is not copied."""
+    x = np.zeros((30, 1024), np.float64)
+    monkeypatch.setattr(room, "host_bytes", lambda: 100 * 1024)
+    assert message((x[:20], TRAIN[1], x[20:], TEST[1])) == (
+        "data: must fit into memory: as float32 it takes 120.0 KiB, of which the host"
+        " has 100.0 KiB free; give fewer examples, or use a larger machine."
+    )
+    x = x.astype(np.uint8)
+    assert arrays.data_set_of((x[:20], TRAIN[1], x[20:], TEST[1])).x_train.base is x
 
 
 def message(given) -> str:

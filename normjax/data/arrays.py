@@ -1,11 +1,12 @@
 """A user's own classification set: arrays, checked one by one. Imports no jax."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from normjax.data import room
 from normjax.data.cache import DataSet
 from normjax.errors import InputError
 
@@ -13,6 +14,7 @@ REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 VALIDATION = ("x_validation", "y_validation")  # both or none
 ORDERS = (REQUIRED, (*REQUIRED[:2], *VALIDATION, *REQUIRED[2:]))  # of a tuple
 MAX_CLASSES = 100_000  # more is a mistake and would exhaust the memory
+SMALLER = "give fewer examples, or use a larger machine"
 GIVE = f"give a tuple ({', '.join(REQUIRED)}), or a dict of these names"
 
 
@@ -24,10 +26,12 @@ def data_set_of(given: Any) -> DataSet:
     float32, but floats and uint8 are not mixed; the classes are 0 to max(y_train).
 
     Raises:
-        InputError: of `data`, if an array is missing or breaks a rule.
+        InputError: of `data`, if an array is missing or breaks a rule, or the inputs do
+            not fit into memory.
     """
     named = by_name(given)
     _check_kinds({name: named[name] for name in named if name[0] == "x"})
+    _check_room([named[name] for name in named if name[0] == "x"])
     inputs = {name: _inputs(name, named[name]) for name in named if name[0] == "x"}
     shape = inputs["x_train"].shape[1:]
     for name, x in inputs.items():
@@ -94,6 +98,13 @@ def _check_kinds(inputs: Mapping[str, np.ndarray]) -> None:
             rule = f"{name} must hold {kind(first)} as x_train does, which is"
             rule += f" {first.dtype}, not {x.dtype}"
             raise refusal(rule, "store both in the same units, with one dtype")
+
+
+def _check_room(inputs: Sequence[np.ndarray]) -> None:
+    """Refuses what the host cannot hold as float32, beside what is given."""
+    needed = sum(4 * x.size for x in inputs if x.dtype != np.uint8)
+    if rule := room.shortage(needed, "as float32 it"):
+        raise refusal(rule, SMALLER)
 
 
 def _inputs(name: str, x: np.ndarray) -> np.ndarray:

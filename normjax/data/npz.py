@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from normjax.data import arrays
+from normjax.data import arrays, room
 from normjax.data.cache import DataSet
 from normjax.errors import InputError
 
@@ -18,7 +18,8 @@ def read_npz(path: Path) -> DataSet:
     """The arrays of a file, as `arrays.data_set_of` takes them from a mapping.
 
     Raises:
-        InputError: the file is missing, damaged, or its arrays break a rule.
+        InputError: the file is missing or damaged, does not fit into memory, or its
+            arrays break a rule.
     """
     stored = _read(path)
     try:
@@ -37,10 +38,16 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     known = (*arrays.REQUIRED, *arrays.VALIDATION)
     try:
         with np.load(path, allow_pickle=False) as archive:
+            sizes = {x.filename: x.file_size for x in archive.zip.infolist()}
+            needed = sum(sizes.get(f"{name}.npy", 0) for name in known)
+            if rule := room.shortage(needed, "to read it"):
+                raise _refusal(path, rule, arrays.SMALLER)
             return {
                 name: np.asarray(archive[name]) if name in known else np.empty(0)
                 for name in archive.files
             }
+    except InputError:
+        raise
     except Exception as error:  # zip, zlib, npy headers and pickles all have their own
         rule = f"must be readable ({type(error).__name__}: {error})"
         raise _refusal(path, rule, WRITE) from error

@@ -3,18 +3,30 @@
 import pathlib
 
 UNKNOWN = 4 * 2**30  # bytes that are free, where the system does not tell
+HOST = pathlib.Path("/proc/meminfo")
+GROUP = pathlib.Path("/sys/fs/cgroup")  # of a container, which may have less
 
 
 def host_bytes() -> int:
-    """Bytes of memory that are free on the host, or in the container that this is."""
-    path = pathlib.Path("/proc/meminfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    free = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
-    group = pathlib.Path("/sys/fs/cgroup")  # of a container, which may have less
-    limit, used = (_number(group / f"memory.{x}") for x in ("max", "current"))
+    """Bytes of memory that are free on the host, or in the container that this is.
+
+    Pages of files that were read count as free in both, for they are given back.
+    """
+    free = [1024 * x for x in _numbers(HOST, "MemAvailable:")]
+    limit, used = (_number(GROUP / f"memory.{x}") for x in ("max", "current"))
     if limit is not None and used is not None:
-        free.append(limit - used)
+        of_files = _numbers(GROUP / "memory.stat", "active_file", "inactive_file")
+        free.append(limit - max(0, used - sum(of_files)))
     return min(free, default=UNKNOWN)
+
+
+def shortage(needed: int, what: str) -> str | None:
+    """The rule that `needed` bytes of the host break, None if they are free."""
+    free = host_bytes()
+    if needed <= free:
+        return None
+    has = f"of which the host has {text(free)} free"
+    return f"must fit into memory: {what} takes {text(needed)}, {has}"
 
 
 def text(num_bytes: int) -> str:
@@ -30,3 +42,10 @@ def _number(path: pathlib.Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _numbers(path: pathlib.Path, *names: str) -> list[int]:
+    """The numbers beside these names in a file; none if there is no file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [line.split() for line in lines]
+    return [int(row[1]) for row in rows if row[:1] and row[0] in names]

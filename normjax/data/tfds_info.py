@@ -39,9 +39,7 @@ def check_images(info: Any, name: str) -> None:
     used = [x for x in ("train", "test", "validation") if x in info.splits]
     number = sum(info.splits[split].num_examples for split in used)
     width = 1 if features["image"].np_dtype == "uint8" else 4
-    needed, free = COPIES * number * math.prod(shape) * width, room.host_bytes()
-    if needed > free:
-        takes = f"{number:,} images of {shape} takes {room.text(needed)}"
-        has = f"of which the host has {room.text(free)} free"
-        rule = f"must fit into memory: to decode its {takes}, {has}"
-        raise InputError("name", name, rule, f"use a larger machine, or {ARRAYS}")
+    needed = COPIES * number * math.prod(shape) * width
+    lacks = room.shortage(needed, f"to decode its {number:,} images of {shape}")
+    if lacks:
+        raise InputError("name", name, lacks, f"use a larger machine, or {ARRAYS}")
