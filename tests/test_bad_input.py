@@ -194,6 +194,14 @@ FLAGS = {
         f"--config.settings_for.optimizer='adamm': must be one of {OPTIMIZERS};"
         " did you mean 'adam'?",
     ),
+    "name with dots in braces": (
+        [
+            *(QUICK, WORKDIR, "--config.arms.optimizer=sgd,optax.lion"),
+            "--config.settings_for={'optimizer': {'optax.lion': {'b1': (0.8, 0.9)}}}",
+        ],
+        "--config.settings_for: must have no name with dots in braces; write"
+        " --config.settings_for.optimizer'[\"optax.lion\"]'.b1='(0.8, 0.9)'.",
+    ),
     "number as a name": (
         [QUICK, WORKDIR, "--config.settings_for.batch_size.32.learning_rate=1"],
         "--config.settings_for.batch_size.32.learning_rate: must be names joined by"

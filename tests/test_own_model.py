@@ -315,7 +315,18 @@ def test_a_module_typed_in_a_notebook_is_known_by_its_code():
 
 LAB = """
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import optax
+
+def descent(learning_rate: float = 0.1, damping: float = 0.5):
+    return optax.sgd(learning_rate, damping)
+
+def falling(step, *, learning_rate, num_steps, power: float = 1.0):
+    return learning_rate * (1 - step / num_steps) ** power
+
+def noisy(key, images):
+    return images + 0.1 * jax.random.normal(key, images.shape)
 
 class Halved(nn.Module):
     def __call__(self, x):
@@ -327,6 +338,7 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, training):
+        x = x.reshape(len(x), -1)
         for width in self.features:
             x = nn.Dense(width)(x)
             x = nn.relu(nn.BatchNorm(use_running_average=not training)(x))
@@ -334,17 +346,26 @@ class Net(nn.Module):
 """
 
 
-def test_model_norm_and_data_from_a_folder_outside_of_the_checkout(tmp_path):
-    """By name on the command line, and the same networks from Python."""
+def test_what_a_user_brings_from_a_folder_outside_of_the_checkout(tmp_path):
+    """Model, norm, data, optimizer, schedule and augmentation.
+
+    By name on the command line, and the same networks from Python.
+    """
     (tmp_path / "my_lab.py").write_text(LAB)
-    names = ("x_train", "y_train", "x_test", "y_test")
-    held_out = {"x_validation": INPUTS[9:20], "y_validation": ROWS[9:20] % 3}
-    np.savez(tmp_path / "own.npz", **dict(zip(names, DATA)), **held_out)
+    x, y = INPUTS.reshape(40, 2, 3), ROWS % 3  # images, for the augmentation
+    parts = {"train": slice(40), "validation": slice(9, 20), "test": slice(9)}
+    data = {f"x_{name}": x[rows] for name, rows in parts.items()}
+    data |= {f"y_{name}": y[rows] for name, rows in parts.items()}
+    np.savez(tmp_path / "own.npz", **data)
     flags = {
         "model.name": "my_lab.Net",
         "model.kwargs.features": "(5, 4)",
         "data.name": tmp_path / "own.npz",
         "arms.norm": "none,my_lab.Halved",
+        "arms.optimizer": "my_lab.descent",
+        "schedule": "my_lab.falling",
+        "augmentation": "my_lab.noisy",
+        "settings_for.optimizer['my_lab.descent'].damping": "(0.0, 0.5)",
         "settings.learning_rate": "(0.1,)",
         "batch_size": 8,
     }
@@ -362,6 +383,8 @@ def test_model_norm_and_data_from_a_folder_outside_of_the_checkout(tmp_path):
     assert ran.returncode == 0, ran.stderr
     record = normjax.load(workdir)
     assert record.record["arm_order"] == ["none", "my_lab.Halved"]
+    assert {"damping", "power"} < set(record.networks)
+    assert record.networks["train_loss"].nunique() == 2 * 2 * 2  # norms, grid, seeds
     assert record.record["num_examples"] == {"train": 40, "validation": 11, "test": 9}
     kwargs = json.loads((workdir / "config.json").read_text())["model"]["kwargs"]
     assert kwargs == {"features": [5, 4]}
@@ -373,7 +396,7 @@ def test_model_norm_and_data_from_a_folder_outside_of_the_checkout(tmp_path):
         mine = plan.study(
             record.config | {"model": chosen},
             model=lab.Net((5, 4), 3),
-            data=dict(zip(names, DATA)) | held_out,
+            data=data,
         )
     finally:
         sys.path.remove(str(tmp_path))
@@ -381,7 +404,7 @@ def test_model_norm_and_data_from_a_folder_outside_of_the_checkout(tmp_path):
     assert ids == [arm.id for arm in again.arms] == [arm.id for arm in mine.arms]
     sys.modules.pop("my_lab")
     with pytest.raises(InputError) as caught:
-        plan.study(record.config)
+        plan.study(record.config | {"schedule": "constant"})
     assert str(caught.value) == (
         "model.name='my_lab.Net': must be importable (ModuleNotFoundError: No module"
         " named 'my_lab'); put its folder on PYTHONPATH, or use one of cnn, mlp,"

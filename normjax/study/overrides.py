@@ -5,8 +5,9 @@ by default, and `--config.settings_for.optimizer.sgd.learning_rate=0.1` sets a n
 a group in a group of it.
 """
 
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -69,6 +70,7 @@ def paths(argv: Sequence[str]) -> list[Path]:
         flag = re.match(r"--?(?:no)?config\.([^=]*)", word)
         if flag:
             found.append(names(flag[1]))
+            refuse_dots(word.partition("=")[0], word.partition("=")[2])
             content: dict[str, Any] = {}
             for name in reversed(found[-1]):
                 content = {name: content}
@@ -77,6 +79,31 @@ def paths(argv: Sequence[str]) -> list[Path]:
             except InputError as error:
                 raise error.at(f"--config.{error.field}", error.value) from error
     return found
+
+
+def refuse_dots(flag: str, text: str) -> None:
+    """Refuses a dotted name in braces, of which absl's flags can make no group.
+
+    Raises:
+        InputError: with the flag that sets the same.
+    """
+    try:
+        found = dotted(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+        return  # a text, or a mistake that is told later
+    if found:
+        inside, value = found
+        quoted = "".join(f"'[\"{x}\"]'" if "." in x else f".{x}" for x in inside)
+        rule = "must have no name with dots in braces"
+        raise InputError(flag, ..., rule, f"write {flag}{quoted}='{value}'")
+
+
+def dotted(value: Any, inside: Path = ()) -> tuple[Path, Any] | None:
+    """The first number in a group of groups that dotted names lead to, and the way."""
+    if not isinstance(value, Mapping):
+        return (inside, value) if any("." in name for name in inside) else None
+    found = (dotted(x, (*inside, str(name))) for name, x in value.items())
+    return next(filter(None, found), None)
 
 
 def names(text: str) -> Path:
