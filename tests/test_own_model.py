@@ -501,8 +501,16 @@ MISTAKES = {
         {},
         f"model.name='{WRONG}': cannot be used with batch_size=8 (InvalidRngError: None"
         ' needs PRNG for "noise" (https://flax.readthedocs.io/en/latest/api_reference'
-        "/flax.errors.html#flax.errors.InvalidRngError)); draw from dropout, or at the"
-        " start from params: these are given.",
+        "/flax.errors.html#flax.errors.InvalidRngError)); draw from dropout where it"
+        " trains, and at the start from params.",
+    ),
+    "dropout where it is evaluated": (
+        called(lambda self, x, train: nn.Dropout(0.5)(nn.Dense(3)(x), False)),
+        {},
+        f"model.name='{WRONG}': cannot be used with batch_size=8 (InvalidRngError:"
+        ' Dropout_0 needs PRNG for "dropout" (https://flax.readthedocs.io/en/latest/'
+        "api_reference/flax.errors.html#flax.errors.InvalidRngError)); draw from"
+        " dropout where it trains, and at the start from params.",
     ),
     "kwargs that do not fit": (
         Own,

@@ -84,5 +84,5 @@ def blame(
         rule = f"cannot be used with {where} ({reason(error)})"
         remedy = "mend it, or choose another"
         if isinstance(error, flax.errors.InvalidRngError):
-            remedy = "draw from dropout, or at the start from params: these are given"
+            remedy = "draw from dropout where it trains, and at the start from params"
         raise InputError(field, level, rule, remedy) from error
