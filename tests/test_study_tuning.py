@@ -377,6 +377,31 @@ def test_a_factor_that_is_chosen_is_not_one_of_what_is_judged(made, tmp_path):
     assert text.splitlines()[2].startswith("| adam ")  # they still make a pair
 
 
+def test_what_each_arm_chose_is_not_said_to_be_that_of_the_config(made, tmp_path):
+    """And what else is not as usual in a training is told."""
+    choices = {
+        "arms": {
+            "optimizer": ("sgd", "adam"),
+            "batch_size": (64, 128),
+            "schedule": ("constant", "cosine"),
+        },
+        "tuning": {
+            "search": "grid",
+            "num_seeds": 2,
+            "choose": ("batch_size", "schedule"),
+        },
+        "last_batch": "kept",
+        "precision": "bfloat16",
+    }
+    record, _ = complete(tmp_path, **choices)
+    rows = dict(conditions.training_rows(record))
+    rest = "the rest of an epoch is a smaller batch"
+    assert rows["Batch size"] == f"64, 128, as each arm chose ({rest})"
+    assert rows["Schedule"] == "constant, cosine, as each arm chose"
+    assert rows["Precision"] == "bfloat16"
+    assert "Augmentation" not in rows
+
+
 def test_what_lost_is_a_part_of_the_study(made, tmp_path, capsys):
     study = plan.study(config(**CHOOSE))
     run.complete(study, tmp_path)
@@ -485,7 +510,8 @@ def test_an_answer_names_the_settings_of_its_arms(made, tmp_path):
         "Data": "digits (1,237 train, 200 validation, 360 test examples)",
         "Model": "mlp (widths 4)",
         "Epochs": "1",
-        "Batch size": "256",
+        "Batch size": "256 (the rest of an epoch is dropped)",
+        "Optimizer": "sgd, adam",
     }
 
 

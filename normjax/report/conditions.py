@@ -17,6 +17,16 @@ from normjax.report import (
 from normjax.study import trials
 from normjax.study.record import Record, present_arms
 
+USUAL = {  # what is left out; the optimizer never is
+    "optimizer": "",
+    "schedule": "constant",
+    "augmentation": "none",
+    "precision": "float32",
+}
+REST = {  # of an epoch that is no whole number of batches
+    "dropped": "the rest of an epoch is dropped",
+    "kept": "the rest of an epoch is a smaller batch",
+}
 WORKDIR = re.compile(r"(--?workdir[= ]).+?(?= -|$)")  # in a command
 
 
@@ -169,7 +179,10 @@ def in_folder(command: str, workdir: str) -> str:
 
 
 def training_rows(record: Record) -> list[tuple[str, str]]:
-    """The data, the model, the epochs and the batch size, as pairs of term and text."""
+    """The data, the model and how it was trained, as pairs of term and text.
+
+    What is as `USUAL` is left out.
+    """
     config = record.config
     model = config.get("model", {})
     data = config.get("data", {}).get("name", "")
@@ -178,19 +191,26 @@ def training_rows(record: Record) -> list[tuple[str, str]]:
     levels = _levels(record, "model", model.get("name", ""))
     widths = ", ".join(map(str, model.get("widths", ())))
     ours = widths and not any(x in levels for x in ".<")
+    chosen = {x: _levels(record, x, config.get(x, "")) for x in (*USUAL, "batch_size")}
+    rest = REST.get(config.get("last_batch", ""), "")
+    drawn = config.get("sampling") == "replacement"  # then no epoch has a rest
+    sizes_of = "" if drawn or not rest else f" ({rest})"
     return [
         ("Data", f"{data} ({parts} examples)" if data and parts else data),
         ("Model", f"{levels} (widths {widths})" if ours else levels),
         ("Epochs", str(config.get("num_epochs", ""))),
-        ("Batch size", _levels(record, "batch_size", config.get("batch_size", ""))),
+        ("Batch size", f"{chosen.pop('batch_size')}{sizes_of}"),
+        *((x.capitalize(), y) for x, y in chosen.items() if y not in ("", USUAL[x])),
     ]
 
 
 def _levels(record: Record, factor: str, otherwise: Any) -> str:
     """The levels of a factor that a study has, or the value of the field."""
-    arms = record.record["arms"].values()
+    tuning = record.record.get("tuning") or {}
+    own = factor in tuning.get("choose", ())  # then arms that are judged lack it
+    arms = (tuning if own else record.record)["arms"].values()
     found = dict.fromkeys(arm.get("factors", {}).get(factor, otherwise) for arm in arms)
-    return ", ".join(map(str, found))
+    return ", ".join(map(str, found)) + (", as each arm chose" if own else "")
 
 
 def _seconds(arms: Mapping[str, Mapping[str, Any]], field: str) -> str:
