@@ -428,6 +428,17 @@ def called(function, **fields):
     return type("Wrong", (nn.Module,), {**held, **fields, "__module__": __name__})()
 
 
+class Step(nn.Module):
+    """A norm after a layer, for a scan over layers."""
+
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.LayerNorm()(nn.Dense(6)(x)), None
+
+
+Scanned = nn.scan(
+    Step, variable_axes={"params": 0}, split_rngs={"params": True}, length=2
+)
 noise = jax.random.normal
 WRONG = f"<{__name__}.Wrong>"
 MISTAKES = {
@@ -511,6 +522,16 @@ MISTAKES = {
         ' Dropout_0 needs PRNG for "dropout" (https://flax.readthedocs.io/en/latest/'
         "api_reference/flax.errors.html#flax.errors.InvalidRngError)); draw from"
         " dropout where it trains, and at the start from params.",
+    ),
+    "norm in a scan that passes on no statistics": (
+        called(lambda self, x: nn.Dense(3)(Scanned()(x, None)[0])),
+        {"arms": {"norm": ("batch",)}},
+        f"model.name='{WRONG}': cannot be used with norm=batch and batch_size=8"
+        ' (ScopeCollectionNotFound: Tried to access "mean" from collection'
+        ' "batch_stats" in "/scan(ScanStep_0)/LayerNorm_0" but the collection is empty.'
+        " (https://flax.readthedocs.io/en/latest/api_reference/flax.errors.html"
+        "#flax.errors.ScopeCollectionNotFound)); let nn.scan and other lifted"
+        " transforms pass on batch_stats, or choose another.",
     ),
     "kwargs that do not fit": (
         Own,

@@ -16,6 +16,14 @@ from normjax.layers.replace import Exchanged
 from normjax.own_model import OwnModel
 
 OR_ELSE = ", or leave out arms.norm"
+REMEDIES = {  # what helps against an error of flax
+    flax.errors.InvalidRngError: (
+        "draw from dropout where it trains, and at the start from params"
+    ),
+    flax.errors.ScopeCollectionNotFound: (
+        "let nn.scan and other lifted transforms pass on batch_stats, or choose another"
+    ),
+}
 
 
 def is_known(norm: layers.Norm) -> bool:
@@ -82,7 +90,5 @@ def blame(
         raise
     except BaseException as error:  # the level is a user's code, which may even exit
         rule = f"cannot be used with {where} ({reason(error)})"
-        remedy = "mend it, or choose another"
-        if isinstance(error, flax.errors.InvalidRngError):
-            remedy = "draw from dropout where it trains, and at the start from params"
+        remedy = REMEDIES.get(type(error), "mend it, or choose another")
         raise InputError(field, level, rule, remedy) from error
