@@ -6,6 +6,7 @@ whole, values and gradients are compared to the bit.
 
 import functools
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from normjax.errors import InputError
-from normjax.ops import conv, conv_images, conv_winograd, windows
+from normjax.ops import conv, conv_images, conv_neighbours, conv_winograd, windows
 
 EPS32 = float(np.finfo(np.float32).eps)
 IMPLEMENTATIONS = sorted(conv.IMPLEMENTATIONS)
@@ -171,6 +172,67 @@ def test_tiles_cover_the_image(strip_bytes, padding, monkeypatch):
     found = jax.jit(lambda *args: everything(*args, "winograd", padding=padding))
     right = y, *gradients(x, kernel, dy, edges=edges)
     assert equal(found(x, kernel, dy), right)
+
+
+NEIGHBOURS = [  # rows, columns, inputs, features of a kernel, columns of an image
+    ((3, 3, 16, 16), 4, 2),
+    ((3, 3, 16, 16), 3, 1),  # the window of a pair has four columns
+    ((3, 3, 16, 16), 7, 2),  # the last pair has one pixel
+    ((5, 5, 8, 16), 8, 2),
+    ((2, 4, 2, 7), 8, 3),
+    ((3, 3, 8, 5), 9, 4),  # as many columns of zeros as of others
+    ((3, 3, 8, 4), 9, 1),
+    ((3, 3, 17, 8), 9, 1),
+    ((3, 3, 8, 17), 9, 1),
+    ((3, 1, 16, 16), 9, 1),
+]
+
+
+@pytest.mark.parametrize(("shape", "width", "count"), NEIGHBOURS)
+def test_few_channels_have_neighbours(shape, width, count, monkeypatch):
+    window = windows.Window((1, 1), ((1, 1), (1, 1)), (1, 1))
+    number = lambda window: conv_neighbours.num_neighbours(
+        (2, 9, width, shape[2]), shape, window
+    )
+    assert number(window) == count
+    assert number(window._replace(strides=(1, 2))) == 1
+    assert number(window._replace(dilation=(2, 1))) == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert number(window) == 1
+
+
+@pytest.mark.parametrize(("shape", "width", "count"), NEIGHBOURS)
+def test_neighbours_are_those_of_lax(shape, width, count):
+    """Value and gradients to the bit, whether or not the width is a multiple."""
+    args = whole(0, 2, 6, width, shape[2]), whole(1, *shape)
+
+    def results(implementation, *args):
+        settings = {"implementation": implementation}
+        for padding in ("SAME", "VALID", ((0, 1), (2, 0))):
+            apply = functools.partial(conv.conv, padding=padding, **settings)
+            y, back = jax.vjp(apply, *args)
+            yield from (y, *back(y))
+
+    both = lambda *args: [list(results(name, *args)) for name in ("images", "lax")]
+    found, right = jax.jit(both)(*args)
+    assert max(np.abs(a).max() for a in right) < 2**24  # whole numbers stay exact
+    assert equal(found, right)
+    value = functools.partial(conv.conv, implementation="images")
+    strides = re.findall(r"stride = \[(\d), (\d)\]", lowered(value, *args))
+    assert strides == [("1", str(count))]
+
+
+def test_neighbours_that_are_not_moved_are_found_out(monkeypatch):
+    """The second of a pair with the kernel of the first."""
+    args = whole(0, 2, 6, 8, 16), whole(1, 3, 3, 16, 16), whole(2, 2, 6, 8, 16)
+    right = everything(*args, "lax")
+    assert equal(everything(*args, "images"), right)
+    last = lambda kernel, edges: windows.pad(kernel, ((0, 1), (0, 0)))
+    monkeypatch.setattr(conv_neighbours, "windows", types.SimpleNamespace(pad=last))
+    y, dx, dkernel = everything(*args, "images")
+    assert equal([y[:, :, ::2], dkernel], [right[0][:, :, ::2], right[2]])
+    assert not np.array_equal(y[:, :, 1::2], right[0][:, :, 1::2])
+    assert not np.array_equal(dx, right[1])
 
 
 def test_input_dilation_and_groups_are_those_of_lax():
