@@ -222,6 +222,16 @@ def test_neighbours_are_those_of_lax(shape, width, count):
     assert strides == [("1", str(count))]
 
 
+def test_neighbours_in_bfloat16_are_those_of_lax():
+    """The sums are whole in float32 and rounded once."""
+    args = 3 * whole(0, 2, 6, 8, 16), whole(1, 3, 3, 16, 16), whole(2, 2, 6, 8, 16)
+    args = tuple(jnp.asarray(a, "bfloat16") for a in args)
+    found, right = (everything(*args, name) for name in ("images", "lax"))
+    assert {a.dtype.name for a in found} == {"bfloat16"}
+    assert jnp.abs(right[0]).max() > 256  # not every whole number is there
+    assert equal(found, right)
+
+
 def test_neighbours_that_are_not_moved_are_found_out(monkeypatch):
     """The second of a pair with the kernel of the first."""
     args = whole(0, 2, 6, 8, 16), whole(1, 3, 3, 16, 16), whole(2, 2, 6, 8, 16)
@@ -454,15 +464,18 @@ def test_lanes_do_not_become_a_grouped_convolution():
 
 
 @pytest.mark.parametrize("lanes", [False, True])
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_second_derivatives_are_those_of_lax(implementation, lanes):
+@pytest.mark.parametrize(
+    ("implementation", "strides"),
+    [*((name, (2, 1)) for name in IMPLEMENTATIONS), ("images", 1)],  # 1: neighbours
+)
+def test_second_derivatives_are_those_of_lax(implementation, strides, lanes):
     """Reverse over reverse, of every pair of arguments; to the bit."""
     x, kernel = jnp.asarray(whole(0, 2, 7, 6, 8)), jnp.asarray(whole(1, 3, 2, 8, 9))
     along = whole(2, *x.shape), whole(3, *kernel.shape)
 
     def product(x, kernel, implementation):  # of the Hessian with `along`
         def loss(x, kernel):
-            settings = {"implementation": implementation, "strides": (2, 1)}
+            settings = {"implementation": implementation, "strides": strides}
             return jnp.sum(jnp.square(conv.conv(x, kernel, **settings)))
 
         def slope(x, kernel):

@@ -28,7 +28,10 @@ def by_images(
     kernel: Float[Array, "rows columns inputs features"],
     window: Window,
 ) -> Float[Array, "batch new_height new_width features"]:
-    """`by_neighbours`, but the kernel's gradient is a sum of matrix products."""
+    """`lax`, but the kernel's gradient is a sum of matrix products.
+
+    On a CPU few channels are computed for some neighbours at once (`by_neighbours`).
+    """
     return _convolve(x, kernel, window)
 
 
