@@ -57,7 +57,7 @@ def answer(monkeypatch, capsys):
     return answered
 
 
-KNOWN = f"must be one of the fields {', '.join(sorted(DEFAULTS))}"
+KNOWN = "must be one of the fields of launch.py --list=fields"
 GIVE = "name a file with get_config(), such as configs/quickstart.py."
 OPTIMIZERS = ", ".join(sorted(RECIPES))
 GRID = tuple(i / 100_000 for i in range(50_001))  # times two seeds
@@ -115,14 +115,33 @@ FLAGS = {
         [QUICK, WORKDIR, "--config.optimizer=adam"],
         f"--config.optimizer: {KNOWN}; did you mean 'arms.optimizer'?",
     ),
+    "argument of a file": (
+        [QUICK, WORKDIR, "--config.size=smoke"],
+        "--config.size: must be given with the file, for it chooses several fields;"
+        " write --config=configs/quickstart.py:size=smoke.",
+    ),
+    "one more argument of a file": (
+        [f"{QUICK},dataset=mnist", WORKDIR, "--config.size=full"],
+        "--config.size: must be given with the file, for it chooses several fields;"
+        " write --config=configs/quickstart.py:dataset=mnist,size=full.",
+    ),
+    "no workdir": (
+        ["--config=configs/norms.py:size=smoke"],
+        "--workdir: must be given; add --workdir=runs/norms.",
+    ),
+    "no workdir for the config of a record": (
+        ["--config=docs/results/resnet/config.json"],
+        "--workdir: must be given; add --workdir=runs/resnet.",
+    ),
     "field by another name": (
         [QUICK, WORKDIR, "--config.lr=0.1"],
         f"--config.lr: {KNOWN}; did you mean 'settings.learning_rate'?",
     ),
     "field of no group in one": (
         [QUICK, WORKDIR, "--config.data.batch_size=3"],
-        "--config.data.batch_size: must be one of the fields dir, name, num_test,"
-        " num_train, num_validation, scaling, subset; did you mean 'batch_size'?",
+        "--config.data.batch_size: must be one of the fields name, subset,"
+        " num_validation, scaling, num_test, num_train, dir;"
+        " did you mean 'batch_size'?",
     ),
     "optimizer of optax": (
         [QUICK, WORKDIR, "--config.arms.optimizer=sgd,adabelief"],

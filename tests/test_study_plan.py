@@ -46,13 +46,13 @@ SETTINGS = "init_scale, learning_rate, momentum"
 MISTAKES = {
     "field": (
         {"batchsize": 3},
-        f"batchsize: must be one of the fields {', '.join(sorted(DEFAULTS))};"
+        "batchsize: must be one of the fields of launch.py --list=fields;"
         " did you mean 'batch_size'?",
     ),
     "inner field": (
         {"data": {"nam": "mnist"}},
-        "data.nam: must be one of the fields dir, name, num_test, num_train,"
-        " num_validation, scaling, subset; did you mean 'name'?",
+        "data.nam: must be one of the fields name, num_test, num_train,"
+        " num_validation, scaling, dir, subset; did you mean 'name'?",
     ),
     "group": (
         {"data": "mnist"},

@@ -408,7 +408,7 @@ def test_what_lost_is_a_part_of_the_study(made, tmp_path, capsys):
     assert "does not want" not in capsys.readouterr().out
     lines = launcher.dry_run(plan.study(config(num_epochs=2, **CHOOSE)), tmp_path, [])
     lost = 2 * 2 * (3 + 2) + 2 * 4  # the counter-case: other epochs, other networks
-    assert [x for x in lines if x.startswith(f"kept: {lost} networks that this study")]
+    assert [x for x in lines if x.startswith(f"kept: {lost} networks of other studies")]
 
 
 def test_networks_of_an_old_choice_are_kept_and_told(made, tmp_path, capsys):
@@ -683,8 +683,8 @@ MISTAKES = {
     ),
     "field": (
         {"tuning": {"num_trial": 3}},
-        "tuning.num_trial: must be one of the fields choose, num_seeds, num_trials,"
-        " search; did you mean 'num_trials'?",
+        "tuning.num_trial: must be one of the fields num_trials, num_seeds, search,"
+        " choose; did you mean 'num_trials'?",
     ),
     "number of seeds": (
         {"tuning": {"num_seeds": 0}},

@@ -46,8 +46,8 @@ def parse(argv: Sequence[str]) -> list[str]:
             raise InputError(repr(word), ..., "must be a flag", "let it begin with --")
         for name, example in EXAMPLES.items():
             if not flags.FLAGS[name].value and not (name == "config" and path):
-                rule, remedy = "must be given", f"add --{name}={example}"
-                raise InputError(f"--{name}", ..., rule, remedy)
+                remedy = f"add --{name}={folder_of(path) or example}"
+                raise InputError(f"--{name}", ..., "must be given", remedy)
         if os.path.expanduser(flags.FLAGS.workdir).startswith("~"):
             rule = "must be in the home folder of a user, and there is none"
             raise InputError("workdir", flags.FLAGS.workdir, rule, "write it in full")
@@ -111,6 +111,14 @@ def config_path(argv: Sequence[str]) -> str:
             path = flag[2] or following.partition(":")[0]
             check_file(path)
     return path
+
+
+def folder_of(path: str) -> str:
+    """A workdir for the study of a config's file; empty without a file."""
+    stem, kind = os.path.splitext(path)
+    if kind == ".json":  # of a record, which the folder is called after
+        stem = os.path.dirname(os.path.abspath(path))
+    return f"runs/{os.path.basename(stem)}" if path else ""
 
 
 def check_returned(config: Any, path: str) -> None:

@@ -128,9 +128,16 @@ def check_names(choices: Mapping[str, Any]) -> None:
 def _check_known(prefix: str, names: Mapping[str, Any], known: dict) -> None:
     for name in names:
         if name not in known:
-            rule = f"must be one of the fields {', '.join(sorted(known))}"
-            remedy = nearest_field(prefix, name, known)
+            rule, remedy = named(name, known), nearest_field(prefix, name, known)
             raise InputError(prefix + name, ..., rule, remedy)
+
+
+def named(name: str, known: Mapping[str, Any]) -> str:
+    """The rule that a wrong name breaks: the fields of its group, the nearest first."""
+    distance = lambda x: -difflib.SequenceMatcher(None, name, x).ratio()
+    listed = ", ".join(sorted(known, key=distance))
+    some = listed if len(known) <= 8 else "of launch.py --list=fields"
+    return f"must be one of the fields {some}"
 
 
 def nearest_field(prefix: str, name: str, known: Mapping[str, Any]) -> str:

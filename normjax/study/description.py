@@ -53,9 +53,11 @@ def headline(study: Study, where: Mapping[str, Any]) -> list[str]:
     sizes = [arm.num_parameters for arm in study.arms]
     versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
     return [
-        f"device: {where['num_devices']} x {where['device']} ({versions})",
+        f"device: {where['num_devices']} x {where['device']}",
+        f"versions: {versions}",
         f"study: {study.name}: {plural(len(study.arms), 'arm')} x {_range(each)} lanes"
-        f" = {sum(each)} networks, {study.num_epochs} epochs of {_range(steps)} steps",
+        f" = {plural(sum(each), 'network')}, {plural(study.num_epochs, 'epoch')}"
+        f" of {_range(steps)} steps",
         f"parameters per network: {_range(sizes)}",
         *(f"notice: {notice}" for notice in study.notices),
     ]

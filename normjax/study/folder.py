@@ -9,7 +9,7 @@ from typing import Any
 from normjax import files
 from normjax.errors import InputError
 from normjax.looks import Look, taken
-from normjax.study import checkpoints, groups, trials, tuning
+from normjax.study import checkpoints, earlier, groups, trials, tuning
 from normjax.study.description import describe, headline
 from normjax.study.groups import FOLDERS, Held, Lane, wanted_lanes
 from normjax.study.plan import Study
@@ -46,6 +46,7 @@ def prepare(
     taken = looks or taken_looks(workdir, study)
     lines += set_aside_damage(workdir)
     about["looks"] = [look._asdict() for look in taken]
+    earlier.keep(workdir, study)
     write_wanted(workdir, about)
     if alone:
         remove_parts(pathlib.Path(workdir))
@@ -113,20 +114,14 @@ def set_aside_damage(workdir: str | pathlib.Path) -> list[str]:
 
 def progress_lines(study: Study, held: Held, work: Sequence[Work]) -> list[str]:
     """What is there already, in the lines printed before a run."""
-    tried = study.tuning.get("arms", {}).values()
-    ids = {arm.id for arm in study.arms} | {entry["id"] for entry in tried}
+    ids = earlier.ids(study)
     mine = [key for key in held.networks if key[0] in ids]
     lost = not_chosen(study, mine)
     kept = sum(seed in study.seeds for _, (_, seed) in mine) - len(lost)
     lines = []
     if lost:
         lines.append(f"kept: {len(lost)} networks at settings that are not chosen")
-    if len(held.networks) > len(mine):
-        number = len(held.networks) - len(mine)
-        lines.append(
-            f"kept: {number} networks that this study does not want, for they differ in"
-            " data, epochs, version or program"
-        )
+    lines += earlier.lines(study, held)
     lines += archived_lines(held, mine)
     begun = [each.checkpoint.about["epoch"] for each in work if each.checkpoint]
     if not work:

@@ -18,6 +18,8 @@ from normjax.study.config import check_names, from_file, own_fields
 
 Path = tuple[str, ...]
 
+ARGUMENTS = ("size",)  # of the files in configs/, that are no field
+
 
 class Parser(config_flags.ConfigFileFlagParser):
     """Loads a config file, and adds the groups that `paths` lead through."""
@@ -77,7 +79,10 @@ def paths(argv: Sequence[str]) -> list[Path]:
             try:
                 check_names(content)
             except InputError as error:
-                raise error.at(f"--config.{error.field}", error.value) from error
+                field = f"--config.{error.field}"
+                if error.field in ARGUMENTS:
+                    raise argument(argv, word, field) from error
+                raise error.at(field, error.value) from error
     return found
 
 
@@ -104,6 +109,17 @@ def dotted(value: Any, inside: Path = ()) -> tuple[Path, Any] | None:
         return (inside, value) if any("." in name for name in inside) else None
     found = (dotted(x, (*inside, str(name))) for name, x in value.items())
     return next(filter(None, found), None)
+
+
+def argument(argv: Sequence[str], word: str, field: str) -> InputError:
+    """The error that a word sets a field which is an argument of the config's file."""
+    given = [flag for x in argv if (flag := re.match(r"--?config=(.*)", x))]
+    file, _, others = (given[0][1] if given else "FILE").partition(":")
+    own = word.partition("config.")[2]
+    kept = [x for x in others.split(",") if x and x.split("=")[0] != own.split("=")[0]]
+    joined = f"{file}:{','.join([*kept, own])}"
+    rule = "must be given with the file, for it chooses several fields"
+    return InputError(field, ..., rule, f"write --config={joined}")
 
 
 def names(text: str) -> Path:
