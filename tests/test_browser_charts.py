@@ -10,7 +10,7 @@ import _browser
 import pytest
 
 from normjax.report import browser
-from normjax.report.chart import Charts, Panel
+from normjax.report.chart import Axis, Chart, Charts, Panel, Point, Stroke
 
 MINUS = "\N{MINUS SIGN}"
 KINDS = {"differences", "train_loss", "rates", "beats", "costs"}
@@ -266,6 +266,32 @@ def test_every_point_has_a_label_or_is_named_below(launched, tmp_path, width):
     for (x, y, w, h), (u, v, _, _) in itertools.permutations(boxes, 2):
         assert not (x - 1 < u < x + w - 1 and abs(v - y) < h - 3)
     assert tab.messages == []
+    tab.context.close()
+
+
+@pytest.mark.parametrize(("width", "apart"), [(390, 0.6), (1280, 0.2)])
+def test_no_interval_goes_through_a_label(launched, tmp_path, width, apart):
+    """Though the next place beside a point lies on the interval of the next point."""
+    names = ["layer", "layer example", "batch", "far"]
+    places = [1, 1 + apart, 1 + 2 * apart, 9]
+    marks = [
+        Point(f"arm{i}", name, x, 0.5, y_low=0.45, y_high=0.55)
+        for i, (name, x) in enumerate(zip(names, places))
+    ]
+    axes = Axis("seconds"), Axis("accuracy", limits=(0.0, 1.0))
+    chart = Chart("cost", "points", "Cost", *axes, [Panel("", marks)])
+    strokes = {f"arm{i}": Stroke(name, i, i) for i, name in enumerate(names)}
+    page = tmp_path / "cost.html"
+    page.write_text(_browser.page(Charts(strokes, [chart], "arm")), "utf-8")
+    tab = _browser.open_page(launched, page, viewport={"width": width, "height": 900})
+    boxes = (
+        "all => all.map((x) => x.getBBox()).map((b) => [b.x, b.y, b.width, b.height])"
+    )
+    labels = tab.locator("#chart-cost .labels text").evaluate_all(boxes)
+    bars = tab.locator("#chart-cost .band line").evaluate_all(boxes)
+    assert len(labels) == len(bars) == 4
+    for (x, y, w, h), (u, v, _, length) in itertools.product(labels, bars):
+        assert not (x < u < x + w and v < y + h - 3 and y + 3 < v + length)
     tab.context.close()
 
 

@@ -338,6 +338,27 @@ def test_more_arms_than_colours_have_labels_beside_their_points():
     assert len(stills.draw(few, strokes).legends) == 1
 
 
+def test_no_interval_goes_through_a_label():
+    """Though the next place beside a point lies on the interval of the next point."""
+    keys = [f"weight standardization {i}" for i in range(9)]
+    marks = [
+        Point(
+            key, key, i % 3 * 4 + i / 9, i // 3 * 3.0, math.nan, math.nan, y - 1, y + 1
+        )
+        for i, key in enumerate(keys)
+        for y in [i // 3 * 3.0]
+    ]
+    axes = Axis("seconds"), Axis("accuracy")
+    chart = Chart("cost", "points", "Cost", *axes, [Panel("", marks)])
+    strokes = {key: Stroke(key, i % 8, i % 4) for i, key in enumerate(keys)}
+    (ax,) = stills.draw(chart, strokes).axes
+    labels = [text.get_window_extent().padded(-1) for text in ax.texts]
+    ends = [[(x.x, x.y_low), (x.x, x.y_high)] for x in marks]
+    bars = [Bbox(ax.transData.transform(each)).padded(0.5) for each in ends]
+    assert len(labels) == 9
+    assert not any(box.count_overlaps(bars) for box in labels)
+
+
 def test_where_a_label_has_no_room_there_is_the_legend():
     chart, strokes = crowd(40, 0.01)
     figure = stills.draw(chart, strokes)

@@ -28,6 +28,7 @@ from normjax.report import (
     page,
     searches,
     tables,
+    tuning_notices,
     tuning_tables,
 )
 from normjax.report.chart import Chart
@@ -278,10 +279,49 @@ def test_while_trials_run_nothing_is_judged(made, tmp_path, capsys):
     ]
     text = page.build(tmp_path, stills=False).read_text()
     assert "Still tuning: 6 of 10 networks of trials are trained." in text
+    assert "So far all trials of 1 of 2 arms are trained: sgd." in text
+    assert tuning_tables.sentence(record) == (
+        "Each arm is tried at every setting of its grid with 2 seeds that judge nothing"
+        " (2147483648 to 2147483649); so far all trials of 1 of 2 arms are trained:"
+        " sgd. Its setting will be that of the highest mean validation accuracy over"
+        " these seeds. It will be judged with other seeds, on the test split."
+    )
+    run_of = dict(conditions.rows(record))
+    assert run_of["Networks"] == "1 arm, 6 networks, all of trials"
+    assert run_of["Seeds"] == "2 in each arm and setting, which judge nothing"
     tables = {path.stem for path in (tmp_path / "tables").glob("*.md")}
     assert tables == {"tuning"}
     assert not (tmp_path / "stats.json").exists()
     assert list(record.trials["arm"]) == ["sgd"] * 6
+
+
+def test_an_edge_is_told_as_soon_as_the_trials_of_its_arm_are_there(made, tmp_path):
+    """And only then: of an arm with a trial missing, another one may be best."""
+    made.accuracy = lambda arm, settings, seed: settings["learning_rate"] / 2
+    told = (
+        "The best learning_rate is the largest that was tried, so a wider range may"
+        " hold a better one: sgd (1)."
+    )
+    made.stops_after = 1
+    with pytest.raises(Stopped):
+        complete(tmp_path)
+    record = read_record(tmp_path)
+    assert tuning_notices.notices(record) == [told]
+    assert tuning_tables.unfinished(record)[-1] == told.replace("_", " ")
+    (file,) = (tmp_path / groups.FOLDER).glob("*.npz")
+    group = groups.read(file)
+    file.unlink()
+    fewer = {x: y[:-1] for x, y in group.settings.items()}
+    curves = {x: y[:-1] for x, y in group.curves.items()}
+    group = group._replace(seeds=group.seeds[:-1], settings=fewer, curves=curves)
+    group = group._replace(diverged_at_step=group.diverged_at_step[:-1])
+    groups.write(tmp_path, group, {"params/x": np.zeros(len(group.seeds))})
+    record = read_record(tmp_path)
+    assert tuning_notices.notices(record) == []
+    assert tuning_tables.unfinished(record)[:2] == [
+        "Still tuning: 5 of 10 networks of trials are trained.",
+        "So far no arm of 2 has all of its trials.",
+    ]
 
 
 def test_before_a_choice_a_ring_is_the_best_so_far(made, tmp_path):

@@ -39,6 +39,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
     total = sum(arm["lanes"] for arm in arms.values())
     trained = sum({arm["id"]: arm["lanes"] for arm in arms.values()}.values())
     shared = f"{total - trained} of them in two arms" if trained < total else ""
+    of_trials = "all of trials" if trials.is_tuning(content) else ""
     parameters = sorted({entry["num_parameters"] for entry in entries.values()})
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
@@ -46,7 +47,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
     found = [
         *training_rows(record),
         *record.record.get("about", ()),  # of several studies
-        ("Networks", ", ".join(filter(None, (*counts, shared)))),
+        ("Networks", ", ".join(filter(None, (*counts, shared, of_trials)))),
         ("Seeds", _seeds(record)),
         ("Trials", tuning_tables.cost(record)),
         ("Looks", estimates.looks_sentence(record)),
@@ -90,7 +91,8 @@ def _seeds(record: Record) -> str:
     by = ["arm", *record.record["settings"]]
     numbers = record.networks.groupby(by, dropna=False)["seed"].nunique()
     ends = dict.fromkeys([numbers.min(), numbers.max()] if len(numbers) else [0])
-    return f"{' to '.join(f'{x:,}' for x in ends)} in each arm and setting"
+    each = f"{' to '.join(f'{x:,}' for x in ends)} in each arm and setting"
+    return f"{each}, which judge nothing" if trials.is_tuning(record.record) else each
 
 
 def gaps(record: Record) -> list[tuple[str, str]]:

@@ -16,7 +16,8 @@ DISTANCES = (5, 8, 12, 17, 23, 30, 38, 47, 57, 68)  # of a label from its point,
 ANGLES = tuple(i * math.pi / 8 for i in range(16))
 NEAR = 8.0  # a label farther from its point has a line to it
 SYMBOL = 4.0  # half the size of a point's symbol
-CROSSING = 6.0  # points of distance that crossing an interval is as bad as
+CROSSING = 6.0  # points of distance that a line across a symbol is as bad as
+STRUCK = 40.0  # points of distance that a label across an interval is as bad as
 
 
 class Marks(NamedTuple):
@@ -88,9 +89,9 @@ def _place(
         line = _line(spot, box)
         if any(piece.count_overlaps(there.labels) for piece in line):
             continue
-        number = box.count_overlaps(there.bars)
-        number += sum(bool(symbol.count_overlaps(line)) for symbol in there.symbols)
-        found.append((distance + CROSSING * number, Place(box, line)))
+        cost = distance + STRUCK * box.padded(1).count_overlaps(there.bars)
+        crossed = sum(bool(symbol.count_overlaps(line)) for symbol in there.symbols)
+        found.append((cost + CROSSING * crossed, Place(box, line)))
     return min(found, key=lambda each: each[0])[1] if found else None
 
 

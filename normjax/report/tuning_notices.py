@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normjax.report import formats
-from normjax.study import search
+from normjax.study import search, trials
 from normjax.study.record import Record
 
 OUTER = 0.1  # of a range's logarithm: a number so near to its end may lie beyond it
@@ -15,7 +15,25 @@ MOST_VALUES = 6  # of a grid that are named one by one
 def notices(record: Record) -> list[str]:
     """A sentence for each kind of notice, which names its arms."""
     tuning = record.record["tuning"]
-    return [*edges(record), *at_chance(tuning), *failures(tuning)]
+    found = best_of_arms(record)
+    return [*edges(record), *at_chance(tuning, found), *failures(tuning)]
+
+
+def best_of_arms(record: Record) -> dict[str, dict[str, Any]]:
+    """Arm -> what is chosen for it, or would be of its trials, once all are there.
+
+    An arm that is judged waits for a choice until another stage begins, so this is
+    known earlier. Arms of which a trial is missing are left out.
+    """
+    tuning = record.record["tuning"]
+    failed = {
+        entry["id"]: entry["failure"]
+        for entry in tuning["arms"].values()
+        if entry.get("failure")
+    }
+    found = trials.choose(tuning, record.trials, failed)
+    found |= {name: x for name, x in tuning["judged"].items() if "arm" in x}
+    return {name: found[name] for name in tuning["judged"] if name in found}
 
 
 def edges(record: Record) -> list[str]:
@@ -26,8 +44,8 @@ def edges(record: Record) -> list[str]:
     """
     tuning = record.record["tuning"]
     found: dict[tuple[str, str, bool], list[str]] = {}
-    for name, entry in tuning["judged"].items():
-        for setting, value in entry.get("settings", {}).items():
+    for name, entry in best_of_arms(record).items():
+        for setting, value in entry["settings"].items():
             arm = tuning["arms"][entry["arm"]]
             low, high = min(arm["settings"][setting]), max(arm["settings"][setting])
             if low == high or value not in (low, high):
@@ -39,9 +57,10 @@ def edges(record: Record) -> list[str]:
                 inside = OUTER < position(value, given) < 1 - OUTER
             found.setdefault((setting, end, inside), []).append(f"{name} ({value:g})")
     wider = "so a wider range may hold a better one"
+    word = "best" if trials.is_tuning(record.record) else "chosen"
     more = "but well inside its range, so more trials may find a better one"
     return [
-        f"The chosen {setting} is the {end} that was tried,"
+        f"The {word} {setting} is the {end} that was tried,"
         f" {more if inside else wider}: {', '.join(names)}."
         for (setting, end, inside), names in found.items()
     ]
@@ -53,13 +72,18 @@ def position(value: float, given: Sequence[float]) -> float:
     return math.log(value / low) / math.log(high / low)
 
 
-def at_chance(tuning: Mapping[str, Any]) -> list[str]:
-    """Which arms were chosen a setting for that is no better than a constant answer."""
+def at_chance(
+    tuning: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Which arms were chosen a setting for that is no better than a constant answer.
+
+    Args:
+        tuning: the field of `record.json`.
+        found: of `best_of_arms`.
+    """
     chance = tuning["chance"]
-    scores = {k: x.get("validation_accuracy") for k, x in tuning["judged"].items()}
-    lost = [
-        f"{k} ({x:.3g})" for k, x in scores.items() if x is not None and x <= chance
-    ]
+    scores = {name: x["validation_accuracy"] for name, x in found.items()}
+    lost = [f"{name} ({x:.3g})" for name, x in scores.items() if x <= chance]
     if not lost:
         return []
     return [

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from normjax import numerals, tuning_statistics
-from normjax.report import formats, tuning_notices
+from normjax.report import formats, names, tuning_notices
 from normjax.report.audit_interface import Column, Section, TableRow, number_column
 from normjax.study import trials
 from normjax.study.record import Record
@@ -57,17 +57,29 @@ def sentence(record: Record) -> str:
     tuning = record.record.get("tuning")
     if not tuning:
         return ""
-    seeds = tuning["seeds"]
+    seeds, going = tuning["seeds"], trials.is_tuning(record.record)
+    was, becomes = ("is", "will be") if going else ("was", "is")
     search = {"grid": "every setting of its grid", "random": "settings drawn at random"}
     numbers = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     levels = f" and its level of {' and of '.join(tuning['choose'])}"
     return (
-        f"Each arm was tried at {search[tuning['search']]} with"
-        f" {len(seeds):,} seeds that judge nothing ({numbers}). Its"
-        f" setting{levels if tuning['choose'] else ''} is that of the highest mean"
-        " validation accuracy over these seeds. It is judged with other seeds, on the"
-        " test split."
+        f"Each arm {was} tried at {search[tuning['search']]} with"
+        f" {numerals.plural(len(seeds), 'seed')} that judge nothing"
+        f" ({numbers}){f'; {so_far(record)}' * going}. Its"
+        f" setting{levels if tuning['choose'] else ''} {becomes} that of the highest"
+        f" mean validation accuracy over these seeds. It {becomes} judged with other"
+        " seeds, on the test split."
     )
+
+
+def so_far(record: Record) -> str:
+    """`all trials of 2 of 8 arms are trained: adam and sgd`; arms that are judged."""
+    judged = record.record["tuning"]["judged"]
+    found = list(tuning_notices.best_of_arms(record))
+    number = f"{len(found):,} of {numerals.plural(len(judged), 'arm')}"
+    if not found:
+        return f"so far no arm of {len(judged):,} has all of its trials"
+    return f"so far all trials of {number} are trained: {numerals.listed(found)}"
 
 
 def cost(record: Record) -> str:
@@ -108,7 +120,12 @@ def unfinished(record: Record) -> list[str]:
     done, wanted = trials.number(record.record["tuning"])
     return [
         f"Still tuning: {done:,} of {wanted:,} networks of trials are trained.",
+        f"{formats.capital(so_far(record))}.",
         "Nothing is judged before an arm has its setting.",
+        *(
+            names.readable(x, names.glossary(record))
+            for x in tuning_notices.edges(record)
+        ),
     ]
 
 

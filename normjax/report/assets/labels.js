@@ -8,7 +8,9 @@
   const NEAR = 14; // a label farther from its point has a line to it
   const DISTANCES = [8, 14, 22, 32, 44, 58, 74, 92, 112, 134, 160, 190]; // of a label from its point
   const ANGLES = d3.range(16).map((i) => (i * Math.PI) / 8);
-  const CROSSING = 10; // pixels of distance that crossing an interval is as bad as
+  const CROSSING = 10; // pixels of distance that a line across a point is as bad as
+  const STRUCK = 50; // pixels of distance that a label across an interval is as bad as
+  const GAP = 2; // pixels between a label and an interval beside it
 
   const overlap = (a, b) => a.x0 < b.x1 && b.x0 < a.x1 && a.y0 < b.y1 && b.y0 < a.y1;
 
@@ -20,7 +22,8 @@
       const x0 = x + distance * cos - (width * (1 - cos)) / 2;
       const y0 = y + distance * sin - (LINE * (1 - sin)) / 2;
       const box = { x0, x1: x0 + width, y0, y1: y0 + LINE };
-      return { ...box, cost: distance + CROSSING * d3.sum(bars, (bar) => overlap(bar, box)) };
+      const wide = { x0: x0 - GAP, x1: box.x1 + GAP, y0, y1: box.y1 };
+      return { ...box, cost: distance + STRUCK * d3.sum(bars, (bar) => overlap(bar, wide)) };
     }));
   }
 

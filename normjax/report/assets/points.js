@@ -5,7 +5,7 @@
   const { isVisible, colour, symbol } = normjax.strokes;
   const { LINE, domain, frame, keyed } = normjax.axes;
 
-  const MOST = 560; // pixels of a panel's height
+  const MOST = 640; // pixels of a panel's height
 
   function shown(panel) {
     return panel.marks.filter((p) => isVisible(p.key) && isNumber(p.x) && isNumber(p.y));
@@ -77,10 +77,10 @@
     return normjax.labels.draw(svg, spots, bars, frame);
   }
 
-  /** High enough for all labels: they may take a seventh of the panel. */
+  /** High enough for all labels: they may take a tenth of the panel. */
   function tall(lists, { width, height }) {
     const area = d3.max(lists, (list) => d3.sum(list, (p) => LINE * (textWidth(p.label) + 8)));
-    return Math.min(Math.max(height, Math.round((7 * (area ?? 0)) / width)), MOST);
+    return Math.min(Math.max(height, Math.round((10 * (area ?? 0)) / width)), MOST);
   }
 
   function readings(chart, panel, list, svg) {
