@@ -222,6 +222,12 @@ def test_the_epochs_of_one_run_decide_nothing(claim, outcome):
     assert " [" in shown[rows["claim"].iloc[-1]]
 
 
+def test_the_label_of_the_smoothness_says_that_small_is_smooth():
+    for name in ("smoothness", "smoothness_of_roots"):
+        expected = "smoothness, mean of passes (small is smooth)"
+        assert measures.STATISTICS[name].title == expected
+
+
 LINEAR = measures.STATISTICS["test_accuracy"]
 RATIO = measures.STATISTICS["stability"]
 
@@ -927,7 +933,7 @@ def test_the_page_has_the_claims_after_the_answer(written):
     (inside,) = re.findall(
         rf'class="sentence">{small["sentence"]} (.*?)</details>', text, re.DOTALL
     )
-    about = "pre against post, test accuracy, points"
+    about = "pre against post, test accuracy, points; holds if between \u22121 and 1"
     assert inside.startswith(f'<span class="about">{about}</span></span>')
     assert f'<p class="note">{small["why"]}</p>' in inside
     folder = written.workdir / "tables"

@@ -466,6 +466,30 @@ def test_a_claim_is_a_line_with_its_verdict_and_its_comparisons_inside(norms):
     assert counts == ["Of 2 claims, 1 does not hold, 1 is undecided."]
 
 
+@pytest.mark.parametrize(
+    ("direction", "margin", "logarithmic", "expected"),
+    [
+        ("greater", 5.0, True, "accuracy; holds if above 5"),
+        ("greater", -0.5, False, "accuracy; holds if above \u22120.5"),
+        ("less", 0.3, False, "accuracy; holds if below 0.3"),
+        ("within", 1.0, False, "accuracy; holds if between \u22121 and 1"),
+        ("within", 1.25, True, "accuracy; holds if between 0.8 and 1.25"),
+        ("greater", np.nan, False, "accuracy"),
+    ],
+)
+def test_a_line_says_what_its_claim_has_to_pass(
+    norms, direction, margin, logarithmic, expected
+):
+    given = {"direction": direction, "margin": margin, "logarithmic": logarithmic}
+    rows = [("batch is best", "batch is best: accuracy", HOLDS, False)]
+    section = claims_of(rows, **{name: [x] for name, x in given.items()})
+    (line,) = claim_lines.lines(section, norms)
+    assert line.subject == expected
+    assert f"(accuracy{expected.removeprefix('accuracy')})" in claim_lines.sentence(
+        line, "The claim"
+    )
+
+
 def test_the_claim_that_answers_the_question_leads(norms):
     """With its number if it is one comparison; the accuracy comes after it."""
     rows = [

@@ -106,7 +106,10 @@ def test_independent_networks_are_said_to_be_so(tmp_path, more, about, unlike):
     b = study(tmp_path / "b", ("none",), more=more, **about)
     (notice,) = side_by_side.combine([a, b]).record["notices"]
     if unlike:
-        end = "their arms are not compared with each other"
+        end = (
+            "their arms are not compared with each other, and no performance profiles"
+            " are drawn"
+        )
         if unlike == "root_seed":
             end = (
                 "differences between them are between independent networks, although"
@@ -197,6 +200,7 @@ def test_arms_of_different_data_are_no_pair(tmp_path, more, about, apart):
     assert any(marks) is not apart
     for found in (charts, {x.name for x in sections}):
         assert ("differences" in found) is not apart
+    assert ("profiles" in charts) is not apart
 
 
 def test_a_study_without_a_measurement_has_no_panel_of_it(pair):

@@ -133,9 +133,9 @@ def _bound(claim: Claim, statistic: Statistic) -> float:
 
 def _claimed_place(claim: Claim, statistic: Statistic) -> str:
     """`below the line at 0.3`: where the interval of a comparison that holds lies."""
-    if claim["direction"] == "within":
-        margin = claim["margin"]
-        low = 1 / margin if statistic.logarithmic else -margin
-        return formats.true_minus(f"between {low:.3g} and {margin:g}")
-    which = {"greater": "above", "less": "below"}[claim["direction"]]
-    return formats.true_minus(f"{which} the line at {_bound(claim, statistic):g}")
+    direction = claim["direction"]
+    bound = claim["margin"] if direction == "within" else _bound(claim, statistic)
+    logarithmic = statistic.logarithmic
+    return formats.claimed(
+        direction, bound, logarithmic=logarithmic, mark="the line at "
+    )

@@ -119,7 +119,7 @@ _last_points = lambda x: 100 * _last(x)
 _mean_of_passes = lambda x: np.mean(np.atleast_2d(x), axis=1)
 MODES = {"": " while training", "_evaluated": " in evaluation mode"}
 SPREAD = "standard deviation of the test accuracy"
-MEAN = "smoothness, mean of passes"
+MEAN = "smoothness, mean of passes (small is smooth)"
 CHANGE = "standard deviation of the change of smoothness from pass to pass"
 GAIN = "test accuracy: precise statistics minus moving averages"
 RANGE = "range of the final train loss over the scales (3.4e38 if diverged)"

@@ -1,5 +1,6 @@
 """Claims as the page shows them: a line with verdicts, opened for what decided it."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ class ClaimLine(NamedTuple):
 
     anchor: str
     sentence: str
-    subject: str  # `test accuracy, points`; may be empty
+    subject: str  # `test accuracy, points; holds if above 5`; may be empty
     chips: list[Chip]
     remarks: list[str]  # where it stands in a paper, and the reason of a margin
     comparisons: list[tuple[str, Table]]  # the choice, "" if there is one, and its rows
@@ -138,12 +139,22 @@ def _line(
     return ClaimLine(
         anchor,
         formats.capital(title),
-        subject,
+        "; ".join(filter(None, (subject, _bound(heads[0])))),
         chips,
         _remarks(heads[0]),
         [(_choice(rows), _comparisons(section, record, rows, own)) for rows in groups],
         section.answer == sentence,
     )
+
+
+def _bound(head: TableRow) -> str:
+    """What a claim with a margin has to pass; empty for one without."""
+    margin = head.get("margin", math.nan)
+    if pd.isna(margin):
+        return ""
+    logarithmic = bool(head["logarithmic"])
+    place = formats.claimed(head["direction"], margin, logarithmic=logarithmic)
+    return f"holds if {place}"
 
 
 def _chips(

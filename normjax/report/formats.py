@@ -97,6 +97,22 @@ def true_minus(text: str) -> str:
     return re.sub(r"(?<![\w.)\]-])-(?=\d)", MINUS, text)
 
 
+def claimed(direction: str, margin: float, *, logarithmic: bool, mark: str = "") -> str:
+    """`above 5`, or `between −1 and 1`: where the interval of a claim has to lie.
+
+    Args:
+        direction: greater, less or within.
+        margin: the bound; of `within` the upper one.
+        logarithmic: whether the number is a ratio.
+        mark: what draws the bound, such as `the line at `.
+    """
+    if direction == "within":
+        low = 1 / margin if logarithmic else -margin
+        return true_minus(f"between {low:.3g} and {margin:g}")
+    side = {"greater": "above", "less": "below"}[direction]
+    return true_minus(f"{side} {mark}{margin:g}")
+
+
 def within(
     text: Callable[[Interval], str], low: float, high: float
 ) -> Callable[[Interval], str]:

@@ -37,7 +37,8 @@ def notices(each: Mapping[str, Record]) -> list[str]:
         elif {*unlike} - {"root_seed"}:
             found.append(
                 f"{first} and {name} do not have the same {' and '.join(unlike)}, so"
-                " their arms are not compared with each other"
+                " their arms are not compared with each other, and no performance"
+                " profiles are drawn"
             )
         elif unlike:
             found.append(

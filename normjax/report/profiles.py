@@ -25,6 +25,9 @@ def charts(
 ) -> list[Chart]:
     """The matrix of all pairs, and the profiles if an arm has two seeds.
 
+    Profiles over different data would be lines on one axis that say nothing of each
+    other, so there are none then.
+
     Args:
         best: one cell for each arm.
         layout: of the page.
@@ -40,7 +43,8 @@ def charts(
     found = []
     if pairs and len(best) <= MOST_ARMS:
         found.append(probability(pairs, layout, level))
-    if any(len(cell.seeds) > 1 for cell in best):
+    one = len({same_data.get(cell.arm) for cell in best}) == 1
+    if one and any(len(cell.seeds) > 1 for cell in best):
         found.append(profiles(best, layout, level))
     return found
 
