@@ -171,3 +171,40 @@ def test_links_to_sections_find_their_heading(page):
 )
 def test_colab_opens_what_is_on_github(url, address):
     assert notebooks.colab_address(url) == address
+
+
+COMMAND = r"(?:python|pip|make|git|wandb|tensorboard|mlflow|sbatch|srun) "
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+SPECIAL = re.compile(r"[][?~()!^#]|(?:^|\s)=")  # where no quote is: to zsh, or to bash
+
+
+def commands(text: str) -> list[str]:
+    """The commands of a page: indented or fenced lines, and code in its sentences."""
+    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```$", text, re.M | re.S)
+    blocks += re.findall(r"(?:^    \S.*\n(?:^        .*\n)*)+", text, re.M)
+    lines = [x.strip() for x in "\n".join(blocks).replace("\\\n", " ").splitlines()]
+    words = re.findall(r"`([^`\n]+)`", text)
+    return [x for x in [*lines, *words] if re.match(COMMAND, x)]
+
+
+PAGES = [found.ROOT / x for x in ("README.md", "CONTRIBUTING.md")]
+PAGES += sorted((found.ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_commands_mean_the_same_to_zsh(path):
+    """It reads brackets as patterns, and typed in it knows no comments."""
+    for command in commands(path.read_text()):
+        assert not SPECIAL.search(QUOTED.sub("", command)), command
+
+
+def test_what_zsh_reads_otherwise_is_found():
+    text = """
+    make run     # installs
+    pip install -e .[dev]
+    python launch.py --config.settings.learning_rate='(0.1,)' \\
+        --config.arms.norm=(1,)
+    python launch.py --config.settings.learning_rate='(0.1,)'
+"""
+    bad = [bool(SPECIAL.search(QUOTED.sub("", x))) for x in commands(text)]
+    assert bad == [True, True, True, False]
