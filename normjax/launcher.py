@@ -4,6 +4,7 @@ What loads pandas and matplotlib is imported after training, where it is used.
 """
 
 import functools
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,13 @@ def launch(
 
 def report(workdir: str | Path, tools: Sequence[str], export_as: str) -> None:
     """Builds the page, prints the table, and exports the record."""
-    from normjax.report import equal_numbers, names, page, tables
+    from normjax.report import conditions, equal_numbers, names, page, tables
 
     path = page.build(workdir)
     record = read_record(workdir)
-    print(tables.text(record))
+    print(f"\n{tables.text(record)}")
+    if few := conditions.few_seeds(record):
+        print(textwrap.fill(f"notice: {few}", terminal.columns()))
     for text in equal_numbers.sentences(record):
         print(f"notice: {text}")
     print(f"page: {path.resolve().as_uri()}")

@@ -7,7 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from normjax import numerals
 from normjax.errors import InputError
+from normjax.report import conditions
 from normjax.study import checkpoints, trials
 from normjax.study.record import Record, read_record
 
@@ -36,7 +38,8 @@ def lines(record: Record) -> list[str]:
     kept, missing = (sum(x[key] for x in arms.values()) for key in ("lanes", "missing"))
     width = max(map(len, arms))
     still = ", still tuning: of trials" if trials.is_tuning(record.record) else ""
-    text = [f"{record.record['study']}: {kept} of {kept + missing} networks{still}"]
+    networks = numerals.plural(kept + missing, "network")
+    text = [f"{record.record['study']}: {kept:,} of {networks} trained{still}"]
     for name, entry in arms.items():
         wanted = entry["lanes"] + entry["missing"]
         failure = f": {entry['failure']}" if "failure" in entry else ""
@@ -56,7 +59,9 @@ def lines(record: Record) -> list[str]:
         )
     text += [f"damaged: networks/{name}" for name in record.record["damaged"]]
     text += [f"damaged: {path.relative_to(record.workdir)}" for path in broken]
-    return text
+    command = conditions.resume_commands([record])
+    from_shell = any(x.endswith("launch.py") for x in command.split())
+    return text + ([f"to go on: {command}"] if from_shell else [])
 
 
 def tuning_lines(record: Record) -> list[str]:

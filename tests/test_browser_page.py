@@ -70,6 +70,15 @@ def tab(launched, path):
     made.context.close()
 
 
+def test_no_name_in_the_contents_is_cut(tab):
+    """They are those of charts, such as `best validation accuracy against depth`."""
+    tab.evaluate(
+        "document.querySelector('nav ul ul ul a').textContent = 'final loss '.repeat(9)"
+    )
+    wide = "all => all.filter((x) => x.scrollWidth > x.clientWidth + 1).length"
+    assert tab.locator("nav ul ul ul a").evaluate_all(wide) == 0
+
+
 def column(tab, table: str, header: str) -> list[str]:
     """The texts of a column, as they stand on the page."""
     return tab.evaluate(

@@ -47,12 +47,18 @@ def test_a_run_says_where_and_what_and_ends_with_the_table_and_the_page(run):
     assert re.fullmatch(r"device: 2 x cpu.*", first)
     assert re.fullmatch(r"versions: jax [\d.]+, .*", versions)
     assert second == (
-        "study: quickstart: 2 arms x 2 lanes = 4 networks, 2 epochs of 38 steps"
+        "study: quickstart: 2 arms x 2 seeds = 4 networks, 2 epochs of 38 steps"
     )
     assert third == "parameters per network: 26,122 to 26,634"
     assert ran.stdout.splitlines()[-1] == f"page: file://{workdir}/report.html"
     assert max(map(len, ran.stdout.splitlines()[:-1])) <= 80
     assert "Paired differences to no norm" in ran.stdout
+    assert "\n\nAccuracy, spread and cost of each arm" in ran.stdout
+    few = (
+        "notice: 2 seeds are too few to conclude from: the sign-flip test of 2 pairs\n"
+        "cannot give a p below 0.5; 6 can go below 0.05.\n"
+    )
+    assert few in ran.stdout
     readme = (ROOT / "README.md").read_text("utf-8").partition("It prints\n\n")[2]
     assert readme.split("\n")[0].split() in map(str.split, ran.stdout.splitlines())
     assert [line.split(":")[0] for line in ran.stderr.splitlines()] == ["none", "batch"]

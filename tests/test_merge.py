@@ -265,7 +265,7 @@ def test_looks_are_those_of_one_study(tmp_path):
 def test_the_status_tells_what_is_there(parts, tmp_path, capsys):
     assert status.main([str(parts[0])]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "made: 4 of 4 networks",
+        "made: 4 of 4 networks trained",
         "none   complete      2 of 2",
         "batch  complete      2 of 2",
     ]
@@ -276,10 +276,11 @@ def test_the_status_tells_what_is_there(parts, tmp_path, capsys):
     )
     assert status.main([str(parts[0])]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "made: 2 of 4 networks",
+        "made: 2 of 4 networks trained",
         "none   failed        0 of 2: ValueError: x",
         "batch  complete      2 of 2",
         f"damaged: networks/{path.name}",
+        "to go on: python launch.py --config=configs/made.py",
     ]
     assert status.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == (

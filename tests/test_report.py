@@ -451,7 +451,9 @@ def test_the_terminal_shows_every_table_within_a_hundred_columns(optimizers):
     for name in ("summary", "differences", "protocols", "third_moment"):
         assert section(optimizers, name).title in text
     assert text.endswith(
-        "\n\n± is half the width of a 95% interval over seeds, brackets are its"
+        "\n\nVariance is that of the train loss between seeds. Steps are those to the"
+        " target\naccuracy, reached is the share of seeds that get there.\n"
+        "± is half the width of a 95% interval over seeds, brackets are its"
         " bounds.\n"
         "Seconds are those of the median epoch times the number of epochs.\n"
     )

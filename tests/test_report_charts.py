@@ -468,6 +468,16 @@ def test_fewer_than_three_seeds_have_no_band(num_seeds, banded):
     assert ("profiles" in names(record)) == (num_seeds > 1)
 
 
+@pytest.mark.parametrize(("epochs", "drawn"), [(8, "bars"), (9, "bands")])
+def test_the_note_names_what_the_page_draws(epochs, drawn):
+    x, values = np.arange(epochs), np.ones((3, epochs))
+    line = bands.series("a", "a", x, values, [0, 1, 2], level=0.95, scale="size")
+    sentence, *_ = bands.notes([line], 0.95, "signed")
+    assert sentence == f"Lines: mean over seeds; {drawn}: its 95% interval."
+    script = (pathlib.Path(bands.__file__).parent / "assets" / "lines.js").read_text()
+    assert f"const FEW = {bands.FEW};" in script
+
+
 def test_diverged_networks_are_left_out_of_the_band_and_told_of():
     record = make(OPTIMIZERS, num_seeds=5)
     lost = (record.networks["arm"] == "sgd") & (record.networks["seed"] < 3)

@@ -138,6 +138,10 @@ def test_no_p_is_zero(p, text):
     assert formats.p_value(p) == text
 
 
+def test_no_line_breaks_inside_an_exponent():
+    assert formats.unbroken("-2 [9.0e-04, 1e-5] a-1") == "−2 [9.0e−04, 1e−5] a-1"
+
+
 def test_a_hyphen_of_a_name_is_no_minus():
     text = formats.true_minus("-0.5 [-1.0, 2e-05], (-3) layer-2, a-b, 1-2")
     assert text == "−0.5 [−1.0, 2e-05], (−3) layer-2, a-b, 1-2"

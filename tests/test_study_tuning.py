@@ -273,7 +273,7 @@ def test_while_trials_run_nothing_is_judged(made, tmp_path, capsys):
     record = read_record(tmp_path)
     assert status.main([str(tmp_path)]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "study: 6 of 10 networks, still tuning: of trials",
+        "study: 6 of 10 networks trained, still tuning: of trials",
         "sgd   complete      6 of 6",
         "adam  missing       0 of 4",
     ]

@@ -19,6 +19,7 @@ Scale = Literal["share", "size", "signed"]
 
 LEAST_SEEDS = 3  # fewer have no band: that of two is wider than any chart
 MOST_NUMBERS = 20_000  # of seeds, in one chart
+FEW = 8  # points of a line, up to which the page draws bars: see assets/lines.js
 WIDE = 10.0  # sizes that span more than this factor get a logarithmic axis
 SPREAD = 3.0  # values of a grid that span this factor get one
 MOST_TICKS = 12  # values of a grid that are marked; more would overlap
@@ -84,15 +85,17 @@ def thinned(lines: Sequence[Series]) -> tuple[list[Series], str]:
 def notes(lines: Iterable[Series], level: float, scale: Scale) -> list[str]:
     """What the marks of these lines are, in sentences; a band is named if there is one.
 
+    The page draws lines of at most FEW points with bars, for bands would cover them.
+
     An interval that was ended at 0 or 1 is told of.
     """
     lines = list(lines)
     banded = [x for x in lines if x.low is not None]
     sentences = ["Lines: mean over seeds."]
     if banded:
-        sentences = [
-            f"Lines: mean over seeds; bands: its {formats.confidence(level)} interval."
-        ]
+        drawn = "bars" if all(len(x.x) <= FEW for x in lines) else "bands"
+        percent = formats.confidence(level)
+        sentences = [f"Lines: mean over seeds; {drawn}: its {percent} interval."]
     if len(banded) < len(lines):
         sentences.append(too_few(level))
     bounds = [(x.low, x.high) for x in banded]

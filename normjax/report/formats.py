@@ -97,6 +97,11 @@ def true_minus(text: str) -> str:
     return re.sub(r"(?<![\w.)\]-])-(?=\d)", MINUS, text)
 
 
+def unbroken(text: str) -> str:
+    """`true_minus`, and in exponents too, where a hyphen would break a line."""
+    return re.sub(r"(?<=\de)-(?=\d)", MINUS, true_minus(text))
+
+
 def claimed(direction: str, margin: float, *, logarithmic: bool, mark: str = "") -> str:
     """`above 5`, or `between −1 and 1`: where the interval of a claim has to lie.
 

@@ -176,6 +176,12 @@ def write_tables(record: Record, folder: Path) -> list[Section]:
     return shown
 
 
+COLUMNS = (
+    "Variance is that of the train loss between seeds. Steps are those to the target\n"
+    "accuracy, reached is the share of seeds that get there.\n"
+)
+
+
 def text(record: Record) -> str:
     """Every table for a terminal, in its width."""
     parts, width = [], terminal.columns()
@@ -192,8 +198,10 @@ def footnote(record: Record) -> str:
     """What stands below the tables in a terminal: what ± is, and the looks."""
     percent = formats.confidence(estimates.level_of(record))
     looks = estimates.looks_sentence(record)
+    judged = len(record.networks) and not trials.is_tuning(record.record)
     return (
-        f"± is half the width of a {percent} interval over seeds, brackets are its"
-        " bounds.\nSeconds are those of the median epoch times the number of epochs.\n"
+        f"{COLUMNS if judged else ''}± is half the width of a {percent} interval over"
+        " seeds, brackets are its bounds.\n"
+        "Seconds are those of the median epoch times the number of epochs.\n"
         + (f"{textwrap.fill(looks, 88)}\n" if looks else "")
     )

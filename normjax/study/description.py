@@ -48,15 +48,17 @@ def describe(study: Study) -> dict[str, Any]:
 def headline(study: Study, where: Mapping[str, Any]) -> list[str]:
     """What runs where: printed before anything is compiled."""
     settings = [len(next(iter(arm.settings.values()))) for arm in study.arms]
-    each = [number * len(study.seeds) for number in settings]
+    number = sum(settings) * len(study.seeds)
+    grid = "" if settings == [1] * len(settings) else f" x {_range(settings)} settings"
     steps = [arm.program.steps_per_epoch for arm in study.arms]
     sizes = [arm.num_parameters for arm in study.arms]
     versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
     return [
         f"device: {where['num_devices']} x {where['device']}",
         f"versions: {versions}",
-        f"study: {study.name}: {plural(len(study.arms), 'arm')} x {_range(each)} lanes"
-        f" = {plural(sum(each), 'network')}, {plural(study.num_epochs, 'epoch')}"
+        f"study: {study.name}: {plural(len(study.arms), 'arm')}{grid} x"
+        f" {plural(len(study.seeds), 'seed')} = {plural(number, 'network')},"
+        f" {plural(study.num_epochs, 'epoch')}"
         f" of {_range(steps)} steps",
         f"parameters per network: {_range(sizes)}",
         *(f"notice: {notice}" for notice in study.notices),
