@@ -470,7 +470,7 @@ def test_fewer_than_three_seeds_have_no_band(num_seeds, banded):
 
 @pytest.mark.parametrize(("epochs", "drawn"), [(8, "bars"), (9, "bands")])
 def test_the_note_names_what_the_page_draws(epochs, drawn):
-    x, values = np.arange(epochs), np.ones((3, epochs))
+    x, values = np.arange(epochs), np.ones((3, epochs)) * [[1.0], [2.0], [3.0]]
     line = bands.series("a", "a", x, values, [0, 1, 2], level=0.95, scale="size")
     sentence, *_ = bands.notes([line], 0.95, "signed")
     assert sentence == f"Lines: mean over seeds; {drawn}: its 95% interval."
