@@ -10,7 +10,8 @@
   const ANGLES = d3.range(16).map((i) => (i * Math.PI) / 8);
   const CROSSING = 10; // pixels of distance that a line across a point is as bad as
   const STRUCK = 50; // pixels of distance that a label across an interval is as bad as
-  const GAP = 2; // pixels between a label and an interval beside it
+  const NEARER = 20; // pixels of distance that another point nearer to it is as bad as
+  const GAP = 2; // pixels between a label and an interval, or half of those to a label
 
   const overlap = (a, b) => a.x0 < b.x1 && b.x0 < a.x1 && a.y0 < b.y1 && b.y0 < a.y1;
 
@@ -31,6 +32,12 @@
   function end({ x, y }, box) {
     const within = (value, low, high) => Math.min(Math.max(value, low), high);
     return [within(x, box.x0, box.x1), within(y, box.y0, box.y1)];
+  }
+
+  /** How many other points are nearer to a box than its own, if no line goes to that. */
+  function nearer(box, own, spots) {
+    const distance = (spot) => Math.hypot(end(spot, box)[0] - spot.x, end(spot, box)[1] - spot.y);
+    return distance(own) < NEAR ? d3.sum(spots, (spot) => distance(spot) < distance(own)) : 0;
   }
 
   /** Where that line begins: outside of the point. */
@@ -62,15 +69,16 @@
     const labels = [];
     const lines = [];
     const touches = (box, others) => others.some((other) => overlap(other, box));
+    const apart = (box) => ({ ...box, x0: box.x0 - 2 * GAP, x1: box.x1 + 2 * GAP });
     const isInside = (box) => box.x0 >= frame.x0 && box.x1 <= frame.x1
       && box.y0 >= frame.y0 && box.y1 <= frame.y1;
     return spots.map((spot) => {
       const open = candidates(spot, bars).filter((box) => isInside(box)
-        && !touches(box, labels) && !touches(box, points) && !touches(box, lines));
+        && !touches(apart(box), labels) && !touches(box, points) && !touches(box, lines));
       const crossed = (box) => d3.sum(points, (point) => touches(point, leader(spot, box)));
       const best = d3.least(
         open.filter((box) => !leader(spot, box).some((piece) => touches(piece, labels))),
-        (box) => box.cost + CROSSING * crossed(box));
+        (box) => box.cost + CROSSING * crossed(box) + NEARER * nearer(box, spot, spots));
       if (!best) return { spot, box: null };
       const line = leader(spot, best);
       labels.push(best);
