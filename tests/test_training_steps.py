@@ -112,3 +112,19 @@ def test_the_states_of_our_optimizers_keep_what_is_not_finite(name, value):
                 grads = jax.tree.map(lambda x, g=gradient: jnp.full_like(x, g), params)
                 now = update(grads, now)
                 assert not np.isfinite(jax.tree.leaves(now)[i][(0,) * leaf.ndim])
+
+
+@pytest.mark.parametrize("value", [1.0, np.inf, -np.inf, np.nan])
+def test_all_numbers_at_once_are_looked_at_as_array_by_array(value):
+    """In every array and dtype; keys, whole numbers and no numbers at all are fine."""
+    whole = {"count": jnp.int32(2**31 - 1), "key": jax.random.key(0), "none": ()}
+    arrays = (jnp.zeros(()), jnp.ones((2, 3)), jnp.ones(4, jnp.bfloat16), jnp.ones(0))
+    assert steps.all_finite_at_once(whole)
+    for i in range(3):
+        put = lambda x: x.at[(-1,) * x.ndim].set(value)
+        floats = [put(x) if i == j else x for j, x in enumerate(arrays)]
+        finite = [
+            look((whole, floats))
+            for look in (steps.all_finite, steps.all_finite_at_once)
+        ]
+        assert finite == [np.isfinite(value)] * 2
