@@ -91,6 +91,31 @@ def test_draws_belong_to_the_key_however_they_are_computed(name, monkeypatch):
     assert np.array_equal(over_lanes(keys, images), each)
 
 
+def as_numpy_has_it(name, key, images) -> np.ndarray:
+    """`flip` or `flip_crop`, image after image, from the same draws."""
+    new = np.array(images)
+    draws = np.asarray(jax.random.bits(key, (len(images),), jnp.uint32))
+    for image, draw in zip(new, draws, strict=True):
+        frame = np.pad(image[:, ::-1] if draw & 1 else image, ((4, 4), (4, 4), (0, 0)))
+        top, left = divmod((draw >> 1) % 81, 9) if name == "flip_crop" else (4, 4)
+        image[:] = frame[top : top + image.shape[0], left : left + image.shape[1]]
+    return new
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (28, 28, 1), (3, 2, 1)])
+@pytest.mark.parametrize("name", ["flip", "flip_crop"])
+def test_flips_and_crops_move_numbers_and_keep_their_bits(name, shape):
+    """inf, nan and -0 too; also images that a crop may leave out altogether."""
+    draw = np.random.default_rng(0)
+    images = draw.choice([1.5, -2.0, -0.0, np.inf, -np.inf, np.nan], (64, *shape))
+    images = images.astype(np.float32)
+    bits = lambda x: x.view(np.uint32)
+    expected = bits(as_numpy_has_it(name, KEY, images))
+    assert np.array_equal(bits(augmented(name, images=jnp.asarray(images))), expected)
+    other = augmented(name, jax.random.key(1), jnp.asarray(images))
+    assert not np.array_equal(bits(other), expected)
+
+
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_images_without_channels_are_those_of_one(name):
     images = BATCH[..., 0]

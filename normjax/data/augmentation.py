@@ -147,9 +147,15 @@ def _moved(
 def _each(function: Callable[..., Image], images: Images, *draws: Array) -> Images:
     """`function` of each image and of what was drawn for it.
 
-    A CPU copies image after image, which stays in its cache: for a batch of 128 by
-    32 x 32 x 3 it takes 0.3 ms where all at once take 1.8. The numbers are the same.
+    A CPU changes image after image in its place, which stays in its cache: all at once
+    take several times as long. The numbers are the same.
     """
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(lambda each: function(*each), (images, *draws))
-    return jax.vmap(function)(images, *draws)
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)(images, *draws)
+
+    def change(i: Int[Array, ""], images: Images) -> Images:
+        at_i = lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
+        image = function(at_i(images), *map(at_i, draws))
+        return jax.lax.dynamic_update_index_in_dim(images, image, i, 0)
+
+    return jax.lax.fori_loop(0, len(images), change, images)
