@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (  # packages and modules, from the ground up
     ("errors", "numerals", "p_values", "ties", "types"),
-    ("files", "statistics", "tuning_statistics"),
+    ("data_parallel", "files", "statistics", "tuning_statistics"),
     ("bounded", "looks", "outliers", "ops", "optimizers", "data"),
     ("layers",),
     ("models",),

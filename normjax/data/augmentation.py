@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
+from normjax import data_parallel
 from normjax.errors import InputError
 from normjax.types import Augmentation
 
@@ -153,9 +154,14 @@ def _each(function: Callable[..., Image], images: Images, *draws: Array) -> Imag
     if jax.default_backend() != "cpu":
         return jax.vmap(function)(images, *draws)
 
-    def change(i: Int[Array, ""], images: Images) -> Images:
-        at_i = lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
-        image = function(at_i(images), *map(at_i, draws))
-        return jax.lax.dynamic_update_index_in_dim(images, image, i, 0)
+    def all_changed(examples: tuple[Array, ...]) -> Images:
+        images, *draws = examples
 
-    return jax.lax.fori_loop(0, len(images), change, images)
+        def change(i: Int[Array, ""], images: Images) -> Images:
+            at_i = lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
+            image = function(at_i(images), *map(at_i, draws))
+            return jax.lax.dynamic_update_index_in_dim(images, image, i, 0)
+
+        return jax.lax.fori_loop(0, len(images), change, images)
+
+    return data_parallel.by_device(all_changed, (images, *draws))

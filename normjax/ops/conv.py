@@ -4,6 +4,7 @@ All rows of IMPLEMENTATIONS have the same result; docs/performance.md compares w
 they cost. Nothing here owns a parameter.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from normjax import data_parallel
 from normjax.errors import InputError, pick
 from normjax.ops import windows
 from normjax.ops.conv_images import by_images
@@ -86,16 +88,23 @@ def conv(
     )
     x, window, between = _without_odd_padding(x, kernel.shape[:2], window, between)
     if not dense or 0 in (*x.shape, *kernel.shape):
-        return _plus(by_lax(x, kernel, window, between, feature_group_count), bias)
+        run = lambda x, k: by_lax(x, k, window, between, feature_group_count)
+        return _plus(data_parallel.by_device(run, x, kernel), bias)
     steps = {"strides": window.strides, "kernel_dilation": window.dilation}
     chosen = choose(kernel.shape, implementation, dtype=x.dtype, **steps)
+    run = functools.partial(_dense, window=window, implementation=chosen)
+    return data_parallel.by_device(run, x, kernel, bias)
+
+
+def _dense(x, kernel, bias, *, window: Window, implementation: str):
+    """The convolution by a row of IMPLEMENTATIONS."""
     # Under `shard_map` either may differ between devices: then both do from here on,
     # and JAX sums the gradient of the one that they share.
     zero_of = lambda a, dtype: jnp.zeros_like(a, dtype, shape=())
     x, kernel = x + zero_of(kernel, x.dtype), kernel + zero_of(x, kernel.dtype)
-    if chosen == "planes":
+    if implementation == "planes":
         return by_planes(x, kernel, window, bias)
-    return _plus(IMPLEMENTATIONS[chosen](x, kernel, window), bias)
+    return _plus(IMPLEMENTATIONS[implementation](x, kernel, window), bias)
 
 
 def _plus(y, bias):

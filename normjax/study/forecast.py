@@ -14,7 +14,7 @@ from normjax.study.plan import Arm, Study
 from normjax.study.train import settings_of
 from normjax.study.work import Work, epochs_left
 from normjax.training import lanes
-from normjax.training.mappings import bundle_size
+from normjax.training.mappings import bundle_size, lanes_at_once
 
 STEPS = 2, 12  # at most, of the two short epochs whose difference times a step
 
@@ -42,9 +42,10 @@ def table(study: Study, work: Sequence[Work]) -> tuple[list[str], list[list[str]
         needs = memory.lane_needs(arm, study.data)
         most = max(len(each.lanes) for each in mine)
         size = bundle_size(arm.program.mapping)  # 0: all at once
-        at_work = size * len(jax.devices()) or most
+        at_work = lanes_at_once(arm.program.mapping, len(jax.devices())) or most
         kept = math.ceil(most / size) * size if size else most
-        taken = kept * needs.kept + min(kept, at_work) * needs.working
+        held = kept * memory.copies(arm.program)
+        taken = held * needs.kept + min(kept, at_work) * needs.working
         rows.append(
             [
                 arm.name,
@@ -68,7 +69,7 @@ def measured_seconds(
 
     An epoch takes `e + s * steps`, an evaluation and the steps; two lengths give both.
     """
-    at_once = bundle_size(arm.program.mapping) * len(jax.devices())  # 0: all
+    at_once = lanes_at_once(arm.program.mapping, len(jax.devices()))  # 0: all
     times, compiling, whole = [], [], arm.program.steps_per_epoch
     short, long = (min(steps, whole) for steps in STEPS)
     for steps in (short, long):

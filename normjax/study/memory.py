@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
+from normjax import data_parallel
 from normjax.data.augmentation import augment
 from normjax.study.plan import Arm
 from normjax.training import lane, precision
-from normjax.training.devices import free_bytes
-from normjax.training.mappings import bundle_size
+from normjax.training.devices import free_bytes, mesh_of
+from normjax.training.mappings import DATA_PARALLEL, bundle_size
 from normjax.types import Data, Program
 
 MOST_LANES = 1_000  # of a group: more are no faster, and a group is one file
@@ -42,13 +43,19 @@ def lanes_that_fit(arm: Arm, data: Data) -> int:
     needs, num_devices = lane_needs(arm, data), len(jax.devices())
     shared = jax.default_backend() == "cpu"  # the devices have one memory
     free = USABLE * free_bytes() - tree_bytes(data)
-    each = needs.kept
+    each = needs.kept * (copies(arm.program) if shared else 1)
     size = bundle_size(arm.program.mapping)
     if size:  # so many lanes work at a time on each device
         free -= size * needs.working * (num_devices if shared else 1)
     else:
         each += needs.working
-    return max(1, int(free / each) * (1 if shared else num_devices))
+    once = shared or arm.program.mapping == DATA_PARALLEL
+    return max(1, int(free / each) * (1 if once else num_devices))
+
+
+def copies(program: Program) -> int:
+    """How many devices hold a lane."""
+    return mesh_of(program, 1).shape.get(data_parallel.AXIS, 1)
 
 
 def lane_needs(arm: Arm, data: Data) -> Needs:

@@ -19,7 +19,7 @@ from normjax.study import memory
 from normjax.study.plan import Arm, Study
 from normjax.study.tracing import convolutions_of
 from normjax.training import lanes
-from normjax.training.mappings import bundle_size
+from normjax.training.mappings import bundle_size, lanes_at_once
 from normjax.types import Split
 
 MAPPINGS = "vmap", "map-32", "map-8", "map"  # that are tried, the usual one first
@@ -136,9 +136,9 @@ def compile_and_step(study: Study, arm: Arm, number: int) -> tuple[float, float]
     Where lanes take turns on a device, some turns stand for all. The learning rate is
     0, for a lane that diverges takes no steps when it is mapped.
     """
-    size = bundle_size(arm.program.mapping)
-    at_once = size * len(jax.devices()) or memory.lanes_that_fit(arm, study.data)
-    few = min(number, at_once * (TURNS if size else 1))
+    in_turn = lanes_at_once(arm.program.mapping, len(jax.devices()))
+    at_once = in_turn or memory.lanes_that_fit(arm, study.data)
+    few = min(number, at_once * (TURNS if in_turn else 1))
     at_once = min(few, at_once)
     turns = math.ceil(number / at_once) / math.ceil(few / at_once)
     whole = arm.program.steps_per_epoch - (arm.program.last_batch > 0)

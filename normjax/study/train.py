@@ -16,7 +16,7 @@ from normjax.study.groups import Group
 from normjax.study.interrupts import Interrupts
 from normjax.study.plan import Arm, Study
 from normjax.study.work import Work
-from normjax.training import devices, lanes, mappings
+from normjax.training import devices, lanes
 from normjax.types import EpochMetrics, Settings, TrainState
 
 EPOCH = "epoch_lanes"  # in `lanes`: of the programs of an arm the last to compile
@@ -108,7 +108,6 @@ def write_group(
 ) -> None:
     """Writes a finished group, with the variables of its networks."""
     arm, num_lanes = work.arm, len(work.lanes)
-    size = mappings.bundle_size(arm.program.mapping)
     final = jax.tree.map(lambda x: np.asarray(x)[:num_lanes], state)
     reports = {k: np.stack([x[k] for x in done.reports], 1) for k in done.reports[0]}
     of_kind = lambda kind: {
@@ -120,7 +119,7 @@ def write_group(
             "identity": arm.identity,
             "environment": environment(),
             **way_of(arm),
-            "num_devices": devices.mesh_for(num_lanes, size=size).size,
+            "num_devices": devices.mesh_of(arm.program, num_lanes).size,
             "lanes": num_lanes,
             "compile_seconds": round(done.compile_seconds, 3),
             "epoch_seconds": [round(s / num_lanes, 6) for s in done.seconds],

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from normjax import data_parallel
 from normjax.data import splits
 from normjax.errors import InputError
 from normjax.layers.batch_variants import GhostBatchNorm
@@ -139,6 +140,7 @@ def _apply(network: Network, batch: Split, *, train: bool, mutable: list) -> tup
     """
     with nn.intercept_methods(_fit_ghosts), nn.intercept_methods(_skip_dropout):
         inputs = splits.scale_inputs(batch.inputs, network.scaling)
+        inputs = data_parallel.divide(inputs)
         return precision.apply(
             *(network.model, network.params, network.stats, inputs),
             precision=network.precision,

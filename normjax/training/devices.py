@@ -15,10 +15,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from normjax import data_parallel
 from normjax.data import room
 from normjax.errors import InputError, reason
 from normjax.files import cache_folder
-from normjax.types import Data
+from normjax.training.mappings import DATA_PARALLEL, bundle_size
+from normjax.types import Data, Program
 
 LANES, SHARED = PartitionSpec("lanes"), PartitionSpec()
 
@@ -105,6 +107,24 @@ def free_bytes() -> int:
     return room.host_bytes()
 
 
+def mesh_of(
+    program: Program, num_lanes: int, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """`mesh_for` the lanes of a program, or else for its batches.
+
+    Batches are divided over the most devices by which their size can be divided, so
+    that a batch whose size is a prime number, for instance, stays on one device.
+    """
+    if program.mapping != DATA_PARALLEL:
+        return mesh_for(num_lanes, devices, bundle_size(program.mapping))
+    devices = list(devices or jax.devices())
+    numbers = range(1, len(devices) + 1)
+    number = max(n for n in numbers if program.batch_size % n == 0)
+    axes = ("lanes", data_parallel.AXIS)
+    used = np.array(devices[:number]).reshape(1, number)
+    return Mesh(used, axes, axis_types=(AxisType.Auto,) * len(axes))
+
+
 def mesh_for(
     num_lanes: int, devices: Sequence[jax.Device] | None = None, size: int = 0
 ) -> Mesh:
@@ -135,6 +155,19 @@ def divide(function: Callable, mesh: Mesh, in_axes: tuple[int | None, ...]) -> C
         out_specs=LANES,
         check_vma=False,  # what is shared is replicated, nothing is reduced
     )
+
+
+def divide_batches(function: Callable, mesh: Mesh) -> Callable:
+    """`function` of all lanes, whose batches are divided over the mesh: `mesh_of`.
+
+    Whatever else it takes and returns is on every device.
+    """
+
+    def whole(*args):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return jax.lax.with_sharding_constraint(function(*args), LANES)
+
+    return whole
 
 
 def place(data: Data, mesh: Mesh | None = None) -> Data:

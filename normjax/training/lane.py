@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from normjax import data_parallel
 from normjax.data import augmentation, splits
 from normjax.optimizers import chains
 from normjax.training import precision
@@ -122,7 +123,7 @@ def step(
         inputs = augmentation.augment(program.augmentation, augmentation_key, inputs)
 
     gradient_of = jax.grad(_objective, has_aux=True)
-    examples = inputs, batch.labels
+    examples = data_parallel.divide(inputs), batch.labels
     grads, (loss, stats, accuracy) = gradient_of(
         state.params, state.stats, examples, key, settings, program
     )
@@ -170,11 +171,12 @@ def evaluate(
     """
     num_examples = len(split.labels)
     size = min(EVAL_BATCH, num_examples)
+    size -= size % min(size, data_parallel.num_devices())
 
     def one_batch(total, i):
         start = jnp.minimum(i * size, num_examples - size)
         take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)
-        inputs = splits.scale_inputs(take(split.inputs), scaling)
+        inputs = data_parallel.divide(splits.scale_inputs(take(split.inputs), scaling))
         logits = precision.apply(
             *(program.model, state.params, state.stats, inputs),
             precision=program.precision,

@@ -3,7 +3,8 @@
 A lane is a pure function of its key and its settings. Lanes are divided over the
 devices and vmapped on each, so the same code fills the cores of a CPU, one GPU or a TPU
 slice; or they are mapped, one after the other or in bundles on each device, which suits
-networks that fill a core by themselves. The host sees only what an epoch reports.
+networks that fill a core by themselves, or one after the other on all devices, where
+they are few. The host sees only what an epoch reports.
 """
 
 import functools
@@ -18,9 +19,9 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from normjax.data import splits
 from normjax.training import lane, last_batch
-from normjax.training.devices import LANES, divide, mesh_for, place
+from normjax.training.devices import LANES, divide, divide_batches, mesh_of, place
 from normjax.training.epoch import StepKeys, epoch
-from normjax.training.mappings import bundle_size, map_lanes
+from normjax.training.mappings import DATA_PARALLEL, bundle_size, map_lanes
 from normjax.types import (
     Data,
     EpochMetrics,
@@ -158,8 +159,10 @@ def epoch_lanes(
     lanes of the MLP 784-128-128-10 under Adam.
     """
     one, in_axes = functools.partial(epoch, program=program), (0, 0, 0, 0, None, 0)
-    lanes = divide(map_lanes(one, in_axes, program.mapping), mesh, (0, *in_axes))
-    return lanes(real, state, rows, keys, settings, data, subset)
+    lanes = map_lanes(one, in_axes, program.mapping)
+    whole = program.mapping == DATA_PARALLEL
+    run = divide_batches(lanes, mesh) if whole else divide(lanes, mesh, (0, *in_axes))
+    return run(real, state, rows, keys, settings, data, subset)
 
 
 def train(
@@ -191,9 +194,9 @@ def train(
         devices: all of them by default.
     """
     num_lanes, num_train = len(keys), lane.num_train(program, data)
-    size = bundle_size(program.mapping)
-    mesh = mesh_for(num_lanes, devices, size)
-    padding = -num_lanes % (mesh.size * max(1, size))
+    mesh = mesh_of(program, num_lanes, devices)
+    width = mesh.shape["lanes"] * max(1, bundle_size(program.mapping))
+    padding = -num_lanes % width
     padded = np.pad(np.arange(num_lanes, dtype=np.int32), (0, padding))
     given, own = padded_keys(keys, padded)
     real, own, traced = jax.device_put(

@@ -1,15 +1,17 @@
-"""How the lanes of a device share it: together, one after the other, or in bundles.
+"""How lanes share devices: together, one after the other, or in bundles.
 
-    vmap     all lanes of a device together
-    map      one lane after the other
-    map-8    bundles of eight lanes, one bundle after the other; of any size from 2
+    vmap            all lanes of a device together
+    map             one lane of a device after the other
+    map-8           bundles of eight lanes, one after the other; of any size from 2
+    data-parallel   one lane after the other, its batches divided over all devices
 
 The numbers are the same but for rounding. With `map` and in bundles the program of a
 lane or bundle stays the body of a loop, of which more lanes are more turns only: in all
 programs that were tried a lane's bits depended neither on the lanes beside it nor on
 how many there were. Nothing forces XLA to that, and for a single device it compiles
 another program, so that `devices.mesh_for` takes two. Bundles of another size, and
-`vmap`, take sums in another order.
+`vmap`, take sums in another order, and so do other numbers of devices that share a
+batch: there a lane's bits depend on the machine.
 """
 
 import re
@@ -23,7 +25,8 @@ from jaxtyping import Array
 from normjax.errors import InputError, suggest
 
 MOST_TOGETHER = 1_000  # lanes of a bundle
-KNOWN = ("map", "map-8", "vmap")  # some names of mappings; there are more bundles
+DATA_PARALLEL = "data-parallel"
+KNOWN = (DATA_PARALLEL, "map", "map-8", "vmap")  # there are more bundles
 
 
 def bundle_size(mapping: str, *, known: Sequence[str] = KNOWN) -> int:
@@ -32,8 +35,8 @@ def bundle_size(mapping: str, *, known: Sequence[str] = KNOWN) -> int:
     Raises:
         InputError: there is no such mapping; it names those that are `known`.
     """
-    if mapping in ("map", "vmap"):
-        return int(mapping == "map")
+    if mapping in ("map", "vmap", DATA_PARALLEL):
+        return int(mapping != "vmap")
     size = re.fullmatch(r"map-([1-9]\d{0,3})", mapping)
     if size and 2 <= int(size[1]) <= MOST_TOGETHER:
         return int(size[1])
@@ -41,6 +44,11 @@ def bundle_size(mapping: str, *, known: Sequence[str] = KNOWN) -> int:
     rule += f" 2 to {MOST_TOGETHER:,} lanes"
     remedy = suggest(mapping, known, "choose one of them")
     raise InputError("mapping", mapping, rule, remedy)
+
+
+def lanes_at_once(mapping: str, num_devices: int) -> int:
+    """How many lanes so many devices compute at a time; 0: all of them."""
+    return 1 if mapping == DATA_PARALLEL else num_devices * bundle_size(mapping)
 
 
 def map_lanes(function: Callable, in_axes: tuple[int | None, ...], mapping: str):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
 from normjax.optimizers import recipes
+from normjax.training.mappings import DATA_PARALLEL
 from normjax.types import Metrics, Program, TrainState
 
 Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
@@ -53,10 +54,10 @@ def scan(
 ) -> tuple[TrainState, Metrics]:
     """`jax.lax.scan` of a step over its inputs, until the lane is lost.
 
-    Where lanes are mapped, one lane can take its steps once more, and no step looks at
+    Where lanes take turns, one lane can take its steps once more, and no step looks at
     all that is new. Where they are vmapped, all would take them, so each step looks.
     """
-    if program.mapping == "map":
+    if program.mapping in ("map", DATA_PARALLEL):
         return scan_and_look_back(step, state, inputs, fleeting=fleeting(program))
     return jax.lax.scan(functools.partial(unless_lost, step), state, inputs)
 
