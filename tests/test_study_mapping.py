@@ -82,8 +82,8 @@ def test_the_fastest_way_is_recorded_and_kept(clock, tmp_path):
         path.unlink()
     clock.found = Times({VMAP: 1.0}, {})
     assert way_in(folder, num_seeds=3, mapping="vmap") == "vmap"
-    record = complete(folder, num_seeds=3, mapping="map")
-    assert list(record.networks["mapping"]) == ["map-2", "map-2", "map"]
+    record = complete(folder, num_seeds=3, mapping="data-parallel")
+    assert list(record.networks["mapping"]) == ["map-2", "map-2", "data-parallel"]
     assert way_in(folder, num_seeds=4) == "map-2"
     assert clock.asked == [2]
 
@@ -232,3 +232,18 @@ def test_memory_and_the_forecast_know_bundles(monkeypatch):
     taken = 8 * needs.kept + min(8, 4 * num_devices) * needs.working
     assert row[4] == f"{taken / 2**20:,.0f} MiB"
     assert timed == [min(5, 4 * num_devices)] * 2
+
+
+def test_a_lane_whose_batches_are_divided_lies_on_every_device(monkeypatch):
+    """The memory of CPU devices is one; on others every device has room of its own."""
+    study = plan.study(normjax.config(**SMALL, mapping="data-parallel"))
+    (arm,), num_devices = study.arms, len(jax.devices())
+    needs = memory.lane_needs(arm, study.data)
+    fixed = memory.tree_bytes(study.data) + needs.working
+    free = (fixed + needs.working + 7.5 * needs.kept * num_devices) / memory.USABLE
+    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    assert num_devices == 2
+    assert memory.lanes_that_fit(arm, study.data) == 7
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    free = (fixed + 7.5 * needs.kept) / memory.USABLE
+    assert memory.lanes_that_fit(arm, study.data) == 7

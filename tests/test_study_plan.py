@@ -180,8 +180,8 @@ MISTAKES = {
     ),
     "mapping": (
         {"mapping": "vmaps"},
-        "mapping='vmaps': must be one of auto, map, map-8, vmap; map-8 stands"
-        " for any bundle of 2 to 1,000 lanes; did you mean 'vmap'?",
+        "mapping='vmaps': must be one of auto, data-parallel, map, map-8, vmap;"
+        " map-8 stands for any bundle of 2 to 1,000 lanes; did you mean 'vmap'?",
     ),
     "preset": (
         {"model": {"batch_norm": "kers"}, "arms": {"norm": "batch"}},

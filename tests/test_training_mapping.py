@@ -153,9 +153,17 @@ def test_what_is_no_mapping_is_refused(mapping):
     with pytest.raises(InputError) as caught:
         mappings.bundle_size(mapping)
     assert str(caught.value) == (
-        f"mapping={mapping!r}: must be one of map, map-8, vmap; map-8 stands for any"
-        f" bundle of 2 to 1,000 lanes; did you mean {near!r}?"
+        f"mapping={mapping!r}: must be one of data-parallel, map, map-8, vmap; map-8"
+        f" stands for any bundle of 2 to 1,000 lanes; did you mean {near!r}?"
     )
+
+
+@pytest.mark.parametrize(
+    ("mapping", "lanes_at_once"),
+    [("vmap", 0), ("map", 4), ("map-8", 32), ("data-parallel", 1)],
+)
+def test_lanes_that_four_devices_compute_at_a_time(mapping, lanes_at_once):
+    assert mappings.lanes_at_once(mapping, 4) == lanes_at_once
 
 
 def test_a_second_grid_of_settings_does_not_compile_again():

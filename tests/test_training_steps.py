@@ -72,7 +72,7 @@ def test_the_first_of_several_steps_is_the_one():
     assert after(begun(), rows)[0].diverged_at_step == 4 + 1 + 1
 
 
-@pytest.mark.parametrize("mapping", ["map", "vmap"])
+@pytest.mark.parametrize("mapping", ["map", "data-parallel", "vmap"])
 def test_a_lane_that_is_whole_takes_all_steps_and_a_lost_one_none(mapping):
     state, metrics = after(begun(), inputs(), mapping=mapping)
     assert (state.step, state.diverged_at_step) == (4 + NUM_STEPS, -1)

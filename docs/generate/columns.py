@@ -20,7 +20,7 @@ MEANINGS = {
     " if there is none. The network stays at its last finite state",
     "seconds": "training and evaluation of the network: the time of its group, divided"
     " by the networks in it; compilation is not part of it",
-    "mapping": "how the lanes of its group shared a device: `map`, `map-8`, `vmap`",
+    "mapping": "how the lanes of its group shared devices, such as `map` or `map-8`",
     "train_loss": "mean cross-entropy in nats over the epoch's batches, in training"
     " mode, while the parameters move",
     "train_accuracy": "share in [0, 1], measured in the same way",

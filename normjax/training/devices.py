@@ -160,14 +160,15 @@ def divide(function: Callable, mesh: Mesh, in_axes: tuple[int | None, ...]) -> C
 def divide_batches(function: Callable, mesh: Mesh) -> Callable:
     """`function` of all lanes, whose batches are divided over the mesh: `mesh_of`.
 
-    Whatever else it takes and returns is on every device.
+    What it takes and returns is on every device; leaves that it returns have lanes.
     """
 
-    def whole(*args):
+    def run(*args):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return jax.lax.with_sharding_constraint(function(*args), LANES)
+            own = NamedSharding(mesh, LANES)
+            return jax.lax.with_sharding_constraint(function(*args), own)
 
-    return whole
+    return run
 
 
 def place(data: Data, mesh: Mesh | None = None) -> Data:
