@@ -6,6 +6,7 @@ All lanes of a workload train together, as a study trains them.
 import math
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,6 +21,7 @@ from normjax.optimizers import recipes
 from normjax.study import plan
 from normjax.study.environment import timed
 from normjax.training import lanes
+from normjax.training.mappings import DATA_PARALLEL
 from normjax.types import Data, Program, Scaling, Split
 
 DATA = {(28, 28, 1): "fashion_mnist", (32, 32, 3): "cifar10"}
@@ -55,10 +57,29 @@ def network(work: Workload) -> models.Model:
     )
 
 
+class Own(NamedTuple):
+    """What is timed of ours."""
+
+    lanes: int
+    mapping: str
+
+
+def ways(num_lanes: int) -> list[Own]:
+    """The usual mapping, and that by batches where lanes are few and leave cores idle.
+
+    Many lanes leave a core idle in the last of their rounds only.
+    """
+    found, num_devices = [Own(num_lanes, plan.mapping("auto"))], len(jax.devices())
+    if num_lanes % num_devices and num_lanes < 2 * num_devices:
+        found.append(Own(num_lanes, DATA_PARALLEL))
+    return found
+
+
 def epochs(
-    work: Workload, num_lanes: int, x: np.ndarray, y: np.ndarray, num_epochs: int
+    work: Workload, own: Own, x: np.ndarray, y: np.ndarray, num_epochs: int
 ) -> Iterator[tuple[float, float]]:
     """Yields the seconds per network and those to compile, of epoch after epoch."""
+    num_lanes, mapping = own
     train = Split(jnp.asarray(x), jnp.asarray(y))
     one = Split(train.inputs[:1], train.labels[:1])  # nothing to evaluate
     scaling = Scaling(jnp.zeros(x.shape[1:]), jnp.full(x.shape[1:], 1 / 255))
@@ -68,7 +89,7 @@ def epochs(
         optimizer=recipe,
         batch_size=work.batch_size,
         steps_per_epoch=work.num_steps,
-        mapping=plan.mapping("auto"),
+        mapping=mapping,
     )
     keys = jax.random.split(jax.random.key(0), num_lanes)
     values = recipes.settings_of(recipe) | {"learning_rate": work.learning_rate}

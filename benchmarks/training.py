@@ -16,7 +16,8 @@ spin; they change less than the clock's where other work gets in between.
 Processes are started, compiled and warmed up before; then epochs of ours and of every
 way take turns, with a pause after threads that spin. A way that takes more than three
 times as long as the fastest while it warms up takes no further turns: its seconds are
-those of the warm-up.
+those of the warm-up. Where few lanes leave cores idle, ours is timed by the usual
+mapping and by `data-parallel`, and the ratio is that of the faster one.
 
 The limit is the epoch's matrix products at the speed of a large one, measured in the
 same run on the same cores. CPUs only.
@@ -54,10 +55,13 @@ def measure(
     for name, values in (("x", x), ("y", y)):
         np.save(f"{folder}/{name}.npy", values)
     loaded = peers.load(work, folder)
-    trained = {n: ours.epochs(work, n, x, y, 1 + repeats) for n in work.lanes}
-    compiling = {n: next(epochs)[1] for n, epochs in trained.items()}
-    for n, seconds in compiling.items():
-        progress(f"ours, {n} lanes: {seconds:.1f} s to compile")
+    ways = {n: ours.ways(n) for n in work.lanes}
+    trained = {
+        own: ours.epochs(work, own, x, y, 1 + repeats) for n in ways for own in ways[n]
+    }
+    compiling = {own: next(epochs)[1] for own, epochs in trained.items()}
+    for (n, mapping), seconds in compiling.items():
+        progress(f"ours, {n} lanes, {mapping}: {seconds:.1f} s to compile")
     turns = training_rows.fast_turns(loaded.warm, work.lanes)
     turn = lambda turn: peers.spent(turn, work.num_steps)
     own, times, product_seconds = in_turn(trained, turns, turn, repeats)
@@ -68,29 +72,30 @@ def measure(
         "left_out": loaded.left_out,
         "peer_compile_seconds": loaded.compile_seconds,
     }
-    return [
-        training_rows.row(work, n, own[n], loaded.warm | times)
-        | shared
-        | {"compile_seconds": compiling[n]}
-        for n in work.lanes
-    ]
+    rows = []
+    for n in work.lanes:
+        mine = {way.mapping: own[way] for way in ways[n]}
+        rows.append(training_rows.row(work, n, mine, loaded.warm | times) | shared)
+        rows[-1]["compile_seconds"] = compiling[ours.Own(n, rows[-1]["mapping"])]
+    return rows
 
 
 def in_turn(
-    trained: dict[int, Iterator[tuple[float, float]]],
+    trained: dict[ours.Own, Iterator[tuple[float, float]]],
     turns: list[Turn],
     spent: Callable[[Turn], Spent],
     repeats: int,
-) -> tuple[dict[int, list[Spent]], Times, float]:
-    """Epochs of ours, by lanes, those of each turn, and the least of the product."""
-    own: dict[int, list[Spent]] = {n: [] for n in trained}
+) -> tuple[dict[ours.Own, list[Spent]], Times, float]:
+    """Epochs of ours, those of each turn, and the least of the product."""
+    own: dict[ours.Own, list[Spent]] = {way: [] for way in trained}
     times: Times = {turn: [] for turn in turns}
     products = [ours.product_seconds()]
     for _ in range(repeats):
-        for n, epochs in trained.items():
+        for way, epochs in trained.items():
             before = time.process_time()
             seconds, _ = next(epochs)
-            own[n].append(Spent(seconds, (time.process_time() - before) / n))
+            used = time.process_time() - before
+            own[way].append(Spent(seconds, used / way.lanes))
         for turn in turns:
             times[turn].append(spent(turn))
         products.append(ours.product_seconds())

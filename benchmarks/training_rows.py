@@ -75,18 +75,23 @@ def fast_turns(warm: Times, all_lanes: Iterable[int]) -> list[Turn]:
     return list(found)
 
 
-def row(work: Workload, lanes: int, own: list[Spent], times: Times) -> dict[str, Any]:
+def row(
+    work: Workload, lanes: int, own: dict[str, list[Spent]], times: Times
+) -> dict[str, Any]:
     """What is told of ours and of the ways that so many networks can be trained in.
 
     Args:
         work: what was trained.
         lanes: how many networks.
-        own: what an epoch of ours took, per network.
+        own: what an epoch of ours took, per network, by mapping.
         times: what the turns of `turns` took, with all their processes.
     """
     possible = spent_by_way(times, lanes)
-    name, ours = fastest(possible), summary(own)
-    ways = {way: summary(spent) for way, spent in possible.items()}
+    name, mapping = fastest(possible), fastest(own)
+    ways, mappings = (
+        {way: summary(spent) for way, spent in of.items()} for of in (possible, own)
+    )
+    ours = mappings[mapping]
     seconds, peer_seconds = ours["median"], ways[name]["median"]
     num_trained = work.num_steps * work.batch_size
     return {
@@ -95,6 +100,8 @@ def row(work: Workload, lanes: int, own: list[Spent], times: Times) -> dict[str,
         "cores": len(processes.cores()),
         "seconds": seconds,
         "ours": ours,
+        "mapping": mapping,
+        "mappings": mappings,
         "peer": name,
         "peer_seconds": peer_seconds,
         "peer_ways": ways,
@@ -129,7 +136,8 @@ def lines(row: dict[str, Any]) -> Iterator[str]:
     name = "{workload}, {lanes} lanes, {num_examples} examples".format(**row)
     limit = "{limit_seconds:.4f} s".format(**row)
     yield f"{name}: {row['ratio']:.2f} times {row['peer']}, limit {limit}"
-    yield f"  {'ours':24}{text(**row['ours'])}"
+    for mapping, seconds in row["mappings"].items():
+        yield f"  {'ours, ' + mapping:24}{text(**seconds)}"
     for way, seconds in row["peer_ways"].items():
         slow = "  warm-up only" if seconds["repeats"] == 1 else ""
         yield f"  {way:24}{text(**seconds)}{slow}"

@@ -147,6 +147,10 @@ def test_rows_of_a_tiny_size(monkeypatch, tmp_path):
     assert all(set(row["left_out"]) == {"torch compiled"} for row in rows)
     assert [row["peer"] for row in rows] == ["flax", "flax"]
     assert rows[0]["num_examples"] == 24
+    assert [list(row["mappings"]) for row in rows] == [
+        ["map", "data-parallel"],
+        ["map"],
+    ]
     assert rows[0]["ours"]["repeats"] == 2
     path = tmp_path / "rows.json"
     guard.write(path, rows)

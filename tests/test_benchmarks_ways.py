@@ -27,9 +27,10 @@ def test_the_fastest_way_is_that_of_the_smallest_median():
         Turn("torch", 1): spent(1.0, 9.0, 9.0),
         Turn("torch spinning", 1): spent(2.0, 2.0, 30.0),
     }
-    row = training_rows.row(WORKLOADS["mlp-sgd"], 10, spent(1.0, 4.0, 3.0), times)
+    own = {"map": spent(1.0, 4.0, 3.0), "data-parallel": spent(4.0)}
+    row = training_rows.row(WORKLOADS["mlp-sgd"], 10, own, times)
     assert (row["peer"], row["peer_seconds"]) == ("torch spinning", 2.0)
-    assert row["seconds"] == 3.0
+    assert (row["mapping"], row["seconds"]) == ("map", 3.0)
     assert row["ratio"] == 2 / 3
     assert row["ours"] == {
         "min": 1.0,
@@ -63,7 +64,7 @@ def test_networks_are_trained_in_whole_rounds(four_cores):
         5: [Spent(8 * 2 / 5, 8.0)],
         10: [Spent(8 * 3 / 10, 8.0)],
     }
-    row = training_rows.row(WORKLOADS["cnn-3x3-sgd"], 5, spent(1.0), times)
+    row = training_rows.row(WORKLOADS["cnn-3x3-sgd"], 5, {"map": spent(1.0)}, times)
     assert (row["peer"], row["ratio"]) == ("torch", 3.0)  # four at once would be ahead
     assert (row["lanes"], row["cores"]) == (5, 4)
 
