@@ -43,9 +43,14 @@ PROGRAMS: dict[str, dict[str, Any]] = {
         "model": {"name": "cnn", "widths": (16, 32), "kernel_size": 5},
         "batch_size": 32,
     },
+    "wide-cnn": {
+        "model": {"name": "cnn", "widths": (64,) * 4, "convs_per_pool": 2},
+        "arms": {"norm": ("batch",)},
+    },
 }
-LANES = 1, 2, 4, 10, 32, 100, 320, 1_000
-MOST = {"cnn": 32}  # lanes of a program; others have all
+LANES = 1, 2, 3, 4, 10, 32, 100, 320, 1_000
+MOST = {"cnn": 32, "wide-cnn": 4}  # lanes of a program; others have all
+STEPS = {"wide-cnn": 4}  # others have 32 in few lanes
 SHORT = {"only": "mlp,narrow-mlp", "lanes": "1,10,100", "repeats": 3}
 EXAMPLES = 4_096
 
@@ -80,7 +85,12 @@ def steps_of(study: Study, arm: Arm, steps: int) -> Iterator[float]:
 
 
 def sensible(mapping: str, number: int) -> bool:
-    """Whether a bundle of that size has at least as many lanes as it is padded by."""
+    """Whether a bundle of that size has at least as many lanes as it is padded by.
+
+    Batches are divided where lanes are fewer than twice the devices.
+    """
+    if mapping == mappings.DATA_PARALLEL:
+        return number < 2 * len(jax.devices())
     return 2 * number >= mappings.bundle_size(mapping)
 
 
@@ -88,7 +98,7 @@ def comparison(name: str, number: int, repeats: int) -> dict[str, Any]:
     """A row: seconds of the mappings, in turn."""
     study = study_of(name, number)
     arm = study.arms[0]
-    steps = max(4, min(32, 1_000 // number))
+    steps = max(4, min(STEPS.get(name, 32), 1_000 // number))
     fixed = [x for x in FIXED if sensible(x, number)]
     runs = {x: steps_of(study, arm_in(study, arm, Way(x)), steps) for x in fixed}
     compiling = {x: steps * number * next(run) for x, run in runs.items()}

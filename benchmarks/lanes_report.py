@@ -12,6 +12,7 @@ TITLES = {
     "deep-mlp": "seven layers of 50, batch 128",
     "narrow-mlp": "two layers of 16, batch 16",
     "cnn": "two 5x5 convolutions, batch 32",
+    "wide-cnn": "four 3x3 convolutions, batch 128",
 }
 COLOURS = {
     "map": "#000000",
@@ -19,6 +20,7 @@ COLOURS = {
     "map-8": "#56b4e9",
     "map-32": "#009e73",
     "vmap": "#d55e00",
+    "data-parallel": "#cc79a7",
 }
 FIXED = tuple(COLOURS)
 
