@@ -167,12 +167,13 @@ def test_what_is_drawn_does_not_know_of_devices(name):
 
 
 class OwnNet(nn.Module):
-    """A network of a user, who knows nothing of devices."""
+    """A network of a user, who knows nothing of devices, and has examples meet."""
 
     @nn.compact
     def __call__(self, x, train=True):
         x = nn.BatchNorm(use_running_average=not train)(nn.Conv(4, (3, 3))(x))
         x = nn.avg_pool(nn.relu(x), (2, 2), (2, 2)).reshape(len(x), -1)
+        x = x + jnp.sort(x, axis=0)
         return nn.Dense(3)(nn.Dropout(0.3, deterministic=not train)(x))
 
 
@@ -206,15 +207,16 @@ def data(broken=False) -> Data:
     return Data(train, split(13), split(12), scaling)
 
 
-def epochs(name, mapping, *, broken=False, **begun):
-    """The states of three lanes after each of two epochs, and their reports."""
+def epochs(name, mapping, *, numbers=(0, 1, 2), broken=False, **begun):
+    """The states of some of three lanes after each of two epochs, and their reports."""
     made = program(NETWORKS[name], mapping=mapping, **CHANGES[name])
     settings = {"learning_rate": [0.1, 0.05, 0.2], "momentum": [0.9] * 3}
     if NETWORKS[name].dropout:
         settings["dropout_rate"] = [0.3] * 3
-    settings = {name: np.float32(x) for name, x in settings.items()}
+    chosen = list(numbers)
+    settings = {name: np.float32(x)[chosen] for name, x in settings.items()}
     trained = lanes.train(
-        jax.random.split(KEY, 3),
+        jax.random.split(KEY, 3)[np.array(chosen)],
         settings,
         data(broken),
         program=made,
@@ -245,6 +247,14 @@ def test_a_lane_is_lost_at_the_same_step_as_it_is_alone():
         nans = lambda tree: [np.isnan(x).tolist() for x in jax.tree.leaves(tree)]
         assert nans(report) == nans(reported)
     assert set(found[0][0].diverged_at_step) <= {1, 2, 3, 4}
+
+
+def test_a_lane_alone_is_the_lane_among_others():
+    """To the bit: lanes are the turns of a loop."""
+    together = epochs("own", "data-parallel")
+    alone = epochs("own", "data-parallel", numbers=(2,))
+    same = lambda a, b: np.array_equal(a[0], b[2])
+    assert jax.tree.all(jax.tree.map(same, alone, together))
 
 
 def test_a_study_goes_on_where_it_was_left():

@@ -166,12 +166,13 @@ def evaluate(
 ) -> Metrics:
     """Mean loss and accuracy over a split, with running statistics, without dropout.
 
-    Batches of EVAL_BATCH examples; the last one overlaps the one before it and
-    counts only its new rows, so no copy of the split is padded.
+    Batches of EVAL_BATCH examples, or somewhat fewer if devices that share them do not
+    divide it; the last one overlaps the one before it and counts only its new rows, so
+    no copy of the split is padded.
     """
     num_examples = len(split.labels)
-    size = min(EVAL_BATCH, num_examples)
-    size -= size % min(size, data_parallel.num_devices())
+    num_devices = data_parallel.num_devices()
+    size = min(EVAL_BATCH // num_devices * num_devices or EVAL_BATCH, num_examples)
 
     def one_batch(total, i):
         start = jnp.minimum(i * size, num_examples - size)
