@@ -478,8 +478,17 @@ def test_lanes_are_divided_into_groups_that_fit(monkeypatch):
         assert memory.lanes_that_fit(study.arms[0], study.data) == lanes
         size = memory.lanes_per_group(study.arms[0], study.data, 41)
         assert size == {1: 1, 7: 7, 40: 21}[lanes]
-    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    monkeypatch.setattr(memory, "free_bytes", lambda: needs.least)
     assert memory.lanes_that_fit(study.arms[0], study.data) == 1
+    monkeypatch.setattr(memory, "free_bytes", lambda: needs.least - 1)
+    with pytest.raises(InputError) as caught:
+        memory.lanes_that_fit(study.arms[0], study.data)
+    kib = f"{needs.least / 1024:.1f} KiB"
+    assert str(caught.value) == (
+        f"model='MLP': must fit into memory: to train one network takes at least {kib},"
+        f" of which {kib} are free; take fewer or smaller layers."
+    )
+    assert needs.least >= 3 * 4 * (state - 2 * 8)  # without the statistics
 
 
 def test_a_failure_that_is_damaged_is_none(tmp_path):

@@ -10,7 +10,10 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from normjax import data_parallel
+from normjax.data import room
 from normjax.data.augmentation import augment
+from normjax.errors import InputError
+from normjax.own_model import OwnModel, inner
 from normjax.study.plan import Arm
 from normjax.training import lane, precision
 from normjax.training.devices import free_bytes, mesh_of
@@ -26,6 +29,7 @@ class Needs(NamedTuple):
 
     kept: int  # all the time: its state before and after an epoch
     working: int  # while it trains: gradients and activations
+    least: int  # of both: its state and a gradient, without what is estimated
 
 
 def lanes_per_group(arm: Arm, data: Data, number: int) -> int:
@@ -39,10 +43,22 @@ def equal_parts(number: int, most: int) -> int:
 
 
 def lanes_that_fit(arm: Arm, data: Data) -> int:
-    """How many lanes fit beside the data into the memory of all devices; at least 1."""
+    """How many lanes fit beside the data into the memory of all devices; at least 1.
+
+    Raises:
+        InputError: one has more parameters than there is memory.
+    """
     needs, num_devices = lane_needs(arm, data), len(jax.devices())
     shared = jax.default_backend() == "cpu"  # the devices have one memory
-    free = USABLE * free_bytes() - tree_bytes(data)
+    available = free_bytes()
+    if needs.least > available:
+        model = arm.program.model
+        own = isinstance(model, OwnModel)
+        name = type(inner(model.module) if own else model).__name__
+        rule = "must fit into memory: to train one network takes at least"
+        rule += f" {room.text(needs.least)}, of which {room.text(available)} are free"
+        raise InputError("model", name, rule, "take fewer or smaller layers")
+    free = USABLE * available - tree_bytes(data)
     each = needs.kept * (copies(arm.program) if shared else 1)
     size = bundle_size(arm.program.mapping)
     if size:  # so many lanes work at a time on each device
@@ -89,6 +105,7 @@ def lane_needs(arm: Arm, data: Data) -> Needs:
     return Needs(
         kept=2 * tree_bytes(state) + rows,
         working=3 * tree_bytes(state.params) + max(training, evaluation) + own,
+        least=tree_bytes(state) + tree_bytes(state.params),
     )
 
 
