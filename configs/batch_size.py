@@ -2,10 +2,13 @@ r"""Which norm holds its accuracy at small batches?
 
 Run    python launch.py --config=configs/batch_size.py --workdir=runs/batch_size
 Smoke  the same with --config=configs/batch_size.py:size=smoke
+Takes  three and a half hours on two busy CPU cores with five seeds: 850 networks
+Finds  a batch of 2 costs batch norm 1.8 [0.3, 3.4] points of test accuracy and group
+       norm nothing, but this is not ahead there: -0.5 [-1.6, 0.5]; five seeds
 
 The norms that train by statistics of the batch, two that do not, and none, on a CNN of
 two 3x3 convolutions and a tenth of CIFAR-10 that each seed draws anew. Batches of 2 to
-512, with a warm-up and a cosine. Each arm chooses one of four learning rates on two
+512, with a warm-up and a cosine. Each arm chooses one of six learning rates on two
 other seeds; they are in proportion to the batch size (Goyal et al., 2017,
 arXiv:1706.02677), and a single one suits no norm at 512. Each network is tested twice:
 with its moving averages, and with the moments of its inputs over all training images
@@ -23,7 +26,7 @@ SIZES = {  # name -> seeds, epochs, training, validation and test images; 0: all
     "full": (10, 30, 0, 5_000, 0),
     "smoke": (2, 2, 512, 200, 200),
 }
-RATES = (0.00125, 0.0025, 0.005, 0.01)  # for a batch of 32
+RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04)  # for a batch of 32
 
 
 def get_config(text: str = "") -> ConfigDict:

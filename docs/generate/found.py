@@ -45,6 +45,7 @@ OPTIMIZER = "Which optimizer is fast, robust, stable?"
 TUNED = "Which optimizer is best at its own best rate and schedule?"
 PLACEMENT = "Batch normalization before or after the activation?"
 NORMS = "Batch, layer or weight normalization: which, and why?"
+BATCH = "Which norm holds its accuracy at small batches?"
 CATALOGUE = "Which of all norms is best, each at its own rate?"
 RESNET = "Does a ResNet need batch norm?"
 RATE = "Which norm trains at which learning rate, and how deep?"
@@ -166,6 +167,22 @@ FOUND = (
         "best accuracy, batch - none, 16 hidden layers, points",
         "rate_by_norm",
         claim("batch-16 against none-16", "best_accuracy"),
+    ),
+    Finding(
+        BATCH,
+        "A batch of two costs batch norm accuracy",
+        "below",
+        "batch norm, batches of 2 - of 32, points",
+        "batch_size",
+        claim("batch-2 against batch-32", "test_accuracy", "BN loses at a batch of 2"),
+    ),
+    Finding(
+        BATCH,
+        "Group norm, which keeps its own there, is not ahead of it for that",
+        "across",
+        "group - batch, batches of 2, points",
+        "batch_size",
+        difference("group-2", "batch-2"),
     ),
     Finding(
         CATALOGUE,
