@@ -59,7 +59,7 @@ ROWS = {  # question -> the answer of each; empty where it does not arise
         *("", "", "", "rules: 5 trials, or none", "one of its purposes"),
     ),
     "one network on many devices": (
-        "no: networks are divided, not a network",
+        "its batches are divided; every device holds it whole",
         *("yes", "yes", "", "yes", "yes"),
     ),
     "published claims with verdicts": ("yes", "", "", "no", "no", "no"),

@@ -19,7 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "float32",  # in which networks compute; or "bfloat16"
     "target_accuracy": 0.85,  # on the test split, for the steps needed to reach it
     "probes": (),  # what is measured beside loss and accuracy
-    "mapping": "auto",  # of lanes on devices; map-8: a bundle, of 2 to 1,000
+    "mapping": "auto",  # of lanes on devices: docs/performance.md, "Mapping lanes"
     "lanes_per_group": 0,  # trained and kept together; 0: at most 1000 that fit
     "checkpoint_seconds": 120.0,  # of training between checkpoints; 0: every epoch
     "protocols": {},  # name -> factor -> level -> what is built in its place

@@ -33,7 +33,8 @@ def all_finite_at_once(tree: PyTree) -> Bool[Array, ""]:
     """`all_finite` of a copy that holds the numbers of each dtype side by side.
 
     That is three kernels to compile and not three for each array, of which a state has
-    dozens. The copy takes time, so this is for what is looked at once an epoch.
+    dozens. The copy takes time, so this is for what is looked at once an epoch, and in
+    the steps of a lane that is lost.
     """
     rows: dict[jnp.dtype, list[Array]] = {}
     for x in _floats(tree):
