@@ -125,6 +125,25 @@ FLAGS = {
         "--config.size: must be given with the file, for it chooses several fields;"
         " write --config=configs/quickstart.py:dataset=mnist,size=full.",
     ),
+    "an argument of a file in the next word": (
+        [QUICK, WORKDIR, "--config.dataset", "mnist"],
+        "--config.dataset: must be given with the file, for it chooses several fields;"
+        " write --config=configs/quickstart.py:size=smoke,dataset=mnist.",
+    ),
+    "an argument of a file that is the next word": (
+        ["--config", "configs/norms.py:dataset=mnist", WORKDIR, "--config.size=smoke"],
+        "--config.size: must be given with the file, for it chooses several fields;"
+        " write --config=configs/norms.py:dataset=mnist,size=smoke.",
+    ),
+    "an argument without a value": (
+        [QUICK, "--config.size", WORKDIR],
+        "--config.size: must be given with the file, for it chooses several fields;"
+        " write --config=configs/quickstart.py:size=VALUE.",
+    ),
+    "an argument where the file is the config of a record": (
+        ["--config=docs/results/resnet/config.json", "--config.dataset=mnist", WORKDIR],
+        f"--config.dataset: {KNOWN}; did you mean 'data.name'?",
+    ),
     "no workdir": (
         ["--config=configs/norms.py:size=smoke"],
         "--workdir: must be given; add --workdir=runs/norms.",

@@ -138,13 +138,22 @@ def test_no_p_is_zero(p, text):
     assert formats.p_value(p) == text
 
 
-def test_no_line_breaks_inside_an_exponent():
-    assert formats.unbroken("-2 [9.0e-04, 1e-5] a-1") == "−2 [9.0e−04, 1e−5] a-1"
-
-
 def test_a_hyphen_of_a_name_is_no_minus():
-    text = formats.true_minus("-0.5 [-1.0, 2e-05], (-3) layer-2, a-b, 1-2")
-    assert text == "−0.5 [−1.0, 2e-05], (−3) layer-2, a-b, 1-2"
+    text = formats.true_minus("-0.5 [-1.0, 2e-05], (-3) layer-2, a-b, 1-2, a-1")
+    assert text == "−0.5 [−1.0, 2e−05], (−3) layer-2, a-b, 1-2, a-1"
+
+
+def test_a_page_writes_small_numbers_alike_in_its_texts_and_tables(tmp_path):
+    """With minus signs, of settings and of p values too; the csv has numbers."""
+    record = make(tmp_path, {"norm": ("none",)}, settings={"eps": (1e-5, 2e-6)})
+    (section, *_) = tables.all_sections(record)
+    section = section._replace(note="no p is below 1.9e-06", remarks=("-3e-07",))
+    table = wide_tables.wide_table(section, record)
+    assert [row[1] for row in table.texts] == ["1e−05", "2e−06"]
+    assert (table.note, table.remarks) == ("no p is below 1.9e−06", ["−3e−07"])
+    copied = wide_tables.copies(section, table)
+    assert "1e-05" in copied["csv"]
+    assert formats.MINUS not in copied["csv"]
 
 
 # names
@@ -794,11 +803,12 @@ def test_the_answer_has_the_verdict_of_the_first_claim():
 
 def test_a_network_of_two_arms_is_counted_once(norms):
     """As that of an optimizer which a protocol leaves as it is."""
-    arms = copy.deepcopy(norms.record["arms"])
-    networks = lambda arms: dict(
-        conditions.rows(norms._replace(record=norms.record | {"arms": arms}))
-    )["Networks"]
-    assert networks(arms) == "4 arms, 32 networks"
+    arms, table = copy.deepcopy(norms.record["arms"]), norms.networks.copy()
+    shown = norms._replace(record=norms.record | {"arms": arms}, networks=table)
+    networks = lambda: dict(conditions.rows(shown))["Networks"]
+    assert networks() == "4 arms, 32 networks"
     first, second, *_ = arms
     arms[second]["id"] = arms[first]["id"]
-    assert networks(arms) == "4 arms, 24 networks, 8 of them in two arms"
+    own = table["arm"].eq(second), list(table.columns[2:])
+    table.loc[own] = table.loc[table["arm"].eq(first), own[1]].to_numpy()
+    assert networks() == "4 arms, 24 networks, 8 of them in two arms"

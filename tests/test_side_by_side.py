@@ -9,6 +9,8 @@ from test_merge import made, write
 from normjax.errors import InputError
 from normjax.report import __main__ as command
 from normjax.report import (
+    conditions,
+    equal_numbers,
     estimates,
     figures,
     formats,
@@ -79,6 +81,21 @@ def test_seeds_of_the_same_number_are_paired(pair):
         "a and b are paired by seed: 2 seeds of both have the same data, initial"
         " weights and order of examples"
     ]
+
+
+def test_an_arm_of_two_records_is_one_program(tmp_path):
+    """The same networks are counted once, and that they are equal is no news."""
+    a, b, other = (
+        study(tmp_path / name, ("none",), shift=shift)
+        for name, shift in (("a", 0.0), ("b", 0.0), ("c", 0.25))
+    )
+    same, unlike = side_by_side.combine([a, b]), side_by_side.combine([a, other])
+    assert equal_numbers.sentences(same) == equal_numbers.sentences(unlike) == []
+    networks_of = lambda record: dict(conditions.rows(record))["Networks"]
+    assert networks_of(same) == "2 arms, 3 networks, 3 of them in two arms"
+    assert networks_of(unlike) == "2 arms, 6 networks"
+    for whole, name in ((same, "b"), (unlike, "c")):
+        assert list(estimates.arm_differences(whole)["arm"]) == [f"{name}: none"]
 
 
 def test_curves_and_probes_stand_at_their_seeds(pair):

@@ -46,7 +46,8 @@ SETTINGS = "init_scale, learning_rate, momentum"
 MISTAKES = {
     "field": (
         {"batchsize": 3},
-        "batchsize: must be one of the fields of launch.py --list=fields;"
+        "batchsize: must be one of the fields, such as batch_size,"
+        " reference_batch_size, baseline;"
         " did you mean 'batch_size'?",
     ),
     "inner field": (

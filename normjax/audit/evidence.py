@@ -136,6 +136,6 @@ def _claimed_place(claim: Claim, statistic: Statistic) -> str:
     direction = claim["direction"]
     bound = claim["margin"] if direction == "within" else _bound(claim, statistic)
     logarithmic = statistic.logarithmic
-    return formats.claimed(
+    return formats.claimed_range(
         direction, bound, logarithmic=logarithmic, mark="the line at "
     )

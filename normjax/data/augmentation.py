@@ -155,13 +155,13 @@ def _each(function: Callable[..., Image], images: Images, *draws: Array) -> Imag
         return jax.vmap(function)(images, *draws)
 
     def all_changed(examples: tuple[Array, ...]) -> Images:
-        images, *draws = examples
+        part, *drawn = examples
 
-        def change(i: Int[Array, ""], images: Images) -> Images:
+        def change(i: Int[Array, ""], changed: Images) -> Images:
             at_i = lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
-            image = function(at_i(images), *map(at_i, draws))
-            return jax.lax.dynamic_update_index_in_dim(images, image, i, 0)
+            image = function(at_i(changed), *map(at_i, drawn))
+            return jax.lax.dynamic_update_index_in_dim(changed, image, i, 0)
 
-        return jax.lax.fori_loop(0, len(images), change, images)
+        return jax.lax.fori_loop(0, len(part), change, part)
 
     return data_parallel.by_device(all_changed, (images, *draws))

@@ -75,7 +75,7 @@ def answer(
     if any(chosen.values()):
         by = "that its trials chose" if tuning else "of its highest validation accuracy"
         sentences.append(f"Each arm is at the setting {by}.")
-    return [formats.unbroken(x) for x in sentences]
+    return [formats.true_minus(x) for x in sentences]
 
 
 def by_protocol(wanted: Factors) -> dict[str, dict[str, Mapping[str, Level]]]:

@@ -153,7 +153,7 @@ def _bound(head: TableRow) -> str:
     if pd.isna(margin):
         return ""
     logarithmic = bool(head["logarithmic"])
-    place = formats.claimed(head["direction"], margin, logarithmic=logarithmic)
+    place = formats.claimed_range(head["direction"], margin, logarithmic=logarithmic)
     return f"holds if {place}"
 
 

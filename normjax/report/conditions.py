@@ -15,6 +15,7 @@ from normjax.report import (
     tuning_tables,
 )
 from normjax.study import trials
+from normjax.study.columns import FINAL
 from normjax.study.record import Record, present_arms
 
 USUAL = {  # what is left out; the optimizer never is
@@ -37,13 +38,16 @@ def rows(record: Record) -> list[tuple[str, str]]:
     arms = {name: entries[name] for name in present_arms(content)}
     where = content["environment"]
     total = sum(arm["lanes"] for arm in arms.values())
-    trained = sum({arm["id"]: arm["lanes"] for arm in arms.values()}.values())
-    shared = f"{total - trained} of them in two arms" if trained < total else ""
+    twice = shared_networks(record)
+    shared = f"{twice:,} of them in two arms" if twice else ""
     of_trials = "all of trials" if trials.is_tuning(content) else ""
     parameters = sorted({entry["num_parameters"] for entry in entries.values()})
     range_ends = dict.fromkeys([*parameters[:1], *parameters[-1:]])
     versions = where.get("versions", {})
-    counts = numerals.plural(len(arms), "arm"), numerals.plural(trained, "network")
+    counts = (
+        numerals.plural(len(arms), "arm"),
+        numerals.plural(total - twice, "network"),
+    )
     found = [
         *training_rows(record),
         *record.record.get("about", ()),  # of several studies
@@ -60,6 +64,18 @@ def rows(record: Record) -> list[tuple[str, str]]:
         ("Running", _seconds(arms, "run_seconds")),
     ]
     return [(term, text) for term, text in found if text]
+
+
+def shared_networks(record: Record) -> int:
+    """How many networks are those of another arm: of one program, setting and seed.
+
+    Those of two records are the same if their numbers are.
+    """
+    entries, table = record.record["arms"], record.networks
+    numbers = [x for x in FINAL if x != "seconds"]
+    same = ["seed", *record.record["settings"], *numbers]
+    programs = table["arm"].map({name: x["id"] for name, x in entries.items()})
+    return int(table[same].assign(program=programs).duplicated().sum())
 
 
 def few_seeds(record: Record) -> str:

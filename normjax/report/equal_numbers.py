@@ -11,8 +11,8 @@ def sentences(record: Record) -> list[str]:
     """A sentence for the arms, and for the settings of an arm, whose curves are equal.
 
     So are they where a model ignores its field `norm`, or a recipe a setting. Arms that
-    share an id under several protocols are known to be the same and are left out, and
-    so are numbers that are not finite, or missing.
+    share an id, under several protocols or in several records, are known to be the same
+    and are left out, and so are numbers that are not finite, or missing.
     """
     arms: dict[bytes, list[str]] = {}
     found = []

@@ -11,7 +11,7 @@ import pandas as pd
 
 from normjax import looks, outliers, p_values, statistics, ties
 from normjax.report import networks
-from normjax.report.networks import Cell
+from normjax.report.networks import FACTOR, Cell
 from normjax.statistics import LEVEL, Difference, Interval
 from normjax.study.record import Record
 
@@ -50,9 +50,10 @@ def arm_differences(
     """Each arm against its baseline arm, seed by seed; empty if no arm has one.
 
     Arms of one program are the same networks and no pair, such as those of an optimizer
-    that a protocol leaves as it is. `accuracy_points` are of test accuracy, in
-    percentage points; `p_holm` is `p` adjusted for the number of rows. `seconds_ratio`
-    has no bounds: arms run minutes apart, and the noise of a machine comes in bursts.
+    that a protocol leaves as it is; of two records they are a pair. `accuracy_points`
+    are of test accuracy, in percentage points; `p_holm` is `p` adjusted for the number
+    of rows. `seconds_ratio` has no bounds: arms run minutes apart, and the noise of a
+    machine comes in bursts.
 
     Args:
         record: the study.
@@ -61,9 +62,10 @@ def arm_differences(
     if baseline is None:
         baseline = record.record.get("baseline") or {}
     cells, level = networks.load(record), level_of(record)
-    ids = {name: entry["id"] for name, entry in record.record["arms"].items()}
+    entries = record.record["arms"]
+    program = lambda cell: (cell.factors.get(FACTOR), entries[cell.arm]["id"])
     pairs = baseline_cells(cells, baseline)
-    real = [(a, b) for a, b in pairs if ids[a.arm] != ids[b.arm]]
+    real = [(a, b) for a, b in pairs if program(a) != program(b)]
     rows = [_difference_row(*pair, level) for pair in real]
     table = pd.DataFrame(rows)
     if rows:

@@ -93,16 +93,16 @@ def signed(interval: Interval) -> str:
 
 
 def true_minus(text: str) -> str:
-    """The text with a minus sign in place of each hyphen before a number."""
-    return re.sub(r"(?<![\w.)\]-])-(?=\d)", MINUS, text)
+    """The text with a minus sign in place of each hyphen before a number.
+
+    So it is in exponents, where a hyphen would break a line: `1.2e−05`.
+    """
+    return re.sub(r"(?:(?<![\w.)\]-])|(?<=\de))-(?=\d)", MINUS, text)
 
 
-def unbroken(text: str) -> str:
-    """`true_minus`, and in exponents too, where a hyphen would break a line."""
-    return re.sub(r"(?<=\de)-(?=\d)", MINUS, true_minus(text))
-
-
-def claimed(direction: str, margin: float, *, logarithmic: bool, mark: str = "") -> str:
+def claimed_range(
+    direction: str, margin: float, *, logarithmic: bool, mark: str = ""
+) -> str:
     """`above 5`, or `between −1 and 1`: where the interval of a claim has to lie.
 
     Args:

@@ -10,7 +10,6 @@ from normjax.statistics import LEVEL
 from normjax.study import kept
 from normjax.study.record import Record
 
-FACTOR = "record"  # whose levels are the names of the studies
 SHARED = (  # what makes seeds of the same number the same examples and random keys
     "root_seed",
     "data",

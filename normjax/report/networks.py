@@ -12,6 +12,8 @@ from normjax.errors import InputError
 from normjax.study.columns import Level
 from normjax.study.record import CURVES, FINAL, Record
 
+FACTOR = "record"  # of several studies, whose names are its levels
+
 
 class Cell(NamedTuple):
     """The networks of one arm at one setting, by increasing seed."""

@@ -111,7 +111,7 @@ def has_picked_leader(
     compared = [
         arms
         for arms in groups.values()
-        if not parts or len({x.factors[joint_texts.FACTOR] for x in arms}) > 1
+        if not parts or len({x.factors[networks.FACTOR] for x in arms}) > 1
     ]
     found = any(leading.is_picked(arms, baseline) for arms in compared)
     return found or any(map(has_picked_leader, parts.values()))
@@ -131,7 +131,7 @@ def most_accurate(
     wanted = {
         arm: levels
         for arm, levels in arms.items()
-        if not records or levels[joint_texts.FACTOR] in records
+        if not records or levels[networks.FACTOR] in records
     }
     cells = [x for x in networks.load(record) if x.arm in wanted]
     if not cells:

@@ -154,7 +154,7 @@ def _page(
         question=content["question"] or content["study"],
         answer=openings.sentences(record, parts, claims),
         picked=openings.has_picked_leader(record, parts),
-        few=conditions.few_seeds(record),
+        few=formats.true_minus(conditions.few_seeds(record)),
         gaps=conditions.gaps(record),
         resume=conditions.resume_commands(parts.values() or [record]),
         picture=first,

@@ -15,7 +15,8 @@ import pandas as pd
 
 from normjax.errors import InputError
 from normjax.report import joint_texts
-from normjax.report.joint_texts import FACTOR, common
+from normjax.report.joint_texts import common
+from normjax.report.networks import FACTOR
 from normjax.study import trials
 from normjax.study.columns import FINAL, Level
 from normjax.study.record import CURVES, Record
@@ -166,14 +167,10 @@ def baseline(
 def _entry(
     name: str, record: Record, arm: str, factors: Sequence[str]
 ) -> dict[str, Any]:
-    """An arm of `record.json` with the factors of all studies.
-
-    Two studies train a program twice, so that its arms are not the same networks.
-    """
+    """An arm of `record.json` with the factors of all studies."""
     entry = record.record["arms"][arm]
     levels = {x: _level(record, entry["factors"], x) for x in factors}
-    number = f"{name}: {entry['id']}"
-    return entry | {"id": number, "factors": {FACTOR: name} | levels}
+    return entry | {"factors": {FACTOR: name} | levels}
 
 
 def _level(record: Record, levels: Mapping[str, Level], factor: str) -> Level:

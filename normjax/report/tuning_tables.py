@@ -65,14 +65,14 @@ def sentence(record: Record) -> str:
     return (
         f"Each arm {was} tried at {search[tuning['search']]} with"
         f" {numerals.plural(len(seeds), 'seed')} that judge nothing"
-        f" ({numbers}){f'; {so_far(record)}' * going}. Its"
+        f" ({numbers}){f'; {progress_of_trials(record)}' * going}. Its"
         f" setting{levels if tuning['choose'] else ''} {becomes} that of the highest"
         f" mean validation accuracy over these seeds. It {becomes} judged with other"
         " seeds, on the test split."
     )
 
 
-def so_far(record: Record) -> str:
+def progress_of_trials(record: Record) -> str:
     """`all trials of 2 of 8 arms are trained: adam and sgd`; arms that are judged."""
     judged = record.record["tuning"]["judged"]
     found = list(tuning_notices.best_of_arms(record))
@@ -120,7 +120,7 @@ def unfinished(record: Record) -> list[str]:
     done, wanted = trials.number(record.record["tuning"])
     return [
         f"Still tuning: {done:,} of {wanted:,} networks of trials are trained.",
-        f"{formats.capital(so_far(record))}.",
+        f"{formats.capital(progress_of_trials(record))}.",
         "Nothing is judged before an arm has its setting.",
         *(
             names.readable(x, names.glossary(record))

@@ -85,8 +85,8 @@ def wide_table(
         [*heads, *map(names.words, grid), *shown],
         made,
         len(heads),
-        section.note,
-        [names.readable(x, known) for x in section.remarks],
+        formats.true_minus(section.note),
+        [formats.true_minus(names.readable(x, known)) for x in section.remarks],
     )
 
 
@@ -140,13 +140,14 @@ def _names(
 def _name(text: str) -> TableCell:
     """A level, which is sorted by its number if it is one."""
     try:
-        return TableCell(text, float(text))
+        return TableCell(formats.true_minus(text), float(text))
     except ValueError:
         return TableCell(text)
 
 
 def _setting(value: float) -> TableCell:
-    return TableCell(formats.number(value), None if np.isnan(value) else value)
+    text = formats.true_minus(formats.number(value))
+    return TableCell(text, None if np.isnan(value) else value)
 
 
 def _cell(

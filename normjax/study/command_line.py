@@ -97,19 +97,18 @@ def define(paths: Sequence[overrides.Path]) -> None:
 
 def config_path(argv: Sequence[str]) -> str:
     """The file that --config names, which is there, or an empty text."""
-    path = ""
     given = dict.fromkeys(EXAMPLES, 0)
-    for word, following in zip(argv, [*argv[1:], ""]):
-        flag = re.match(r"--?(config|workdir)(?:=|$)([^:]*)", word)
+    for word in argv:
+        flag = re.match(r"--?(config|workdir)(?:=|$)", word)
         if not flag:
             continue
         given[flag[1]] += 1
         if given[flag[1]] > 1:
             rule, remedy = "must be given once", "leave one of them out"
             raise InputError(f"--{flag[1]}", ..., rule, remedy)
-        if flag[1] == "config":
-            path = flag[2] or following.partition(":")[0]
-            check_file(path)
+    path = overrides.config_text(argv).partition(":")[0]
+    if given["config"]:
+        check_file(path)
     return path
 
 

@@ -1,7 +1,6 @@
 """What a user may choose: a config, checked field by field (see `fields`)."""
 
 import copy
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from ml_collections import ConfigDict
 
 from normjax import files
 from normjax.data import scalings, splits
-from normjax.errors import InputError, pick, suggest
+from normjax.errors import InputError, pick
 from normjax.files import flat
 from normjax.study.audits import audit_named
+from normjax.study.field_names import name_rule, nearest_field
 from normjax.study.fields import (
     DEFAULTS,
     FIELD_RULES,
@@ -23,7 +23,6 @@ from normjax.study.fields import (
     OPEN,
     OPEN_FIELDS,
     SHAPE,
-    SYNONYMS,
 )
 from normjax.training import probes
 
@@ -112,9 +111,12 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def check_names(choices: Mapping[str, Any]) -> None:
-    """Refuses unknown names, and values that are no group where DEFAULTS has one."""
-    _check_known("", choices, DEFAULTS)
+def check_names(choices: Mapping[str, Any], listed: str = "") -> None:
+    """Refuses unknown names, and values that are no group where DEFAULTS has one.
+
+    The rule names the nearest of many fields, or says where all are `listed`.
+    """
+    _check_known("", choices, DEFAULTS, listed)
     for group, known in DEFAULTS.items():
         if not isinstance(known, dict):
             continue
@@ -122,40 +124,18 @@ def check_names(choices: Mapping[str, Any]) -> None:
         if not isinstance(value, Mapping):
             raise wrong_type(group, value)
         if group not in OPEN:
-            _check_known(f"{group}.", value, known)
+            _check_known(f"{group}.", value, known, listed)
 
 
-def _check_known(prefix: str, names: Mapping[str, Any], known: dict) -> None:
+def _check_known(
+    prefix: str, names: Mapping[str, Any], known: Mapping[str, Any], listed: str
+) -> None:
     for name in names:
         if name not in known:
-            rule, remedy = named(name, known), nearest_field(prefix, name, known)
-            raise InputError(prefix + name, ..., rule, remedy)
-
-
-def named(name: str, known: Mapping[str, Any]) -> str:
-    """The rule that a wrong name breaks: the fields of its group, the nearest first."""
-    distance = lambda x: -difflib.SequenceMatcher(None, name, x).ratio()
-    listed = ", ".join(sorted(known, key=distance))
-    some = listed if len(known) <= 8 else "of launch.py --list=fields"
-    return f"must be one of the fields {some}"
-
-
-def nearest_field(prefix: str, name: str, known: Mapping[str, Any]) -> str:
-    """A remedy that names the field which a wrong one stands for.
-
-    That is one of this name in another group, one that is known by this name elsewhere,
-    or the nearest one in the same group.
-    """
-    paths = list(flat(DEFAULTS))
-    inner = [path for path in paths if path.rpartition(".")[2] == name]
-    meant = [SYNONYMS[name]] if name in SYNONYMS else inner
-    if meant and meant[0] != prefix + name:
-        return f"did you mean {meant[0]!r}?"
-    if near := suggest(name, known, ""):
-        return near
-    last = {path.rpartition(".")[2]: path for path in reversed(paths)}
-    close = difflib.get_close_matches(name, last, n=1)
-    return f"did you mean {last[close[0]]!r}?" if close else "leave it out"
+            rule = name_rule(name, known, listed)
+            raise InputError(
+                prefix + name, ..., rule, nearest_field(prefix, name, known)
+            )
 
 
 def check_values(chosen: dict[str, Any]) -> None:

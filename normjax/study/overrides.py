@@ -18,7 +18,8 @@ from normjax.study.config import check_names, from_file, own_fields
 
 Path = tuple[str, ...]
 
-ARGUMENTS = ("size",)  # of the files in configs/, that are no field
+ARGUMENTS = ("size", "dataset")  # of the files in configs/, that are no field
+LISTED = "of launch.py --list=fields"
 
 
 class Parser(config_flags.ConfigFileFlagParser):
@@ -67,23 +68,33 @@ def paths(argv: Sequence[str]) -> list[Path]:
     Raises:
         InputError: for a name that no field has, or that cannot be read.
     """
-    found = []
-    for word in argv[1:]:
-        flag = re.match(r"--?(?:no)?config\.([^=]*)", word)
-        if flag:
-            found.append(names(flag[1]))
-            refuse_dots(word.partition("=")[0], word.partition("=")[2])
-            content: dict[str, Any] = {}
-            for name in reversed(found[-1]):
-                content = {name: content}
-            try:
-                check_names(content)
-            except InputError as error:
-                field = f"--config.{error.field}"
-                if error.field in ARGUMENTS:
-                    raise argument(argv, word, field) from error
-                raise error.at(field, error.value) from error
+    found, file = [], config_text(argv)
+    for word, following in zip(argv[1:], [*argv[2:], ""]):
+        flag = re.match(r"(--?(?:no)?config\.([^=]*))(?:=(.*))?", word, re.DOTALL)
+        if not flag:
+            continue
+        value = following if flag[3] is None else flag[3]
+        found.append(names(flag[2]))
+        refuse_dots(flag[1], value)
+        content: dict[str, Any] = {}
+        for name in reversed(found[-1]):
+            content = {name: content}
+        try:
+            check_names(content, LISTED)
+        except InputError as error:
+            of_file = not file.endswith(".json") and error.field in ARGUMENTS
+            if of_file and len(found[-1]) == 1:
+                raise argument(file, error.field, value) from error
+            raise error.at(f"--config.{error.field}", error.value) from error
     return found
+
+
+def config_text(argv: Sequence[str]) -> str:
+    """`configs/norms.py:size=smoke`, the value of --config; empty without one."""
+    for word, following in zip(argv, [*argv[1:], ""]):
+        if flag := re.match(r"--?config(?:=|$)(.*)", word):
+            return flag[1] or following
+    return ""
 
 
 def refuse_dots(flag: str, text: str) -> None:
@@ -111,15 +122,14 @@ def dotted(value: Any, inside: Path = ()) -> tuple[Path, Any] | None:
     return next(filter(None, found), None)
 
 
-def argument(argv: Sequence[str], word: str, field: str) -> InputError:
-    """The error that a word sets a field which is an argument of the config's file."""
-    given = [flag for x in argv if (flag := re.match(r"--?config=(.*)", x))]
-    file, _, others = (given[0][1] if given else "FILE").partition(":")
-    own = word.partition("config.")[2]
-    kept = [x for x in others.split(",") if x and x.split("=")[0] != own.split("=")[0]]
-    joined = f"{file}:{','.join([*kept, own])}"
+def argument(config: str, name: str, value: str) -> InputError:
+    """The error that `--config.name=value` is an argument of the file of --config."""
+    file, _, others = (config or "FILE").partition(":")
+    kept = [x for x in others.split(",") if x and x.partition("=")[0] != name]
+    own = f"{name}={'VALUE' if value.startswith('-') else value or 'VALUE'}"
     rule = "must be given with the file, for it chooses several fields"
-    return InputError(field, ..., rule, f"write --config={joined}")
+    remedy = f"write --config={file}:{','.join([*kept, own])}"
+    return InputError(f"--config.{name}", ..., rule, remedy)
 
 
 def names(text: str) -> Path:
