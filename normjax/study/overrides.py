@@ -104,7 +104,7 @@ def refuse_dots(flag: str, text: str) -> None:
         InputError: with the flag that sets the same.
     """
     try:
-        found = dotted(ast.literal_eval(text))
+        found = dotted_number(ast.literal_eval(text))
     except (SyntaxError, ValueError):
         return  # a text, or a mistake that is told later
     if found:
@@ -114,11 +114,11 @@ def refuse_dots(flag: str, text: str) -> None:
         raise InputError(flag, ..., rule, f"write {flag}{quoted}='{value}'")
 
 
-def dotted(value: Any, inside: Path = ()) -> tuple[Path, Any] | None:
+def dotted_number(value: Any, inside: Path = ()) -> tuple[Path, Any] | None:
     """The first number in a group of groups that dotted names lead to, and the way."""
     if not isinstance(value, Mapping):
         return (inside, value) if any("." in name for name in inside) else None
-    found = (dotted(x, (*inside, str(name))) for name, x in value.items())
+    found = (dotted_number(x, (*inside, str(name))) for name, x in value.items())
     return next(filter(None, found), None)
 
 
