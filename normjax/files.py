@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -38,6 +39,12 @@ def table_text(table: "pd.DataFrame") -> str:
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Writes bytes."""
     _replace(Path(path), lambda file: file.write(content))
+
+
+def copy(path: str | Path, to: str | Path) -> None:
+    """Writes what another file holds."""
+    with open(path, "rb") as source:
+        _replace(Path(to), lambda file: shutil.copyfileobj(source, file))
 
 
 def write_text(path: str | Path, text: str) -> None:

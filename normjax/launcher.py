@@ -28,7 +28,7 @@ from normjax.study.environment import environment
 from normjax.study.groups import held
 from normjax.study.interrupts import Interrupts
 from normjax.study.record import read_record
-from normjax.study.work import units, work_of
+from normjax.study.work import check_memory, units, work_of
 from normjax.training import devices
 
 REPORT = "python -m normjax.report"
@@ -114,6 +114,7 @@ def failures(failed: Mapping[str, str], workdir: str | Path) -> list[str]:
 def dry_run(study: plan.Study, workdir: str | Path, arms: Sequence[str]) -> list[str]:
     """What a run would train, and what it takes; measured on lanes thrown away."""
     stage, chosen = next(tuning.stages(study, workdir, run.chosen_arms(study, arms)))
+    check_memory(stage, chosen, workdir)
     stage, chosen, _ = mapping.with_ways(stage, workdir, chosen, measure=False)
     work = work_of(stage, workdir, units(stage, chosen, shared=False))
     lines = headline(stage, environment()) + tuning.lines(stage)

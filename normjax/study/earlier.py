@@ -9,8 +9,8 @@ there once on the disk, if the file system has hard links.
 import collections
 import os
 import re
-import shutil
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from normjax.study.groups import Held
 from normjax.study.plan import Study
 from normjax.study.wanted import read_wanted, write_wanted
 
-FOLDER = "earlier"
 PARTS = groups.FOLDER, groups.FAILED  # of a workdir, whose files begin with arm ids
 KINDS = {  # what decides numbers, from the first that is told -> how they differ
     "numerics.normjax": "they are of normjax {then}, and this is {now}",
@@ -38,7 +37,8 @@ KINDS = {  # what decides numbers, from the first that is told -> how they diffe
     "num_epochs": "they have num_epochs={then}, and this study has num_epochs={now}",
 }
 PROGRAM = "their program has another {}"
-STAY = "they stay in {}; to keep a page of them, give this study another --workdir"
+SEE = "to see {}: python -m normjax.report {}"
+STAY = "{} stay in {}; to keep a page of them, give this study another --workdir"
 
 
 def keep(workdir: str | Path, study: Study) -> None:
@@ -59,7 +59,7 @@ def keep(workdir: str | Path, study: Study) -> None:
     if theirs & ids(study) or not any(path.suffix == ".npz" for path in found):
         return
     name = files.text_digest({"arms": sorted(theirs)})[:8]
-    own = files.folder(files.folder(workdir / FOLDER) / name)
+    own = files.folder(files.folder(workdir / groups.EARLIER) / name)
     for path in found:
         link(path, files.folder(own / path.parent.name) / path.name)
     write_wanted(own, record)
@@ -72,8 +72,10 @@ def link(path: Path, to: Path) -> None:
     with files.one_line_errors(to):
         try:
             os.link(path, to)
+        except FileExistsError:  # another process was faster
+            return
         except OSError:
-            shutil.copyfile(path, to)
+            files.copy(path, to)
 
 
 def ids(study: Study) -> set[str]:
@@ -89,21 +91,32 @@ def lines(study: Study, held: Held) -> list[str]:
     if not others:
         return []
     identities = [group.about["identity"] for _, group, _ in others.values()]
-    counts = collections.Counter(reason(study, identity) for identity in identities)
+    counts = collections.Counter(difference_told(study, x) for x in identities)
     found = [
         f"kept: {numerals.plural(number, 'network')} of other studies: {why}"
         for why, number in counts.items()
     ]
-    workdir = next(iter(others.values()))[0].parents[1]
-    kept = sorted((workdir / FOLDER).glob("*/record.json"))
-    texts = [f"to see them: python -m normjax.report {path.parent}" for path in kept]
-    return found + (texts or [STAY.format(workdir / groups.FOLDER)])
+    return found + whereabouts({path for path, _, _ in others.values()})
 
 
-def reason(study: Study, identity: Mapping[str, Any]) -> str:
+def whereabouts(paths: Collection[Path]) -> list[str]:
+    """Where the record of each of these files is: in `earlier/`, or nowhere."""
+    workdir = next(iter(paths)).parents[1]
+    rest, kept = {path.name for path in paths}, []
+    for record in sorted((workdir / groups.EARLIER).glob("*/record.json")):
+        found = {path.name for path in (record.parent / groups.FOLDER).glob("*.npz")}
+        if any(path.name in found for path in paths):
+            kept.append(shlex.quote(str(record.parent)))
+            rest -= found
+    texts = [SEE.format("some of them" if rest else "them", path) for path in kept]
+    who = "the others" if kept else "they"
+    return texts + [STAY.format(who, workdir / groups.FOLDER)] * bool(rest)
+
+
+def difference_told(study: Study, identity: Mapping[str, Any]) -> str:
     """Why no arm of a study has this identity: the first difference to the nearest."""
     theirs = files.flat(identity)
-    each = [differing(theirs, files.flat(arm.identity)) for arm in study.arms]
+    each = [differences(theirs, files.flat(arm.identity)) for arm in study.arms]
     nearest = min(each, key=len)
     for kind, text in KINDS.items():
         if kind in nearest and kind in theirs:
@@ -112,7 +125,7 @@ def reason(study: Study, identity: Mapping[str, Any]) -> str:
     return PROGRAM.format(numerals.listed(list(dict.fromkeys(fields))))
 
 
-def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """Our value of each name that is another one there; None where we have none."""
     return {
         name: ours.get(name)

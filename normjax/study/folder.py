@@ -57,9 +57,11 @@ def prepare(
 def remove_parts(workdir: pathlib.Path) -> None:
     """Removes what a killed process left half written: of files of a record only."""
     parts = [part for name in WRITTEN for part in workdir.glob(f".{name}.*.part")]
-    for name in FOLDERS:
+    for name in (*FOLDERS, groups.EARLIER):
         parts += (workdir / name).glob(".*.part")
         parts += (workdir / name).glob("*/.*.part")
+    for name in earlier.PARTS:
+        parts += (workdir / groups.EARLIER).glob(f"*/{name}/.*.part")
     for part in parts:
         shutil.rmtree(part) if part.is_dir() else part.unlink()
 

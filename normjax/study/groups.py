@@ -24,6 +24,7 @@ from normjax.errors import InputError
 
 FOLDER, DAMAGED, FAILED = "networks", "damaged", "failed"
 CHECKPOINTS, LOCKS = "checkpoints", "locks"  # see the modules checkpoints, claims
+EARLIER = "earlier"  # see the module earlier
 FOLDERS = FOLDER, FAILED, CHECKPOINTS  # whoever has claims only is about to write
 ABOUT = {  # what a group says of itself, without which it is not one
     "id": str,

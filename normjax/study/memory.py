@@ -18,7 +18,7 @@ from normjax.study.plan import Arm
 from normjax.training import lane, precision
 from normjax.training.devices import free_bytes, mesh_of
 from normjax.training.mappings import DATA_PARALLEL, bundle_size
-from normjax.types import Data, Program
+from normjax.types import Data, Program, TrainState
 
 MOST_LANES = 1_000  # of a group: more are no faster, and a group is one file
 USABLE = 0.5  # of what is free: XLA's buffers and the host's copies take the rest
@@ -29,7 +29,6 @@ class Needs(NamedTuple):
 
     kept: int  # all the time: its state before and after an epoch
     working: int  # while it trains: gradients and activations
-    least: int  # of both: its state and a gradient, without what is estimated
 
 
 def lanes_per_group(arm: Arm, data: Data, number: int) -> int:
@@ -42,23 +41,33 @@ def equal_parts(number: int, most: int) -> int:
     return math.ceil(number / max(1, math.ceil(number / most)))
 
 
-def lanes_that_fit(arm: Arm, data: Data) -> int:
-    """How many lanes fit beside the data into the memory of all devices; at least 1.
+def check_fits(arm: Arm, data: Data) -> None:
+    """Refuses an arm whose state and gradient are more than is free.
 
     Raises:
-        InputError: one has more parameters than there is memory.
+        InputError: one network takes more than there is memory.
     """
-    needs, num_devices = lane_needs(arm, data), len(jax.devices())
-    shared = jax.default_backend() == "cpu"  # the devices have one memory
-    available = free_bytes()
-    if needs.least > available:
+    needed, available = least_needed(arm, data), free_bytes()
+    if needed > available:
         model = arm.program.model
         own = isinstance(model, OwnModel)
         name = type(inner(model.module) if own else model).__name__
         rule = "must fit into memory: to train one network takes at least"
-        rule += f" {room.text(needs.least)}, of which {room.text(available)} are free"
+        rule += f" {room.text(needed)}, of which {room.text(available)} are free"
         raise InputError("model", name, rule, "take fewer or smaller layers")
-    free = USABLE * available - tree_bytes(data)
+
+
+def least_needed(arm: Arm, data: Data) -> int:
+    """What one lane takes at least: its state and a gradient."""
+    state = lane_state(arm, data)
+    return tree_bytes(state) + tree_bytes(state.params)
+
+
+def lanes_that_fit(arm: Arm, data: Data) -> int:
+    """How many lanes fit beside the data into the memory of all devices; at least 1."""
+    needs, num_devices = lane_needs(arm, data), len(jax.devices())
+    shared = jax.default_backend() == "cpu"  # the devices have one memory
+    free = USABLE * free_bytes() - tree_bytes(data)
     each = needs.kept * (copies(arm.program) if shared else 1)
     size = bundle_size(arm.program.mapping)
     if size:  # so many lanes work at a time on each device
@@ -74,8 +83,8 @@ def copies(program: Program) -> int:
     return mesh_of(program, 1).shape.get(data_parallel.AXIS, 1)
 
 
-def lane_needs(arm: Arm, data: Data) -> Needs:
-    """The bytes of one lane, from the shapes of its state and of its activations."""
+def lane_state(arm: Arm, data: Data) -> TrainState:
+    """The shapes of what a lane keeps."""
     program, num_train = arm.program, lane.num_train(arm.program, data)
     settings = dict.fromkeys(arm.settings, jax.ShapeDtypeStruct((), np.float32))
     shape = data.train.inputs.shape[1:]
@@ -86,7 +95,13 @@ def lane_needs(arm: Arm, data: Data) -> Needs:
         network = lane.init(jax.random.key(0), 1.0, example, model=program.model)
         return lane.start(*network, tx)
 
-    state = jax.eval_shape(start, settings)
+    return jax.eval_shape(start, settings)
+
+
+def lane_needs(arm: Arm, data: Data) -> Needs:
+    """The bytes of one lane, from the shapes of its state and of its activations."""
+    program, state = arm.program, lane_state(arm, data)
+    shape = data.train.inputs.shape[1:]
 
     def activations(size: int) -> list[int]:
         def forward(params, stats, x):
@@ -105,7 +120,6 @@ def lane_needs(arm: Arm, data: Data) -> Needs:
     return Needs(
         kept=2 * tree_bytes(state) + rows,
         working=3 * tree_bytes(state.params) + max(training, evaluation) + own,
-        least=tree_bytes(state) + tree_bytes(state.params),
     )
 
 

@@ -28,7 +28,7 @@ from normjax.study.plan import Arm, Study
 from normjax.study.record import Record, read_record
 from normjax.study.train import Stopped, train_group
 from normjax.study.wanted import check_folder
-from normjax.study.work import Unit, Work, units, work_of
+from normjax.study.work import Unit, Work, check_memory, units, work_of
 from normjax.training import devices, lanes
 
 KEPT_PROGRAMS = 16  # of arms; more are compiled again, from the cache on disk
@@ -114,11 +114,12 @@ def complete(
         Maps each arm that could not be trained to the reason.
 
     Raises:
-        InputError: as `check_folder` does, if there is no such arm, or if another
-            process works on the folder.
+        InputError: as `check_folder` does, if there is no such arm, if one does not fit
+            into memory, or if another process works on the folder.
         Stopped: if `interrupts` asked for it.
     """
     chosen = chosen_arms(study, arms)
+    check_memory(*next(tuning.stages(study, workdir, chosen)), workdir)
     check_folder(workdir)
     locks = pathlib.Path(workdir) / LOCKS
     with claims.claim(locks, "study", shared=process is not None) as ours:

@@ -22,7 +22,7 @@ EXPORTS = "exports"  # the folder of what is written for other tools
 WRITTEN = (  # into a folder by a study and its report
     *("config.json", "record.json", "networks.csv", "epochs.csv", "probes.npz"),
     *("trials.csv", "report.html", "stats.json", "figures", "tables", EXPORTS),
-    *groups.FOLDERS,
+    *(groups.EARLIER, *groups.FOLDERS),
 )
 
 

@@ -55,6 +55,23 @@ def units(study: Study, arms: Iterable[Arm], *, shared: bool) -> list[Unit]:
     return found
 
 
+def check_memory(
+    study: Study, arms: Iterable[Arm], workdir: str | pathlib.Path
+) -> None:
+    """Refuses arms that lack a network of which not one fits into memory.
+
+    For the time before a folder is touched: what is found later may still be trained.
+
+    Raises:
+        InputError: see `memory.check_fits`.
+    """
+    wanted = units(study, arms, shared=False)
+    held = groups.held(workdir, {unit.arm.id for unit in wanted}).copies
+    for arm, lanes in wanted:
+        if any((arm.id, x) not in held for x in lanes):
+            memory.check_fits(arm, study.data)
+
+
 def work_of(
     study: Study, workdir: str | pathlib.Path, wanted: Sequence[Unit]
 ) -> list[Work]:
