@@ -179,13 +179,11 @@ class OwnNet(nn.Module):
 
 BATCH = layers.NORMS["batch"]
 NETWORKS = {  # of images of 6 by 6 pixels, by name
-    "mlp": models.MLP((6,), 3, norm=BATCH, dropout=True),
-    "cnn": models.CNN((4,), 3, norm=BATCH, convolution="images"),
+    "cnn": models.CNN((4,), 3, norm=BATCH, dropout=True, convolution="images"),
     "own": own_model.OwnModel(OwnNet(), 3),
 }
 PROBES = ("smoothness", "mode_gap", "precise")
 CHANGES = {
-    "mlp": {},
     "cnn": {"augmentation": augmentation.flip_crop, "probes": PROBES},
     "own": {"last_batch": 5, "steps_per_epoch": 4, "num_train": 29},
 }
@@ -230,7 +228,7 @@ def epochs(name, mapping, *, numbers=(0, 1, 2), broken=False, **begun):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_training_is_that_of_lanes_that_are_not_divided(name):
     """Budget: eight steps, each of which rounds numbers of size 1 by some eps, sums of
-    288 of them among these: 288 eps. Measured: 3 to 16.
+    288 of them among these: 288 eps. Measured: 7 to 31.
     """
     found, right = (epochs(name, mapping) for mapping in ("data-parallel", "map"))
     far = lambda a, b: np.max(np.abs(a - b)) / max(1, np.max(np.abs(b)))
